@@ -1,0 +1,1 @@
+//! Measurements of the engine, as ratios to a named baseline in the same run.

@@ -1,0 +1,1 @@
+//! Applies one batch and its position.

@@ -1,0 +1,3 @@
+//! The `crossfade` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The loop: takes an event, hands it to the core, performs the commands.

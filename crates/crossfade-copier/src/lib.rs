@@ -1,0 +1,1 @@
+//! Copies one range at a time into the target.

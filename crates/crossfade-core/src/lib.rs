@@ -1,0 +1,17 @@
+//! Every decision of the engine: plan, ledger, judge, coalesce, acknowledge, cut over.
+//!
+//! Nothing here reads a clock, a socket or a random number. The shell tells the machines what happened and
+//! performs the commands they return, so that the simulator can drive the same types as the coordinator.
+//!
+//! Start reading at [`migration`], the machine that owns all others; [`ledger`] holds the one rule that decides
+//! whether a change is applied; [`plan`] is what a user sees before anything runs.
+
+pub mod change;
+pub mod limits;
+pub mod name;
+pub mod phase;
+pub mod piece;
+pub mod plan;
+pub mod position;
+pub mod refusal;
+pub mod snapshot;

@@ -1,0 +1,65 @@
+//! The `[limits]` of a change: every bound of a run, each with a name and a unit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Durations in milliseconds, sizes in bytes: the form in which a plan stores them. The change file takes
+/// `"2s"` and `"10 GB"` and is turned into this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest a run may take before it stops, resumable. `None`: no bound.
+    pub execution_max_ms: Option<u64>,
+    /// One attempt to get the cutover's locks; how long others may queue behind our request.
+    pub lock_timeout_ms: u64,
+    /// The longest the exclusive lock is held before it is given back.
+    pub hold_budget_ms: u64,
+    /// All cutover attempts together, waits included; then exit 22, resumable.
+    pub cutover_max_ms: u64,
+    /// The time that copying one range should take.
+    pub chunk_time_ms: u64,
+    /// The pause between two ranges of one copier.
+    pub chunk_delay_ms: u64,
+    /// WAL that our slot may retain before the engine stops and drops *its* slot. `None`: no bound.
+    pub retained_wal_max_bytes: Option<u64>,
+    /// Disk that shadow, indexes and retained WAL may take, by estimate. `None`: not checked.
+    pub disk_budget_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            execution_max_ms: None,
+            lock_timeout_ms: 2_000,
+            hold_budget_ms: 5_000,
+            cutover_max_ms: 600_000,
+            chunk_time_ms: 5_000,
+            chunk_delay_ms: 0,
+            retained_wal_max_bytes: None,
+            disk_budget_bytes: None,
+        }
+    }
+}
+
+impl Limits {
+    /// See [`Limits::lock_timeout_ms`].
+    pub fn lock_timeout(&self) -> Duration {
+        Duration::from_millis(self.lock_timeout_ms)
+    }
+
+    /// See [`Limits::hold_budget_ms`].
+    pub fn hold_budget(&self) -> Duration {
+        Duration::from_millis(self.hold_budget_ms)
+    }
+
+    /// See [`Limits::cutover_max_ms`].
+    pub fn cutover_max(&self) -> Duration {
+        Duration::from_millis(self.cutover_max_ms)
+    }
+
+    /// See [`Limits::chunk_delay_ms`].
+    pub fn chunk_delay(&self) -> Duration {
+        Duration::from_millis(self.chunk_delay_ms)
+    }
+}

@@ -1,0 +1,62 @@
+//! What the feed gives to the applier: coalesced final images, in pieces of bounded size.
+//!
+//! A **batch** is one target transaction and ends on a source commit. It consists of one or more **pieces**, so
+//! that a source transaction of any size is applied without being held. Within a piece every key occurs at
+//! most once among `deletes` and at most once among `puts`; the applier runs all deletes before all puts.
+
+use bytes::Bytes;
+
+use crate::change::{Cell, Row};
+use crate::position::Lsn;
+
+/// The final image of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The row as the source has it. A [`Cell::Unchanged`] means: the target row exists, keep what it has.
+    pub row: Row,
+}
+
+impl Put {
+    /// Whether any cell is to be kept from the target's row.
+    pub fn keeps(&self) -> bool {
+        self.row.0.iter().any(|cell| matches!(cell, Cell::Unchanged))
+    }
+}
+
+/// The key cells of one source row, in the order of [`crate::plan::Key::columns`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCells(pub Box<[Cell]>);
+
+/// A bounded part of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// This is the batch's first piece: the applier opens the target transaction.
+    pub first: bool,
+    /// Empty the target before anything else (a `TRUNCATE` in the stream).
+    pub truncate: bool,
+    /// Rows to remove. A replaced row (deleted, then inserted) is in both lists.
+    pub deletes: Vec<KeyCells>,
+    /// Rows to write. Without a key (an append-only table) in stream order and never coalesced.
+    pub puts: Vec<Put>,
+    /// Set on the batch's last piece: the position that commits with it.
+    pub applied: Option<Lsn>,
+    /// Some rows were fetched from the source, so the target may be ahead of the stream until the batch ends.
+    pub fetched: bool,
+}
+
+/// A row that must be read from the source because the stream did not carry it whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchKey {
+    /// Where the answer belongs: position in the list that was asked for.
+    pub ordinal: u32,
+    /// The key.
+    pub key: KeyCells,
+}
+
+/// Our prefix for `pg_logical_emit_message`.
+pub const MESSAGE_PREFIX: &str = "crossfade";
+
+/// The content of the marker message that ends a drain.
+pub fn marker(migration: &str, attempt: u32) -> Bytes {
+    Bytes::from(format!("fence {migration} {attempt}"))
+}

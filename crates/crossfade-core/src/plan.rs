@@ -1,0 +1,248 @@
+//! The plan: a list of steps, immutable, complete and printable, made before the first statement runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+use crate::name::{MigrationName, TableName};
+use crate::refusal::Notice;
+
+/// Everything that `run` will do. What is printed is what runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The format of this document.
+    pub version: u32,
+    /// The migration's name.
+    pub name: MigrationName,
+    /// The server it was made for.
+    pub server: ServerIdentity,
+    /// `search_path` under which the user's expressions were written; every session of the engine that
+    /// evaluates one pins it.
+    pub search_path: String,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// Bounds of the run.
+    pub limits: Limits,
+    /// What the user should know.
+    pub notices: Vec<Notice>,
+}
+
+/// [`Plan::version`] of plans made by this release.
+pub const PLAN_VERSION: u32 = 1;
+
+/// Which server, which history, which database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerIdentity {
+    /// `pg_control_system().system_identifier`.
+    pub system_identifier: u64,
+    /// `server_version_num`.
+    pub version_num: u32,
+    /// `current_database()`.
+    pub database: String,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Step {
+    /// Copy a table into new ones, follow its changes, swap.
+    CopyIntoTables(Box<CopyStep>),
+}
+
+/// Copy into new tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyStep {
+    /// What is copied.
+    pub source: Source,
+    /// Where to: one for a retype, several for a split.
+    pub targets: Vec<Target>,
+    /// How the rows get there.
+    pub copy_mode: CopyMode,
+    /// Why that mode.
+    pub copy_mode_reason: String,
+    /// Sizes, by estimate.
+    pub estimate: Estimate,
+    /// Every statement that is not a template of copy or apply, in the order in which it runs.
+    pub statements: Vec<Statement>,
+}
+
+impl CopyStep {
+    /// The statements of one stage, in order.
+    pub fn statements_of(&self, stage: Stage) -> impl Iterator<Item = &Statement> {
+        self.statements
+            .iter()
+            .filter(move |statement| statement.stage == stage)
+    }
+}
+
+/// The table that applications use today.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub name: TableName,
+    /// Its `pg_class.oid`.
+    pub oid: u32,
+    /// The columns that the stream carries (generated ones are not), in `attnum` order.
+    pub columns: Vec<SourceColumn>,
+    /// The replica identity's columns; `None` for a table that is only inserted into.
+    pub key: Option<Key>,
+    /// `REPLICA IDENTITY` must be set to FULL while we follow, and set back to this afterwards.
+    pub identity_to_restore: Option<ReplicaIdentity>,
+    /// Rows travel in binary: every column's type has send and receive functions.
+    pub binary: bool,
+    /// Everything known of the table when the plan was made, in canonical form; compared again under the
+    /// cutover's lock. A document of the shell's, opaque here.
+    pub definition: String,
+}
+
+/// `pg_class.relreplident`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ReplicaIdentity {
+    /// The primary key.
+    Default,
+    /// An index's columns.
+    Index {
+        /// The index, unquoted, in the table's schema.
+        name: String,
+    },
+    /// All columns.
+    Full,
+    /// None.
+    Nothing,
+}
+
+/// A column of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceColumn {
+    /// Its name, unquoted.
+    pub name: String,
+    /// `atttypid`.
+    pub type_oid: u32,
+    /// `format_type()` under an empty search path: ready for SQL.
+    pub type_name: String,
+    /// How two keys of this type are known to be equal without asking the server.
+    pub equality: Equality,
+}
+
+/// How equality of a key column's values is decided (R12: it is the server's, not the bytes').
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Equality {
+    /// Equal if and only if the transmitted bytes are equal.
+    Bytes,
+    /// Only the server knows (numeric, citext, nondeterministic collations, floats, records…).
+    Server,
+}
+
+/// The columns of a key, as positions in [`Source::columns`], in index order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Positions.
+    pub columns: Vec<usize>,
+}
+
+/// A table that will replace the source, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where it lives while it follows: its final name, in the migration's schema.
+    pub shadow: TableName,
+    /// Where it lives after the swap.
+    pub name: TableName,
+    /// The columns that copy and apply write, in table order. Others (generated, added with a default) are
+    /// left to the server.
+    pub columns: Vec<TargetColumn>,
+    /// Positions in `columns` of the key that changes are applied by; `None` for an append-only source.
+    pub key: Option<Vec<usize>>,
+    /// SQL over the source row; rows for which it is not true are not in this target.
+    pub filter: Option<Expression>,
+    /// The target's definition after the swap, in the form of [`Source::definition`].
+    pub definition: String,
+}
+
+/// A column of a target and the expression that fills it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetColumn {
+    /// Its name, unquoted.
+    pub name: String,
+    /// `format_type()` under an empty search path: ready for SQL.
+    pub type_name: String,
+    /// What it is filled with.
+    pub value: Expression,
+}
+
+/// An SQL expression over one source row. Column references are unqualified or qualified with the source's
+/// bare table name; whoever runs it gives the row that alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expression {
+    /// The text, ready for SQL under the plan's search path.
+    pub sql: String,
+    /// The source columns that it reads, as positions in [`Source::columns`].
+    pub reads: Vec<usize>,
+}
+
+/// How the rows get into the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyMode {
+    /// The whole table under the slot's exported snapshot, in ctid ranges, by several copiers.
+    Snapshot,
+}
+
+/// Sizes before the run, from `pg_class` and relation sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Rows of the source.
+    pub rows: u64,
+    /// Bytes of heap and TOAST of the source.
+    pub bytes: u64,
+    /// Bytes of WAL that copy and index builds will write.
+    pub wal_bytes: u64,
+    /// Bytes on disk that the new tables with their indexes will take beside the old.
+    pub disk_bytes: u64,
+}
+
+/// A statement as it will be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// When it runs.
+    pub stage: Stage,
+    /// The text. In templates (`Stage::Copy`, `Stage::Apply`) `$1`, `$2`… stand for values.
+    pub sql: String,
+    /// The locks it takes on the user's objects, such as `ACCESS EXCLUSIVE on public.orders`; empty if none.
+    pub locks: Vec<String>,
+    /// How long these are held, in words: `until the swap commits, at most hold_budget (5 s)`.
+    pub held: String,
+}
+
+/// When a statement of a plan runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Schema, publication, replica identity, empty shadow. Each in autocommit, in order; each must be safe to
+    /// find already done (`prepare` is repeated after a crash only from its beginning, on a cleaned place).
+    Prepare,
+    /// Template: one range of the copy.
+    Copy,
+    /// The index (or constraint) by which changes are applied.
+    KeyIndex,
+    /// Templates: how a batch is applied.
+    Apply,
+    /// All other indexes and constraints on the shadow; each may run in parallel with the others.
+    Index,
+    /// `ANALYZE` of the shadow.
+    Analyze,
+    /// Inside the cutover transaction, before the fence: the locks.
+    Lock,
+    /// Inside the cutover transaction, after the drain.
+    Swap,
+    /// After the swap, each in autocommit, in order: validations, restoring the replica identity.
+    AfterSwap,
+    /// On `complete`: slot and publication are gone; schemas that are empty go too.
+    Complete,
+    /// On `complete --drop`: the retired table.
+    Drop,
+    /// On `abort`, at any moment before the swap; must succeed whatever of Prepare has been done.
+    Abort,
+}

@@ -1,0 +1,1 @@
+//! Throwaway PostgreSQL servers, and writers that keep a ledger of their commits.

@@ -1,0 +1,1 @@
+//! Applying one piece: staging tables and set-based statements.

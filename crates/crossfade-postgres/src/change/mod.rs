@@ -1,0 +1,1 @@
+//! What the user asks for: the change file and ALTER statements, parsed.

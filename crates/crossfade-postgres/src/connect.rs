@@ -1,0 +1,1 @@
+//! Where to connect and as whom: connection strings, PG* environment, password file.

@@ -1,0 +1,1 @@
+//! Copying one range: the statement and its session.

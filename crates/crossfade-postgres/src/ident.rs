@@ -1,0 +1,1 @@
+//! Quoting: the only way for a name or a literal into SQL.

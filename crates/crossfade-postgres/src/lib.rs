@@ -1,0 +1,18 @@
+//! The one place that speaks SQL: sessions, catalog reads, statements, locks, the state store.
+//!
+//! Everything is rendered by pure functions and run by thin ones. Identifiers reach SQL only through [`ident`].
+
+pub mod apply;
+pub mod catalog;
+pub mod change;
+pub mod connect;
+pub mod copy;
+pub mod ddl;
+pub mod ident;
+pub mod lock;
+pub mod planner;
+pub mod preflight;
+pub mod session;
+pub mod slot;
+pub mod state;
+pub mod wal;

@@ -1,0 +1,1 @@
+//! Locks in slices, who blocks us, and old snapshots.

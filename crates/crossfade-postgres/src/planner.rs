@@ -1,0 +1,1 @@
+//! From a change and the catalogs to a plan.

@@ -1,0 +1,1 @@
+//! Every refusal, one check a file.

@@ -1,0 +1,1 @@
+//! Replication slots through SQL: ours, another one, gone.

@@ -1,0 +1,1 @@
+//! The state store: schema `crossfade`, written by numbered migrations.

@@ -1,0 +1,1 @@
+//! WAL positions, and making one durable.

@@ -1,0 +1,1 @@
+//! The logical replication reader.

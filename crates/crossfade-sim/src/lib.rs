@@ -1,0 +1,1 @@
+//! A seeded world that drives the core's real machines, and its checkers.

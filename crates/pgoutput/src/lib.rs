@@ -1,0 +1,1 @@
+//! Bytes to messages and back: the streaming replication protocol and its pgoutput plugin.
