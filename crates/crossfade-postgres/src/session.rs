@@ -1,1 +1,311 @@
 //! A session of the engine: opened with pinned settings, named, known by its backend.
+//!
+//! Invariants: no setting of the role or the database reaches the engine's statements (expressions must mean the
+//! same in every session of ours, R2); the server is a supported one and not in recovery; no error carries a
+//! row's values.
+
+mod error;
+mod settings;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, TryStreamExt as _};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, ToStatement};
+
+use crate::connect::ConnectConfig;
+
+pub use self::error::{ConnectError, SqlClass, SqlError};
+pub use self::settings::{SessionOptions, SynchronousCommit};
+
+/// The oldest server that is served, as `server_version_num`.
+pub const VERSION_MIN: u32 = 140_000;
+
+/// One connection. Dropping it closes the connection once what was sent has been answered; a statement that
+/// must not go on is canceled first ([`Session::canceler`]).
+pub struct Session {
+    client: Client,
+    backend: Backend,
+}
+
+/// Who we are on the server. A pid alone may be given out again; with the start time it is unique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// `pg_backend_pid()`.
+    pub pid: i32,
+    /// `pg_stat_activity.backend_start`, as text in UTC.
+    pub started: String,
+    /// `server_version_num`.
+    pub version_num: u32,
+}
+
+/// A statement that was parsed once, and its text for error messages.
+#[derive(Clone)]
+pub struct Prepared {
+    statement: tokio_postgres::Statement,
+    text: String,
+}
+
+/// What can be run: text, or a [`Prepared`] statement.
+pub trait Runnable {
+    /// What the client library takes.
+    type Statement: ?Sized + ToStatement;
+
+    /// For the client library.
+    fn statement(&self) -> &Self::Statement;
+
+    /// For error messages.
+    fn text(&self) -> &str;
+}
+
+impl Runnable for str {
+    type Statement = str;
+
+    fn statement(&self) -> &str {
+        self
+    }
+
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Runnable for String {
+    type Statement = str;
+
+    fn statement(&self) -> &str {
+        self
+    }
+
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Runnable for Prepared {
+    type Statement = tokio_postgres::Statement;
+
+    fn statement(&self) -> &tokio_postgres::Statement {
+        &self.statement
+    }
+
+    fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Cancels what a session is running, from outside.
+#[derive(Clone)]
+pub struct Canceler(tokio_postgres::CancelToken);
+
+impl Canceler {
+    /// Asks the server to cancel. That the request was delivered does not mean that the statement ended; its
+    /// own answer says that.
+    ///
+    /// # Errors
+    /// When the request could not be delivered.
+    pub async fn cancel(&self) -> Result<(), SqlError> {
+        let outcome = self.0.cancel_query(NoTls).await;
+        outcome.map_err(|error| SqlError::new("cancel request", &error))
+    }
+}
+
+impl Session {
+    /// Opens a connection, pins its settings and checks the server.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, does not let us in, or is not one that may be worked on.
+    pub async fn open(config: &ConnectConfig, options: &SessionOptions) -> Result<Session, ConnectError> {
+        let transport = config.to_tokio();
+        let attempt = transport.connect(NoTls);
+        let timeout = config.connect_timeout;
+        let opened = tokio::time::timeout(timeout, attempt).await;
+        let opened = opened.map_err(|_| ConnectError::timed_out(config))?;
+        let (client, connection) = opened.map_err(|error| ConnectError::opening(config, &error))?;
+        let version_text = connection.parameter("server_version").map(str::to_owned);
+        // The task ends with the connection; its error reaches whoever waits for an answer.
+        tokio::spawn(connection);
+
+        let major = settings::major_version(version_text.as_deref().unwrap_or_default());
+        let pin = settings::pin(major, options);
+        let pinned = client.batch_execute(&pin).await;
+        pinned.map_err(|error| ConnectError::preparing(config, &SqlError::new(&pin, &error)))?;
+        let backend = identify(&client, config, options).await?;
+        Ok(Session { client, backend })
+    }
+
+    /// Who we are on the server.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// `pg_backend_pid()`.
+    pub fn pid(&self) -> i32 {
+        self.backend.pid
+    }
+
+    /// `server_version_num`.
+    pub fn version_num(&self) -> u32 {
+        self.backend.version_num
+    }
+
+    /// The connection is known to have ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// A handle that cancels this session's statement from another task.
+    pub fn canceler(&self) -> Canceler {
+        Canceler(self.client.cancel_token())
+    }
+
+    /// Parses a statement once, to be run often.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn prepare(&self, sql: &str) -> Result<Prepared, SqlError> {
+        let prepared = self.client.prepare(sql).await;
+        let statement = prepared.map_err(|error| SqlError::new(sql, &error))?;
+        let text = sql.to_owned();
+        Ok(Prepared { statement, text })
+    }
+
+    /// Runs a statement; returns the number of rows it touched.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn execute<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, SqlError> {
+        let outcome = self.client.execute(sql.statement(), params).await;
+        outcome.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// Runs a query.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn query<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, SqlError> {
+        let outcome = self.client.query(sql.statement(), params).await;
+        outcome.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// Runs a query that answers with exactly one row.
+    ///
+    /// # Errors
+    /// As the server says, or when there is none or more than one.
+    pub async fn query_one<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, SqlError> {
+        let outcome = self.client.query_one(sql.statement(), params).await;
+        outcome.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// Runs a query that answers with at most one row.
+    ///
+    /// # Errors
+    /// As the server says, or when there is more than one.
+    pub async fn query_opt<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, SqlError> {
+        let outcome = self.client.query_opt(sql.statement(), params).await;
+        outcome.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// Runs one or more statements without parameters. Several in one text are one transaction, unless one of
+    /// them begins or ends one.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), SqlError> {
+        let outcome = self.client.batch_execute(sql).await;
+        outcome.map_err(|error| SqlError::new(sql, &error))
+    }
+
+    /// Runs a `COPY … FROM STDIN` with these buffers; returns the number of rows.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy_in<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        buffers: impl IntoIterator<Item = Bytes>,
+    ) -> Result<u64, SqlError> {
+        let copy = async {
+            let sink = self.client.copy_in(sql.statement()).await?;
+            let mut sink = std::pin::pin!(sink);
+            for buffer in buffers {
+                sink.feed(buffer).await?;
+            }
+            sink.finish().await
+        };
+        copy.await.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// Runs a `COPY … TO STDOUT`; returns its messages, one row each (and header and trailer in binary).
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy_out<S: Runnable + ?Sized>(&self, sql: &S) -> Result<Vec<Bytes>, SqlError> {
+        let copy = async { self.client.copy_out(sql.statement()).await?.try_collect().await };
+        copy.await.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// `pg_control_system().system_identifier`: which cluster this is.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn system_identifier(&self) -> Result<u64, SqlError> {
+        let row = self.query_one(SYSTEM_IDENTIFIER, &[]).await?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+}
+
+const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+
+const IDENTIFY: &str = "\
+SELECT a.pid, a.backend_start::text, pg_catalog.current_setting('server_version_num')::int4,
+       pg_catalog.pg_is_in_recovery(),
+       CASE WHEN $1::bool THEN (SELECT system_identifier FROM pg_catalog.pg_control_system()) END
+  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a";
+
+async fn identify(
+    client: &Client,
+    config: &ConnectConfig,
+    options: &SessionOptions,
+) -> Result<Backend, ConnectError> {
+    let asked = options.system_identifier.is_some();
+    let answer = client.query_one(IDENTIFY, &[&asked]).await;
+    let row = answer.map_err(|error| ConnectError::preparing(config, &SqlError::new(IDENTIFY, &error)))?;
+    let backend = Backend {
+        pid: row.get(0),
+        started: row.get(1),
+        version_num: row.get::<_, i32>(2).cast_unsigned(),
+    };
+    if backend.version_num < VERSION_MIN {
+        return Err(ConnectError::TooOld {
+            version_num: backend.version_num,
+        });
+    }
+    if row.get(3) {
+        return Err(ConnectError::InRecovery);
+    }
+    match (
+        options.system_identifier,
+        row.get::<_, Option<i64>>(4).map(i64::cast_unsigned),
+    ) {
+        (Some(expected), Some(found)) if expected != found => {
+            Err(ConnectError::OtherServer { expected, found })
+        }
+        _ => Ok(backend),
+    }
+}

@@ -1,0 +1,76 @@
+//! The password file: `host:port:database:user:password`, first match wins, and nobody else may read it.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::{ConfigError, ConnectConfig, Environment, Host, Secret};
+
+/// The password of this connection, if the file exists and knows it.
+pub(super) fn find(config: &ConnectConfig, environment: &Environment) -> Result<Option<Secret>, ConfigError> {
+    match environment.passfile() {
+        Some(path) => Ok(read(&path)?.and_then(|text| find_in(&text, config))),
+        None => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    let unreadable = |source| ConfigError::PassfileUnreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let metadata: fs::Metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(ConfigError::PassfileOpenToOthers {
+            path: path.to_owned(),
+        });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(Some(text))
+}
+
+fn find_in(text: &str, config: &ConnectConfig) -> Option<Secret> {
+    let host = match &config.host {
+        Host::Unix(folder) if Environment::is_default_socket(folder) => "localhost".to_owned(),
+        host => host.to_string(),
+    };
+    let wanted = [&host, &config.port.to_string(), &config.database, &config.user];
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(fields)
+        .find(|fields| {
+            let matches = |(field, value): (&String, &&String)| field == "*" || field == *value;
+            fields.len() == 5 && fields.iter().zip(&wanted).all(matches)
+        })
+        .map(|mut fields| Secret::new(fields.remove(4)))
+}
+
+/// Splits at the first four unescaped colons; `\:` and `\\` stand for the characters themselves.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut chars = line.trim_end_matches('\r').chars();
+    while let Some(char) = chars.next() {
+        let literal = match char {
+            '\\' => chars.next(),
+            ':' if fields.len() < 5 => {
+                fields.push(String::new());
+                None
+            }
+            other => Some(other),
+        };
+        if let (Some(literal), Some(field)) = (literal, fields.last_mut()) {
+            field.push(literal);
+        }
+    }
+    fields
+}
