@@ -7,7 +7,11 @@
 //! whether a change is applied; [`plan`] is what a user sees before anything runs.
 
 pub mod change;
+pub mod cutover;
+pub mod feed;
+pub mod ledger;
 pub mod limits;
+pub mod migration;
 pub mod name;
 pub mod phase;
 pub mod piece;

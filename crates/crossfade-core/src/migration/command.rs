@@ -1,0 +1,173 @@
+//! What the machine wants done, and what it is told.
+
+use crate::change::{Row, StreamItem};
+use crate::cutover::{CutoverCommand, CutoverEvent};
+use crate::phase::Phase;
+use crate::piece::{FetchKey, KeyCells, Piece};
+use crate::position::Lsn;
+use crate::snapshot::Snapshot;
+
+/// A range of the copy, by its number in the list that [`Event::SnapshotOpened`] announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RangeId(pub u32);
+
+/// What the shell shall do. Unless said otherwise each is answered by exactly one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Publication, schema, shadow → [`Event::Prepared`].
+    Prepare,
+    /// Write the phase down → [`Event::PhaseRecorded`].
+    RecordPhase(Phase),
+    /// Drop a slot of ours that is there, empty the target, lock, create the slot, import its snapshot, measure
+    /// → [`Event::SnapshotOpened`].
+    OpenSnapshot,
+    /// Copy one range under the snapshot → [`Event::RangeCopied`].
+    CopyRange(RangeId),
+    /// Write the ledger row, the applied LSN and phase `copied` in one transaction → [`Event::ChunkRecorded`].
+    RecordChunk {
+        /// Where the stream begins.
+        consistent_point: Lsn,
+        /// What the copy read.
+        snapshot: Snapshot,
+        /// How many rows.
+        rows: u64,
+    },
+    /// Let the snapshot go. Not answered.
+    CloseSnapshot,
+    /// Stream from here → [`Event::Stream`], again and again.
+    Follow {
+        /// Everything that ended at or before it is applied.
+        from: Lsn,
+    },
+    /// The index by which changes are applied, unless it is there → [`Event::KeyIndexBuilt`].
+    BuildKeyIndex,
+    /// All other indexes and constraints that are not there → [`Event::IndexesBuilt`]. No piece is out meanwhile.
+    BuildIndexes,
+    /// → [`Event::Analyzed`].
+    Analyze,
+    /// Read the WAL insert position and make it durable, so that the stream passes it → [`Event::InsertPosition`].
+    ReadInsertPosition,
+    /// → [`Event::Classified`].
+    Classify(Vec<KeyCells>),
+    /// → [`Event::Fetched`].
+    Fetch {
+        /// Which rows.
+        keys: Vec<FetchKey>,
+        /// In the transaction of the last fetch, which is kept for this until [`Command::EndFetch`].
+        same_snapshot: bool,
+        /// In the cutover's own session, whose lock stands in everyone else's way.
+        locked: bool,
+    },
+    /// The batch with fetched rows has ended: end the fetching transaction. Not answered.
+    EndFetch,
+    /// → [`Event::PieceApplied`].
+    Apply(Piece),
+    /// Tell the slot. Not answered.
+    Acknowledge(Lsn),
+    /// A step of the cutover → [`Event::Cutover`].
+    Cutover(CutoverCommand),
+    /// End the stream, validate what the swap left unvalidated, drop slot and publication → [`Event::Finished`].
+    Finish,
+    /// Nothing more will come.
+    Stop(Stop),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// See [`Command::Prepare`].
+    Prepared,
+    /// See [`Command::RecordPhase`].
+    PhaseRecorded,
+    /// See [`Command::OpenSnapshot`].
+    SnapshotOpened {
+        /// The slot's consistent point.
+        consistent_point: Lsn,
+        /// Its snapshot.
+        snapshot: Snapshot,
+        /// Into how many ranges the source was cut.
+        ranges: u32,
+    },
+    /// See [`Command::CopyRange`].
+    RangeCopied {
+        /// Which.
+        range: RangeId,
+        /// How many rows.
+        rows: u64,
+    },
+    /// See [`Command::RecordChunk`].
+    ChunkRecorded,
+    /// See [`Command::BuildKeyIndex`].
+    KeyIndexBuilt,
+    /// See [`Command::BuildIndexes`].
+    IndexesBuilt,
+    /// See [`Command::Analyze`].
+    Analyzed,
+    /// See [`Command::ReadInsertPosition`].
+    InsertPosition(Lsn),
+    /// What the reader delivered.
+    Stream(StreamItem),
+    /// See [`Command::Classify`].
+    Classified(Vec<u32>),
+    /// See [`Command::Fetch`].
+    Fetched {
+        /// Under which snapshot.
+        snapshot: Snapshot,
+        /// One for each key.
+        rows: Vec<Option<Row>>,
+        /// The durable WAL insert position read after the snapshot.
+        reach: Lsn,
+    },
+    /// See [`Command::Apply`].
+    PieceApplied,
+    /// See [`Command::Cutover`].
+    Cutover(CutoverEvent),
+    /// See [`Command::Finish`].
+    Finished,
+    /// An operator asked for something.
+    Asked(Ask),
+    /// WAL that our slot retains, in bytes.
+    RetainedWal(u64),
+}
+
+/// What an operator may ask for, from any machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Start no more ranges, index builds or cutover; changes go on being applied.
+    Pause,
+    /// Go on.
+    Continue,
+    /// Cut over when ready.
+    Cutover,
+    /// Give up and leave nothing.
+    Abort,
+    /// The process was asked to end.
+    Interrupt,
+}
+
+/// Why the machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The new table is in place and everything after the swap is done.
+    Done,
+    /// Asked to end; can go on.
+    Interrupted,
+    /// Asked to give up: the shell removes every trace.
+    Aborted,
+    /// The cutover was not achieved in its time; can go on.
+    CutoverNotAchieved {
+        /// The last obstacle, in words.
+        obstacle: String,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// [`crate::limits::Limits::execution_max_ms`] has passed; can go on.
+    OutOfTime,
+    /// [`crate::limits::Limits::retained_wal_max_bytes`] is exceeded: the shell drops our slot.
+    WalBudget {
+        /// How much is retained, in bytes.
+        retained: u64,
+    },
+    /// The stream brought what cannot be followed; the source is untouched.
+    CannotFollow(crate::feed::FeedError),
+}

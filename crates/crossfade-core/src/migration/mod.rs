@@ -1,0 +1,648 @@
+//! The machine of a whole migration: phases, what runs when, and when it may be cut over.
+//!
+//! ```text
+//!  prepare ─► open snapshot ─► copy ranges ─► record chunk ─► key index ─► drain the backlog
+//!     ─► other indexes ─► drain ─► analyze ─► ready ─► cutover ─► finish
+//! ```
+//!
+//! An engine that starts again enters this line at its durable phase; whatever it finds half done before
+//! `copied` begins again (R11), and everything after it is safe to find already done. Pause is a flag: it holds
+//! back ranges, index builds and the cutover, never changes.
+
+mod command;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub use command::{Ask, Command, Event, RangeId, Stop};
+
+use crate::change::StreamItem;
+use crate::cutover::{Cutover, CutoverCommand, CutoverEvent, OldSnapshots, Outcome};
+use crate::feed::{Feed, FeedCounts, FeedLimits, FeedStep};
+use crate::ledger::{Ledger, WHOLE_TABLE};
+use crate::phase::Phase;
+use crate::piece::marker;
+use crate::plan::{CopyStep, Plan, Step};
+use crate::position::{Lsn, Xid};
+use crate::snapshot::Snapshot;
+
+/// What a machine is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sessions that copy at the same time.
+    pub copiers: usize,
+    /// Cut over without being asked.
+    pub cutover_when_ready: bool,
+    /// See [`OldSnapshots`].
+    pub old_snapshots: OldSnapshots,
+    /// Bounds of pieces and queue.
+    pub feed: FeedLimits,
+}
+
+/// What the state schema holds of a migration.
+#[derive(Clone, Debug)]
+pub struct Durable {
+    /// How far it has come.
+    pub phase: Phase,
+    /// Held back.
+    pub paused: bool,
+    /// From phase `copied` on: the applied LSN and the snapshot of the copy.
+    pub copied: Option<(Lsn, Snapshot)>,
+    /// `xmax` of a snapshot of this server's life.
+    pub reference: Xid,
+}
+
+/// Numbers for progress and report; counted since this engine started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Ranges of the copy, and how many are done.
+    pub ranges: (u32, u32),
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// See [`FeedCounts`].
+    pub feed: FeedCounts,
+    /// Changes applied under the cutover's lock.
+    pub last_drain: u64,
+    /// Changes that wait in memory.
+    pub waiting: usize,
+    /// See [`Feed::applied`].
+    pub applied: Lsn,
+    /// See [`Feed::received`].
+    pub received: Lsn,
+    /// Cutover attempts so far.
+    pub attempts: u32,
+}
+
+/// What the machine is at. One line of the module's picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Publication, schema, shadow.
+    Preparing,
+    /// Slot and snapshot.
+    OpeningSnapshot,
+    /// Copying ranges.
+    Copying,
+    /// Writing the ledger row.
+    RecordingChunk,
+    /// Building the index by which changes are applied.
+    BuildingKeyIndex,
+    /// Applying what came during the copy.
+    DrainingBacklog,
+    /// Building the other indexes.
+    BuildingIndexes,
+    /// Applying what came during the index builds.
+    Draining,
+    /// `ANALYZE`.
+    Analyzing,
+    /// Following; a cutover may be asked for.
+    Ready,
+    /// In a cutover.
+    CuttingOver,
+    /// After the swap.
+    Finishing,
+    /// Ended.
+    Stopped,
+}
+
+/// A drain round shorter than this has caught up: what is left takes no longer.
+const CAUGHT_UP: Duration = Duration::from_millis(500);
+/// How long positions at which nothing was changed may wait before they are written down.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Migration {
+    plan: Plan,
+    options: Options,
+    phase: Phase,
+    activity: Activity,
+    paused: bool,
+    cutover_asked: bool,
+    interrupt: Option<Stop>,
+    ranges: Ranges,
+    snapshot: Option<(Lsn, Snapshot)>,
+    reference: Xid,
+    feed: Option<Feed>,
+    acknowledged: Lsn,
+    round: Round,
+    flush_at: Option<Instant>,
+    stop_at: Option<Instant>,
+    cutover: Cutover,
+    /// Waits until no transaction of a fetch holds a lock on the source.
+    deferred_lock: Option<CutoverCommand>,
+    /// Waits until it is known whether the cutover's session has the lock.
+    deferred_fetch: Option<FeedStep>,
+    applied_at_lock: u64,
+    last_drain: u64,
+    commands: VecDeque<Command>,
+}
+
+#[derive(Debug, Default)]
+struct Ranges {
+    total: u32,
+    next: u32,
+    running: u32,
+    done: u32,
+    rows: u64,
+    not_before: Option<Instant>,
+}
+
+/// One round of a drain: up to a position read at its start.
+#[derive(Debug, Default)]
+struct Round {
+    target: Option<Lsn>,
+    started: Option<Instant>,
+}
+
+impl Migration {
+    /// A machine at the place where the durable state is.
+    pub fn new(now: Instant, plan: Plan, durable: Durable, options: Options) -> Self {
+        let cutover = Cutover::new(plan.limits.clone(), options.old_snapshots);
+        let stop_at = plan
+            .limits
+            .execution_max_ms
+            .map(|max| now + Duration::from_millis(max));
+        let mut machine = Migration {
+            cutover_asked: options.cutover_when_ready,
+            phase: durable.phase,
+            activity: Activity::Preparing,
+            paused: durable.paused,
+            interrupt: None,
+            ranges: Ranges::default(),
+            snapshot: None,
+            reference: durable.reference,
+            feed: None,
+            acknowledged: Lsn(0),
+            round: Round::default(),
+            flush_at: Some(now + FLUSH_INTERVAL),
+            stop_at,
+            cutover,
+            deferred_lock: None,
+            deferred_fetch: None,
+            applied_at_lock: 0,
+            last_drain: 0,
+            commands: VecDeque::new(),
+            plan,
+            options,
+        };
+        machine.enter(durable);
+        machine
+    }
+
+    fn enter(&mut self, durable: Durable) {
+        match (durable.phase, durable.copied) {
+            (Phase::Planned, _) => self.commands.push_back(Command::Prepare),
+            (Phase::Prepared, _) => self.record(Phase::Copying),
+            (Phase::Copied | Phase::Following | Phase::Ready, Some((applied, snapshot))) => {
+                let mut ledger = Ledger::new(1, []);
+                ledger.restore(WHOLE_TABLE, snapshot);
+                self.follow(ledger, applied);
+            }
+            (Phase::Swapped, _) => self.finish(),
+            (Phase::Completed, _) => self.stop(Stop::Done),
+            (Phase::Aborted, _) => self.stop(Stop::Aborted),
+            // Without a ledger row nothing is provable of a target half filled: the copy begins again.
+            (Phase::Copying | Phase::Copied | Phase::Following | Phase::Ready, _) => self.open_snapshot(),
+        }
+    }
+
+    /// What it is at.
+    pub fn activity(&self) -> Activity {
+        self.activity
+    }
+
+    /// How far it has come, durably.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Held back by an operator.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The cutover's lock is held, or may be.
+    pub fn is_locked(&self) -> bool {
+        self.cutover.is_locked()
+    }
+
+    /// Numbers for progress and report.
+    pub fn progress(&self) -> Progress {
+        let feed = self.feed.as_ref();
+        Progress {
+            ranges: (self.ranges.total, self.ranges.done),
+            rows_copied: self.ranges.rows,
+            feed: feed.map(Feed::counts).unwrap_or_default(),
+            last_drain: self.last_drain,
+            waiting: feed.map_or(0, Feed::waiting),
+            applied: feed.map_or(Lsn(0), Feed::applied),
+            received: feed.map_or(Lsn(0), Feed::received),
+            attempts: self.cutover.attempt(),
+        }
+    }
+
+    /// Whether the stream should be read on.
+    pub fn wants_stream(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::has_capacity)
+    }
+
+    /// What to do next.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Migration::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.activity == Activity::Stopped {
+            return None;
+        }
+        let ranges = self.ranges.not_before;
+        [self.cutover.poll_timeout(), ranges, self.flush_at, self.stop_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        if past(self.stop_at) {
+            self.stop_at = None;
+            self.interrupt.get_or_insert(Stop::OutOfTime);
+        }
+        if past(self.ranges.not_before) {
+            self.ranges.not_before = None;
+            self.copy_on();
+        }
+        let flush = past(self.flush_at);
+        if flush {
+            self.flush_at = Some(now + FLUSH_INTERVAL);
+        }
+        self.cutover.handle_timeout(now);
+        self.go_on(now, flush);
+    }
+
+    /// Takes what happened.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Prepared => self.record(Phase::Prepared),
+            Event::PhaseRecorded => self.phase_recorded(),
+            Event::SnapshotOpened {
+                consistent_point,
+                snapshot,
+                ranges,
+            } => {
+                self.reference = snapshot.xmax();
+                self.snapshot = Some((consistent_point, snapshot));
+                self.ranges = Ranges {
+                    total: ranges,
+                    ..Ranges::default()
+                };
+                self.activity = Activity::Copying;
+                self.copy_on();
+            }
+            Event::RangeCopied { range: _, rows } => self.range_copied(now, rows),
+            Event::ChunkRecorded => self.chunk_recorded(),
+            Event::KeyIndexBuilt => self.drain(Activity::DrainingBacklog),
+            Event::IndexesBuilt => self.record(Phase::Following),
+            Event::Analyzed => self.record(Phase::Ready),
+            Event::InsertPosition(lsn) => {
+                self.round = Round {
+                    target: Some(lsn),
+                    started: self.round.started.or(Some(now)),
+                };
+            }
+            Event::Stream(item) => self.receive(item),
+            Event::Classified(classes) => {
+                let step = self.feed.as_mut().and_then(|feed| feed.classified(classes));
+                self.perform(step);
+            }
+            Event::Fetched {
+                snapshot,
+                rows,
+                reach,
+            } => {
+                let reach = (!self.cutover.is_locked()).then_some(reach);
+                let step = self
+                    .feed
+                    .as_mut()
+                    .and_then(|feed| feed.fetched(snapshot, rows, reach));
+                self.perform(step);
+            }
+            Event::PieceApplied => self.piece_applied(),
+            Event::Cutover(event) => self.cutover_event(now, event),
+            Event::Finished => self.stop(Stop::Done),
+            Event::Asked(ask) => self.asked(ask),
+            Event::RetainedWal(retained) => {
+                if self
+                    .plan
+                    .limits
+                    .retained_wal_max_bytes
+                    .is_some_and(|max| retained > max)
+                {
+                    self.interrupt.get_or_insert(Stop::WalBudget { retained });
+                }
+            }
+        }
+        self.go_on(now, false);
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Pause => self.paused = true,
+            Ask::Continue => {
+                self.paused = false;
+                self.copy_on();
+            }
+            Ask::Cutover => self.cutover_asked = true,
+            Ask::Abort => self.interrupt = Some(Stop::Aborted),
+            Ask::Interrupt => {
+                self.interrupt.get_or_insert(Stop::Interrupted);
+            }
+        }
+    }
+
+    fn record(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.commands.push_back(Command::RecordPhase(phase));
+    }
+
+    fn phase_recorded(&mut self) {
+        match self.phase {
+            Phase::Prepared => self.record(Phase::Copying),
+            Phase::Copying => self.open_snapshot(),
+            Phase::Following => self.drain(Activity::Draining),
+            Phase::Ready => self.activity = Activity::Ready,
+            // These are recorded in the transactions that make them true.
+            Phase::Planned | Phase::Copied | Phase::Swapped | Phase::Completed | Phase::Aborted => {}
+        }
+    }
+
+    fn open_snapshot(&mut self) {
+        self.activity = Activity::OpeningSnapshot;
+        self.commands.push_back(Command::OpenSnapshot);
+    }
+
+    /// Keeps every copier busy, unless held back.
+    fn copy_on(&mut self) {
+        if self.activity != Activity::Copying || self.paused || self.ranges.not_before.is_some() {
+            return;
+        }
+        while self.ranges.running < self.options.copiers as u32 && self.ranges.next < self.ranges.total {
+            self.commands
+                .push_back(Command::CopyRange(RangeId(self.ranges.next)));
+            self.ranges.next += 1;
+            self.ranges.running += 1;
+        }
+        if self.ranges.done == self.ranges.total {
+            self.record_chunk();
+        }
+    }
+
+    fn range_copied(&mut self, now: Instant, rows: u64) {
+        self.ranges.running -= 1;
+        self.ranges.done += 1;
+        self.ranges.rows += rows;
+        let delay = self.plan.limits.chunk_delay();
+        if !delay.is_zero() && self.ranges.done < self.ranges.total {
+            self.ranges.not_before = Some(now + delay);
+        }
+        self.copy_on();
+    }
+
+    fn record_chunk(&mut self) {
+        let Some((consistent_point, snapshot)) = self.snapshot.clone() else {
+            return;
+        };
+        self.activity = Activity::RecordingChunk;
+        self.commands.push_back(Command::RecordChunk {
+            consistent_point,
+            snapshot,
+            rows: self.ranges.rows,
+        });
+    }
+
+    fn chunk_recorded(&mut self) {
+        let Some((consistent_point, snapshot)) = self.snapshot.clone() else {
+            return;
+        };
+        self.phase = Phase::Copied;
+        self.commands.push_back(Command::CloseSnapshot);
+        let mut ledger = Ledger::new(1, []);
+        ledger.restore(WHOLE_TABLE, snapshot);
+        self.follow(ledger, consistent_point);
+    }
+
+    fn follow(&mut self, ledger: Ledger, applied: Lsn) {
+        let step = copy_step(&self.plan);
+        self.feed = Some(Feed::new(
+            &step.source,
+            &step.targets,
+            ledger,
+            applied,
+            self.reference,
+            self.options.feed,
+        ));
+        self.acknowledged = applied;
+        self.commands.push_back(Command::Follow { from: applied });
+        self.activity = Activity::BuildingKeyIndex;
+        self.commands.push_back(Command::BuildKeyIndex);
+    }
+
+    fn drain(&mut self, activity: Activity) {
+        self.activity = activity;
+        self.round = Round::default();
+        self.commands.push_back(Command::ReadInsertPosition);
+    }
+
+    fn receive(&mut self, item: StreamItem) {
+        if let Some(Err(error)) = self.feed.as_mut().map(|feed| feed.receive(item)) {
+            self.interrupt.get_or_insert(Stop::CannotFollow(error));
+        }
+    }
+
+    fn perform(&mut self, step: Option<FeedStep>) {
+        let command = match step {
+            None => return,
+            Some(FeedStep::Apply(piece)) => Command::Apply(piece),
+            Some(FeedStep::Classify(keys)) => Command::Classify(keys),
+            // It would queue behind our own request for the lock, and then stand in its way.
+            Some(step @ FeedStep::Fetch { .. }) if self.may_wait_for_lock() => {
+                self.deferred_fetch = Some(step);
+                return;
+            }
+            Some(FeedStep::Fetch { keys, same_snapshot }) => Command::Fetch {
+                keys,
+                same_snapshot,
+                locked: self.cutover.is_locked(),
+            },
+        };
+        self.commands.push_back(command);
+    }
+
+    fn piece_applied(&mut self) {
+        let Some(feed) = self.feed.as_mut() else { return };
+        let fetched = feed.has_fetched();
+        feed.piece_applied();
+        if feed.is_at_boundary() && fetched {
+            self.commands.push_back(Command::EndFetch);
+        }
+        if feed.applied() > self.acknowledged {
+            self.acknowledged = feed.applied();
+            self.commands.push_back(Command::Acknowledge(self.acknowledged));
+        }
+    }
+
+    fn cutover_event(&mut self, now: Instant, event: CutoverEvent) {
+        if event == CutoverEvent::Locked {
+            self.applied_at_lock = self.progress().feed.applied;
+        }
+        self.cutover.handle_event(now, event);
+        match self.cutover.outcome().cloned() {
+            None => {}
+            Some(Outcome::Swapped) => {
+                self.last_drain = self.progress().feed.applied - self.applied_at_lock;
+                self.phase = Phase::Swapped;
+                self.finish();
+            }
+            Some(Outcome::GaveUp { obstacle, attempts }) => {
+                self.stop(Stop::CutoverNotAchieved { obstacle, attempts });
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.activity = Activity::Finishing;
+        self.commands.push_back(Command::Finish);
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        if self.activity != Activity::Stopped {
+            self.activity = Activity::Stopped;
+            self.commands.push_back(Command::Stop(stop));
+        }
+    }
+
+    /// After every event: what has become possible.
+    fn go_on(&mut self, now: Instant, flush: bool) {
+        if self.activity == Activity::Stopped {
+            return;
+        }
+        // A swap that may be committed is neither interrupted nor forgotten.
+        let undisturbed = self.cutover.is_swapping() || self.activity == Activity::Finishing;
+        if let (false, Some(stop)) = (undisturbed, self.interrupt.take()) {
+            return self.stop(stop);
+        }
+        self.feed_on(flush);
+        self.round_on(now);
+        self.ready_on(now);
+        self.drain_to_marker();
+        self.cutover_on();
+    }
+
+    /// A fetch that belongs to a batch with an open fetch must run, so that the batch can end and the lock, which
+    /// waits for that, can be asked for.
+    fn may_wait_for_lock(&self) -> bool {
+        let fetched = self.feed.as_ref().is_some_and(Feed::has_fetched);
+        self.cutover.is_locking() && self.deferred_lock.is_none() && !fetched
+    }
+
+    fn cutover_on(&mut self) {
+        if !self.cutover.is_locking() {
+            let step = self.deferred_fetch.take();
+            self.perform(step);
+        }
+        while let Some(command) = self.deferred_lock.take().or_else(|| self.cutover.poll_command()) {
+            let holds =
+                |feed: &Feed| feed.has_fetched() || feed.is_fetching() && self.deferred_fetch.is_none();
+            let fetching = self.feed.as_ref().is_some_and(holds);
+            if matches!(command, CutoverCommand::Lock { .. }) && fetching {
+                self.deferred_lock = Some(command);
+                return;
+            }
+            self.commands.push_back(Command::Cutover(command));
+        }
+    }
+
+    /// Keeps the applier busy, except while indexes are built (R25) and after the swap.
+    fn feed_on(&mut self, flush: bool) {
+        let applying = match self.activity {
+            Activity::DrainingBacklog | Activity::Draining | Activity::Ready => true,
+            Activity::Analyzing => true,
+            Activity::CuttingOver => !self.cutover.is_locked() || self.cutover.is_draining(),
+            Activity::Preparing
+            | Activity::OpeningSnapshot
+            | Activity::Copying
+            | Activity::RecordingChunk
+            | Activity::BuildingKeyIndex
+            | Activity::BuildingIndexes
+            | Activity::Finishing
+            | Activity::Stopped => false,
+        };
+        let flush = flush || self.round.target.is_some() || self.cutover.is_draining();
+        if applying {
+            let step = self.feed.as_mut().and_then(|feed| feed.poll(flush));
+            self.perform(step);
+        }
+    }
+
+    /// Ends a round of a drain when its position is applied; the round that took no time was the last.
+    fn round_on(&mut self, now: Instant) {
+        let (Some(target), Some(feed)) = (self.round.target, self.feed.as_ref()) else {
+            return;
+        };
+        if feed.applied() < target || !feed.is_at_boundary() || self.paused {
+            return;
+        }
+        let started = self.round.started.unwrap_or(now);
+        self.round = Round::default();
+        if now.saturating_duration_since(started) > CAUGHT_UP {
+            self.round.started = Some(now);
+            self.commands.push_back(Command::ReadInsertPosition);
+        } else {
+            self.caught_up();
+        }
+    }
+
+    fn caught_up(&mut self) {
+        if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
+            self.activity = Activity::BuildingIndexes;
+            self.commands.push_back(Command::BuildIndexes);
+        } else if self.phase < Phase::Ready {
+            self.activity = Activity::Analyzing;
+            self.commands.push_back(Command::Analyze);
+        } else {
+            self.activity = Activity::Ready;
+        }
+    }
+
+    fn ready_on(&mut self, now: Instant) {
+        if self.activity == Activity::Ready && self.cutover_asked && !self.paused {
+            self.cutover_asked = false;
+            self.activity = Activity::CuttingOver;
+            self.cutover.start(now);
+        }
+    }
+
+    fn drain_to_marker(&mut self) {
+        if !self.cutover.is_draining() {
+            return;
+        }
+        let Some(feed) = self.feed.as_ref() else { return };
+        let content = marker(self.plan.name.as_str(), self.cutover.attempt());
+        if feed.is_at_boundary() && feed.passed_marker(&content).is_some() {
+            self.cutover.drained();
+        }
+    }
+}
+
+/// The step that copies. A plan of this release has exactly one.
+pub fn copy_step(plan: &Plan) -> &CopyStep {
+    let Step::CopyIntoTables(step) = &plan.steps[0];
+    step
+}
