@@ -1,1 +1,68 @@
 //! What the user asks for: the change file and ALTER statements, parsed.
+//!
+//! Nothing here talks to a server. [`ChangeRequest`] is what was typed, checked as far as text can be checked;
+//! what it means for a table is found out by [`crate::planner`].
+
+mod alter;
+mod file;
+pub mod limits;
+mod name;
+mod template;
+
+use crossfade_core::limits::Limits;
+
+pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
+pub use self::file::{ChangeFileError, FileProblem};
+pub use self::name::{InvalidName, NameProblem, TypedName};
+pub use self::template::template;
+
+/// A change as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRequest {
+    /// The table.
+    pub table: TypedName,
+    /// What shall come of it. Exactly one today: a split into several will be a list of these.
+    pub targets: Vec<TargetRequest>,
+    /// The bounds of the run.
+    pub limits: Limits,
+    /// Where the user's texts look up unqualified names; `None` is what the role has at connection start.
+    pub search_path: Option<String>,
+}
+
+/// One table that shall come of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetRequest {
+    /// The source, altered.
+    pub alteration: Alteration,
+}
+
+/// Arguments that make no change.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// `--table` names none.
+    #[error(transparent)]
+    Table(#[from] InvalidName),
+    /// An `--alter` is no `ALTER TABLE` of the table.
+    #[error(transparent)]
+    Alter(#[from] AlterError),
+}
+
+impl ChangeRequest {
+    /// From `--table T --alter "…"`, with the default limits.
+    ///
+    /// # Errors
+    /// When a text cannot be read.
+    pub fn from_arguments<T: AsRef<str>>(table: &str, alters: &[T]) -> Result<ChangeRequest, ArgumentError> {
+        let table: TypedName = table.parse()?;
+        let alteration = Alteration::parse(&table, alters)?;
+        Ok(ChangeRequest {
+            table,
+            targets: vec![TargetRequest { alteration }],
+            limits: Limits::default(),
+            search_path: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
