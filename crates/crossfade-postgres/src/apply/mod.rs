@@ -1,1 +1,40 @@
-//! Applying one piece: staging tables and set-based statements.
+//! Applying a piece of the feed to one target: statements, staging, encoders, fetches.
+//!
+//! A piece travels by `COPY` into two temporary staging tables of the session, `put` and `del`, and is then
+//! applied by a handful of set-based statements, in this order:
+//!
+//! 1. `TRUNCATE`, if the piece says so;
+//! 2. rows whose key is in `del` go; with a filter also those that a put has moved out of this target;
+//! 3. puts that are whole are upserted, key columns included: two keys that are equal to the server may differ
+//!    in their bytes (R12);
+//! 4. puts that keep unchanged columns update the row that is there, and must find it (R16).
+//!
+//! The statements are sent as text and planned anew for every piece. That costs about a millisecond and buys
+//! plans made for the sizes at hand: staging tables are never analyzed, and a plan made once for an almost empty
+//! target would be kept while it grows.
+
+pub mod classify;
+pub mod decode;
+pub mod encode;
+pub mod fetch;
+mod retry;
+mod statements;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub use self::statements::{ApplyStatements, apply_templates};
+
+/// Settings of a session that applies. Joins between staging and target go through the target's key index: hash
+/// and merge joins would read the target whole.
+pub const APPLIER_SETTINGS: &str = "\
+SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
+SET temp_buffers = '32MB'";
+
+/// A database without an encoding takes bytes as they are; any other converts, both ways alike.
+pub const CLIENT_ENCODING: &str = "\
+SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
+ WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII'";
+
+/// Opens the transaction of a batch; the generation's guard follows.
+pub const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
