@@ -1,1 +1,9 @@
-//! The loop: takes an event, hands it to the core, performs the commands.
+//! The loop: takes an event, hands it to the core, performs the commands it returns.
+//!
+//! [`run::run`] is a whole migration; [`operate`] is what operators do from anywhere. Nothing here decides about
+//! rows: that is `crossfade-core`.
+
+pub mod ended;
+pub mod operate;
+pub mod report;
+pub mod run;
