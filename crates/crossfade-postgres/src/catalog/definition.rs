@@ -20,9 +20,10 @@ pub struct Definition {
     pub columns: Vec<Column>,
     /// All but foreign keys: primary key, unique, check, exclusion, and from 18 on not-null constraints.
     pub constraints: Vec<Constraint>,
-    /// Its own foreign keys, those that refer to itself included.
+    /// Its own foreign keys (those that refer to itself included).
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of other tables that refer to it.
+    #[serde(default)]
     pub incoming: Vec<ForeignKey>,
     /// All indexes, those of constraints included.
     pub indexes: Vec<Index>,
@@ -85,8 +86,6 @@ pub struct Table {
     pub comment: Option<String>,
     /// Security labels of table and columns, as `object provider=label`.
     pub security_labels: Vec<String>,
-    /// Extensions it is a member of.
-    pub extensions: Vec<String>,
 }
 
 /// The composite type that comes with the table.
@@ -145,8 +144,6 @@ pub struct Column {
     pub grants: Vec<Grant>,
     /// Its comment.
     pub comment: Option<String>,
-    /// How it comes from a parent; `None` for a column of a table without parents.
-    pub inherited: Option<String>,
 }
 
 /// A generated column.
@@ -223,8 +220,6 @@ pub struct Constraint {
     pub index: Option<String>,
     /// Its comment.
     pub comment: Option<String>,
-    /// What a table without parents does not have: inherited, or a parent constraint.
-    pub inherited: Option<String>,
 }
 
 /// A foreign key, from either end.
@@ -245,6 +240,8 @@ pub struct ForeignKey {
     pub columns: Vec<String>,
     /// Referenced columns, in order.
     pub referenced_columns: Vec<String>,
+    /// The last column of either end is a period (from 18 on).
+    pub period: bool,
     /// What stands after `REFERENCES schema.table(columns)`, deparsed: `MATCH`, actions, deferrability; without
     /// `NOT VALID`.
     pub clauses: String,
@@ -290,14 +287,14 @@ pub enum Fires {
 pub struct Index {
     /// Name.
     pub name: String,
-    /// What follows ` USING `, deparsed.
+    /// What stands between ` USING ` and ` WHERE `, deparsed.
     pub definition: String,
+    /// The predicate, deparsed, of a partial index.
+    pub predicate: Option<String>,
     /// Its key columns, in order; `None` in the place of an expression.
     pub columns: Vec<Option<String>>,
     /// `UNIQUE`.
     pub unique: bool,
-    /// It has a predicate.
-    pub partial: bool,
     /// Usable by queries: not left over by a failed `CREATE INDEX CONCURRENTLY`.
     pub valid: bool,
     /// Checked at once: not the index of a deferrable constraint.
@@ -310,12 +307,10 @@ pub struct Index {
     pub constraint: Option<String>,
     /// Statistics targets of its expressions, by the ordinal of the index column.
     pub statistics: Vec<(u32, i32)>,
-    /// Tablespace, if not the database's. It is part of `definition` too.
+    /// Tablespace, if not the database's. The server does not deparse it.
     pub tablespace: Option<String>,
     /// Its comment.
     pub comment: Option<String>,
-    /// Its parent, if the table is a partition.
-    pub inherited: Option<String>,
 }
 
 /// A user trigger.
@@ -328,8 +323,6 @@ pub struct Trigger {
     pub definition: String,
     /// When it fires.
     pub fires: Fires,
-    /// Columns of its `UPDATE OF`.
-    pub columns: Vec<String>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -400,14 +393,26 @@ pub struct Sequence {
     pub persistence: String,
 }
 
+/// What a publication names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishedBy {
+    /// All tables of the database.
+    AllTables,
+    /// All tables of the schema.
+    Schema,
+    /// The table.
+    Table,
+}
+
 /// A publication that sends the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Name.
     pub name: String,
-    /// How it comes to send the table: `all tables`, `schema`, `table`.
-    pub by: String,
+    /// How it comes to send the table.
+    pub by: PublishedBy,
     /// Its column list, if it has one.
     pub columns: Vec<String>,
     /// Its row filter, deparsed.
@@ -444,6 +449,9 @@ pub struct Outside {
     pub version_num: u32,
     /// Roles as which we would have to act (owners, grantors) and of which we are no member.
     pub roles_not_ours: Vec<String>,
+    /// Privileges that we lack: on the tables that its foreign keys refer to, the schema, the database; as
+    /// `REFERENCES on s.t`.
+    pub privileges_not_ours: Vec<String>,
     /// Roles to which `ALTER DEFAULT PRIVILEGES` gives something on tables and sequences that we create;
     /// `None` is `PUBLIC`.
     pub default_grantees: Vec<Option<String>>,
@@ -452,6 +460,49 @@ pub struct Outside {
 }
 
 impl Definition {
+    /// Brings the lists into canonical order, which does not depend on any collation.
+    pub(crate) fn sort(&mut self) {
+        let sequences = self.sequences.iter_mut().map(|sequence| &mut sequence.grants);
+        let columns = self.columns.iter_mut().map(|column| &mut column.grants);
+        let grants = [&mut self.table.grants, &mut self.row_type.grants];
+        grants
+            .into_iter()
+            .chain(columns)
+            .chain(sequences)
+            .for_each(|grants| grants.sort());
+        self.columns.iter_mut().for_each(|column| column.options.sort());
+        self.table.options.sort();
+        self.table.toast_options.sort();
+        self.table.children.sort();
+        self.table.security_labels.sort();
+        self.constraints.sort_by(|a, b| a.name.cmp(&b.name));
+        self.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
+        self.incoming
+            .sort_by(|a, b| (&a.referencing, &a.name).cmp(&(&b.referencing, &b.name)));
+        self.indexes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.triggers.sort_by(|a, b| a.name.cmp(&b.name));
+        self.rules.sort_by(|a, b| a.name.cmp(&b.name));
+        self.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        self.sequences.sort_by(|a, b| a.name.cmp(&b.name));
+        self.publications.sort_by(|a, b| a.name.cmp(&b.name));
+        self.subscriptions.sort();
+        self.depend.sort();
+        self.depend.dedup();
+    }
+
+    /// The definition without that publication (ours, made after the plan).
+    pub fn without_publication(&self, name: &str) -> Definition {
+        let mut definition = self.clone();
+        definition
+            .publications
+            .retain(|publication| publication.name != name);
+        let suffix = format!(" in publication {name}");
+        definition.depend.retain(|edge| {
+            !(edge.dependent.starts_with("publication relation ") && edge.dependent.ends_with(&suffix))
+        });
+        definition
+    }
+
     /// The definition as it is right after the swap, when no foreign key has been validated yet.
     pub fn with_fks_unvalidated(&self) -> Definition {
         let mut definition = self.clone();

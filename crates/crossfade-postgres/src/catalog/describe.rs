@@ -1,6 +1,7 @@
 //! One statement that reads a [`Definition`].
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::types::Type;
+use tokio_postgres::{GenericClient, Row};
 
 use crate::catalog::definition::Definition;
 
@@ -27,11 +28,64 @@ pub enum CatalogError {
     },
 }
 
+const DESCRIBE: &str = include_str!("describe.sql");
+
 /// Describes the table with that OID, in one round trip and one statement. Changes no setting: works in a
-/// transaction and outside of one, under any `search_path`.
+/// transaction and outside of one, under any `search_path`. Constants in deparsed expressions follow the
+/// session's `DateStyle`, `IntervalStyle` and `TimeZone`, which sessions of the engine pin.
 ///
 /// # Errors
 /// When the table is gone or the server refuses.
-pub async fn describe<C: GenericClient + Sync>(_client: &C, oid: u32) -> Result<Definition, CatalogError> {
-    Err(CatalogError::Missing { oid })
+pub async fn describe<C: GenericClient + Sync>(client: &C, oid: u32) -> Result<Definition, CatalogError> {
+    let row = client
+        .query_typed_one(DESCRIBE, &[(&oid, Type::OID)])
+        .await
+        .map_err(CatalogError::Query)?;
+    from_row(&row, oid)
+}
+
+/// [`describe`], planned beforehand: most of its time is the server's planning, which does not have to happen
+/// under the cutover's lock. Run it once before the lock, and again under it, in the same session.
+pub struct Describe {
+    oid: u32,
+    statement: tokio_postgres::Statement,
+}
+
+impl Describe {
+    /// Prepares the statement for the table with that OID. Without a parameter the server keeps its plan.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn prepare<C: GenericClient + Sync>(client: &C, oid: u32) -> Result<Describe, CatalogError> {
+        let sql = DESCRIBE.replace("$1", &oid.to_string());
+        let statement = client.prepare(&sql).await.map_err(CatalogError::Query)?;
+        Ok(Describe { oid, statement })
+    }
+
+    /// As [`describe`].
+    ///
+    /// # Errors
+    /// As [`describe`].
+    pub async fn run<C: GenericClient + Sync>(&self, client: &C) -> Result<Definition, CatalogError> {
+        let row = client
+            .query_one(&self.statement, &[])
+            .await
+            .map_err(CatalogError::Query)?;
+        from_row(&row, self.oid)
+    }
+}
+
+fn from_row(row: &Row, oid: u32) -> Result<Definition, CatalogError> {
+    let document: Option<serde_json::Value> = row.try_get(0).map_err(CatalogError::Query)?;
+    let document = document.ok_or(CatalogError::Missing { oid })?;
+    let mut definition: Definition =
+        serde_json::from_value(document).map_err(|source| CatalogError::Document { oid, source })?;
+    let (incoming, own) = definition
+        .foreign_keys
+        .drain(..)
+        .partition(|key| key.referencing.is_some());
+    definition.incoming = incoming;
+    definition.foreign_keys = own;
+    definition.sort();
+    Ok(definition)
 }

@@ -16,8 +16,9 @@ pub use carried::{CarriedItem, carried};
 pub use compare::{Difference, compare};
 pub use definition::{
     Column, Constraint, ConstraintKind, Definition, Edge, Fires, ForeignKey, Generated, Grant, Identity,
-    Index, Outside, Owned, Policy, Publication, RiTrigger, RowType, Rule, Sequence, Storage, Table, Trigger,
+    Index, Outside, Owned, Policy, Publication, PublishedBy, RiTrigger, RowType, Rule, Sequence, Storage,
+    Table, Trigger,
 };
-pub use describe::{CatalogError, describe};
+pub use describe::{CatalogError, Describe, describe};
 pub use desired::desired;
 pub use refuse::{notices, refuse};
