@@ -53,11 +53,11 @@ impl Decoder {
         self.check_place(tag)?;
         let (what, message) = self.read(tag, &mut cursor)?;
         cursor.finish(what)?;
-        match message {
-            Message::StreamStart(_) => self.in_stream_block = true,
-            Message::StreamStop => self.in_stream_block = false,
-            _ => {}
-        }
+        self.in_stream_block = match tag {
+            b'S' => true,
+            b'E' => false,
+            _ => self.in_stream_block,
+        };
         Ok(message)
     }
 

@@ -11,8 +11,9 @@
 //! interrupted. A [`Logical`] message that is not transactional may also come between transactions.
 //! A [`Relation`] comes before the first change of its table and again when its definition has changed.
 //!
-//! `xid` fields of type `Option<u32>` are set if and only if the message came between StreamStart and StreamStop;
-//! there they tell the **sub**transaction, which a later [`StreamAbort`] may take back.
+//! `xid` fields of type `Option<u32>` are set if and only if the message came between StreamStart and StreamStop.
+//! There they tell the **sub**transaction, which a later [`StreamAbort`] may take back; only that of a [`Logical`]
+//! message is the top-level one, whichever subtransaction wrote it (seen in PostgreSQL 15).
 
 use bytes::Bytes;
 
@@ -201,7 +202,7 @@ pub struct Truncate {
 /// A message written with `pg_logical_emit_message`; sent with the option `messages`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logical {
-    /// The streamed subtransaction's id; see the module.
+    /// The streamed top-level transaction's id; see the module.
     pub xid: Option<u32>,
     /// It belongs to the transaction around it. Otherwise it stands alone, was sent as soon as it was decoded,
     /// and holds even if the transaction that wrote it was rolled back.

@@ -18,8 +18,8 @@ use crate::{Lsn, Timestamp};
 /// A piece of the log, or of what an output plugin made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XLogData {
-    /// Where in the log the payload stems from: of a Commit the end of its record, of a change its own record.
-    /// Zero for messages that only introduce others, such as Relation and Type.
+    /// Where in the log the payload stems from: of a change its record, of a Begin its transaction's first change,
+    /// of a Commit the end of the commit record. Zero for messages that only introduce others, such as Relation.
     pub start: Lsn,
     /// Of a logical slot the same as `start`, **not** how far the server has got.
     pub end: Lsn,

@@ -69,6 +69,7 @@ impl Tuple {
     pub fn cells(&self) -> Cells {
         Cells {
             left: self.columns,
+            at: 0,
             raw: self.raw.clone(),
         }
     }
@@ -106,6 +107,7 @@ impl IntoIterator for &Tuple {
     }
 }
 
+#[inline]
 fn skip_cell(cursor: &mut Cursor) -> Result<(), DecodeError> {
     let offset = cursor.offset();
     match cursor.u8("tuple cell")? {
@@ -144,15 +146,19 @@ impl Cell {
 #[derive(Clone, Debug)]
 pub struct Cells {
     left: u16,
+    at: usize,
     raw: Bytes,
 }
 
 impl Iterator for Cells {
     type Item = Cell;
 
+    #[inline]
     fn next(&mut self) -> Option<Cell> {
         self.left = self.left.checked_sub(1)?;
-        Some(match self.raw.get_u8() {
+        let tag = self.raw[self.at];
+        self.at += 1;
+        Some(match tag {
             b'n' => Cell::Null,
             b'u' => Cell::Unchanged,
             b't' => Cell::Text(self.value()),
@@ -169,8 +175,11 @@ impl Iterator for Cells {
 impl ExactSizeIterator for Cells {}
 
 impl Cells {
+    #[inline]
     fn value(&mut self) -> Bytes {
-        let length = self.raw.get_u32() as usize;
-        self.raw.split_to(length)
+        let mut rest = &self.raw[self.at..];
+        let start = self.at + 4;
+        self.at = start + rest.get_u32() as usize;
+        self.raw.slice(start..self.at)
     }
 }
