@@ -1,0 +1,104 @@
+//! Tuples of the stream into rows of the plan: order, old keys, and values that the stream left out.
+
+use crossfade_core::change::{Cell, Change, Row};
+use pgoutput::message::{Delete, Insert, OldTuple, Relation, Update};
+use pgoutput::tuple::{self, Tuple};
+
+use crate::assemble::AssembleError;
+use crate::shape::{Shape, SourceChange};
+
+/// Turns the tuples of one relation, as it was last announced, into rows.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// For each column of ours, its position in a tuple; `None` if the orders are the same.
+    order: Option<Box<[usize]>>,
+    /// For each column of ours, whether it belongs to the key.
+    in_key: Box<[bool]>,
+    keyless: bool,
+}
+
+impl Rows {
+    pub(crate) fn of(shape: &Shape, relation: &Relation) -> Result<Self, SourceChange> {
+        let order = shape.match_relation(relation)?;
+        let same = order.iter().enumerate().all(|(ours, &theirs)| ours == theirs);
+        let in_key = (0..shape.columns.len()).map(|column| shape.key_columns.contains(&column));
+        Ok(Rows {
+            order: (!same).then_some(order),
+            in_key: in_key.collect(),
+            keyless: shape.key_columns.is_empty(),
+        })
+    }
+
+    pub(crate) fn insert(&self, insert: &Insert) -> Result<Change, AssembleError> {
+        let new = self.row(&insert.new)?;
+        Ok(Change::Insert { new })
+    }
+
+    /// Fills what the new tuple lacks from the old one where that has it, and drops an old key that is the
+    /// new one: the server also sends it when a key value is merely stored out of line.
+    pub(crate) fn update(&self, update: &Update) -> Result<Change, AssembleError> {
+        let mut new = self.row(&update.new)?;
+        let old = update.old.as_ref().map(|old| self.old_row(old)).transpose()?;
+        if let (Some(tuple), Some(old)) = (&update.old, &old) {
+            self.fill(&mut new, old, matches!(tuple, OldTuple::Full(_)));
+        }
+        if self.key_cells(&new).any(|cell| matches!(cell, Cell::Unchanged)) {
+            return Err(AssembleError::KeyMissing);
+        }
+        let old_key = old.filter(|old| self.keyless || !self.key_cells(old).eq(self.key_cells(&new)));
+        Ok(Change::Update { old_key, new })
+    }
+
+    pub(crate) fn delete(&self, delete: &Delete) -> Result<Change, AssembleError> {
+        let old_key = self.old_row(&delete.old)?;
+        Ok(Change::Delete { old_key })
+    }
+
+    fn row(&self, tuple: &Tuple) -> Result<Row, AssembleError> {
+        if tuple.len() != self.in_key.len() {
+            return Err(AssembleError::TupleWidth {
+                announced: self.in_key.len(),
+                found: tuple.len(),
+            });
+        }
+        let cells = tuple.cells().map(cell);
+        let Some(order) = &self.order else {
+            return Ok(Row(cells.collect()));
+        };
+        let cells: Vec<Cell> = cells.collect();
+        Ok(Row(order.iter().map(|&theirs| cells[theirs].clone()).collect()))
+    }
+
+    /// Of a key tuple the cells outside the key mean nothing; they become `Null` whatever was sent.
+    fn old_row(&self, old: &OldTuple) -> Result<Row, AssembleError> {
+        let mut row = self.row(old.tuple())?;
+        if matches!(old, OldTuple::Key(_)) {
+            let outside = row.0.iter_mut().zip(&self.in_key).filter(|(_, in_key)| !**in_key);
+            outside.for_each(|(cell, _)| *cell = Cell::Null);
+        }
+        Ok(row)
+    }
+
+    fn fill(&self, new: &mut Row, old: &Row, old_is_full: bool) {
+        let cells = new.0.iter_mut().zip(&old.0).zip(&self.in_key);
+        for ((new, old), in_key) in cells {
+            if matches!(new, Cell::Unchanged) && (old_is_full || *in_key) {
+                *new = old.clone();
+            }
+        }
+    }
+
+    fn key_cells<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a Cell> {
+        let cells = row.0.iter().zip(&self.in_key);
+        cells.filter(|(_, in_key)| **in_key).map(|(cell, _)| cell)
+    }
+}
+
+fn cell(cell: tuple::Cell) -> Cell {
+    match cell {
+        tuple::Cell::Null => Cell::Null,
+        tuple::Cell::Unchanged => Cell::Unchanged,
+        tuple::Cell::Text(bytes) => Cell::Text(bytes),
+        tuple::Cell::Binary(bytes) => Cell::Binary(bytes),
+    }
+}
