@@ -7,5 +7,8 @@
 //! This crate names `tokio-postgres` and writes its own SQL: what it plays is an application, not the engine, and
 //! a proof that went through the engine's own statements would prove less.
 
+pub mod compare;
+pub mod ledger;
+pub mod orders;
 pub mod server;
 mod sql;
