@@ -1,7 +1,7 @@
 //! Applying a piece of the feed to one target: statements, staging, encoders, fetches.
 //!
-//! A piece travels by `COPY` into two temporary staging tables of the session, `put` and `del`, and is then
-//! applied by a handful of set-based statements, in this order:
+//! A piece travels by `COPY` into two temporary staging tables of the session, `put` and `del`, made like the
+//! source, and is then applied by a handful of set-based statements, in this order:
 //!
 //! 1. `TRUNCATE`, if the piece says so;
 //! 2. rows whose key is in `del` go; with a filter also those that a put has moved out of this target;
@@ -23,7 +23,8 @@ mod statements;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use self::statements::{ApplyStatements, apply_templates};
+pub use self::retry::RetryStatements;
+pub use self::statements::{ApplyStatements, KeyedStatements, apply_templates};
 
 /// Settings of a session that applies. Joins between staging and target go through the target's key index: hash
 /// and merge joins would read the target whole.

@@ -2,114 +2,75 @@
 //!
 //! Values swapped between rows violate a constraint in whatever order the rows are written. So every touched row
 //! is taken out first, remembered with the columns that puts keep and the ones we never write, and then all
-//! images go in. The stream's prefixes are states that the source was in, so whatever still collides is real.
+//! images go in. A prefix of the stream is a state that the source was in, so whatever still collides is real.
 
 use super::statements::Names;
-use crate::ident::{self, Ident};
+use crate::ident::Ident;
 
 /// In the order in which they run, after the deletes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryStatements {
-    /// Remembers the rows that puts will replace.
+    /// Turns all puts into images.
+    pub stage_all: String,
+    /// Remembers the rows that these will replace.
     pub remember: String,
     /// Takes them out.
     pub take_out: String,
-    /// Writes the puts whose row was there.
+    /// Writes the images whose row was there.
     pub put_back: String,
-    /// Writes the puts whose row was not there.
+    /// Writes those whose row was not there and that keep nothing. With the former as many as were staged.
     pub put_new: String,
-    /// How many puts belong into this target: what the last two must add up to; `None` when all do.
-    pub count_puts: Option<String>,
 }
 
-pub(super) fn render(names: &Names<'_>, others: &[String]) -> RetryStatements {
-    let written = names.columns();
-    let every: Vec<&str> = names
-        .target
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    let every: Vec<&str> = every
-        .into_iter()
-        .chain(others.iter().map(String::as_str))
-        .collect();
-    let of_target: Vec<String> = every.iter().map(|name| format!("t.{}", Ident(name))).collect();
-    let keys = names.staged_keys(&names.put, "");
-    let filter = names.target.filter.as_ref();
-    let in_target = filter.map(|filter| format!("(({}) IS TRUE)", filter.sql));
-    let and = |condition: &str| match &in_target {
-        Some(filter) => format!(" WHERE {condition} AND {filter}"),
-        None => format!(" WHERE {condition}"),
-    };
-    let whole = and(&format!("{}.{} IS NULL", names.alias, names.kept));
-    let any = in_target
-        .as_ref()
-        .map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+pub(super) fn render(names: &Names<'_>) -> RetryStatements {
+    let (shadow, image, old) = (&names.shadow, &names.image, &names.old);
+    let (columns, all_columns) = (names.columns(), names.all_columns());
+    let in_target = names.same_key("t", "i");
+    let in_old = names.same_key("o", "i");
     RetryStatements {
+        stage_all: names.stage_images(false),
         remember: format!(
-            "INSERT INTO {old} ({every})\nSELECT {of_target}\n  FROM {shadow} AS t, ({keys}) AS s\n WHERE {same}",
-            old = names.old,
-            every = ident::list(every.iter().copied()),
-            of_target = of_target.join(", "),
-            shadow = names.shadow,
-            same = names.same_key("t", "s"),
+            "INSERT INTO {old} ({all_columns})\nSELECT {values}\n  FROM {shadow} AS t, {image} AS i\n WHERE {in_target}",
+            values = of_target(names).join(", "),
         ),
-        take_out: format!(
-            "DELETE FROM {shadow} AS t\n USING ({keys}) AS s\n WHERE {same}",
-            shadow = names.shadow,
-            same = names.same_key("t", "s"),
-        ),
+        take_out: format!("DELETE FROM {shadow} AS t\n USING {image} AS i\n WHERE {in_target}"),
         put_back: format!(
-            "INSERT INTO {shadow} ({every}) OVERRIDING SYSTEM VALUE\n\
-             SELECT {values}\n  FROM ({images}) AS s\n  JOIN {old} AS o ON {same}",
-            shadow = names.shadow,
-            every = ident::list(every.iter().copied()),
-            values = completed(names, others).join(", "),
-            images = names.staged_images(&any),
-            old = names.old,
-            same = names.same_key("o", "s"),
+            "INSERT INTO {shadow} ({all_columns}) OVERRIDING SYSTEM VALUE\n\
+             SELECT {values}\n  FROM {image} AS i\n  JOIN {old} AS o ON {in_old}",
+            values = completed(names).join(", "),
         ),
         put_new: format!(
-            "INSERT INTO {shadow} ({written}) OVERRIDING SYSTEM VALUE\n\
-             SELECT {values}\n  FROM ({images}) AS s\n \
-             WHERE NOT EXISTS (SELECT FROM {old} AS o WHERE {same})",
-            shadow = names.shadow,
-            values = numbered(names).join(", "),
-            images = names.staged_images(&whole),
-            old = names.old,
-            same = names.same_key("o", "s"),
+            "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\n\
+             SELECT {columns}\n  FROM {image} AS i\n \
+             WHERE {keeps_nothing} AND NOT EXISTS (SELECT FROM {old} AS o WHERE {in_old})",
+            keeps_nothing = names.keeps_nothing("i"),
         ),
-        count_puts: filter.map(|_| {
-            format!(
-                "SELECT pg_catalog.count(*) FROM {} AS {}{any}",
-                names.put, names.alias
-            )
-        }),
     }
 }
 
-/// The final image: what the put carries, what it keeps from the old row, and what we never write.
-fn completed(names: &Names<'_>, others: &[String]) -> Vec<String> {
-    let columns = names.target.columns.iter().enumerate();
-    let written = columns.map(|(position, column)| {
-        if names.may_keep(position) {
-            let kept = names.is_kept("s", column);
-            format!(
-                "CASE WHEN {kept} THEN o.{} ELSE s.c{position} END",
-                Ident(&column.name)
-            )
-        } else {
-            format!("s.c{position}")
-        }
-    });
+fn of_target(names: &Names<'_>) -> Vec<String> {
+    let written = names.target.columns.iter().map(|column| &column.name);
     written
-        .chain(others.iter().map(|name| format!("o.{}", Ident(name))))
+        .chain(names.others)
+        .map(|name| format!("t.{}", Ident(name)))
         .collect()
 }
 
-fn numbered(names: &Names<'_>) -> Vec<String> {
-    (0..names.target.columns.len())
-        .map(|position| format!("s.c{position}"))
+/// What the put carries, what it keeps from the old row, and what we never write.
+fn completed(names: &Names<'_>) -> Vec<String> {
+    let columns = names.target.columns.iter().enumerate();
+    let written = columns.map(|(position, column)| {
+        let name = Ident(&column.name);
+        if names.may_keep(position) {
+            format!(
+                "CASE WHEN {} THEN o.{name} ELSE i.{name} END",
+                names.is_kept("i", column)
+            )
+        } else {
+            format!("i.{name}")
+        }
+    });
+    written
+        .chain(names.others.iter().map(|name| format!("o.{}", Ident(name))))
         .collect()
 }
