@@ -29,7 +29,6 @@ impl Cursor {
         self.bytes.len() - self.at
     }
 
-    #[inline]
     pub(crate) fn u8(&mut self, what: What) -> Result<u8, DecodeError> {
         self.array::<1>(what).map(|[byte]| byte)
     }
@@ -38,12 +37,10 @@ impl Cursor {
         self.array(what).map(u16::from_be_bytes)
     }
 
-    #[inline]
     pub(crate) fn u32(&mut self, what: What) -> Result<u32, DecodeError> {
         self.array(what).map(u32::from_be_bytes)
     }
 
-    #[inline]
     pub(crate) fn i32(&mut self, what: What) -> Result<i32, DecodeError> {
         self.array(what).map(i32::from_be_bytes)
     }
@@ -71,7 +68,6 @@ impl Cursor {
     }
 
     /// A 16-bit count, signed on the wire.
-    #[inline]
     pub(crate) fn count16(&mut self, what: What) -> Result<u16, DecodeError> {
         let offset = self.at;
         let count = self.u16(what)?;
@@ -86,7 +82,6 @@ impl Cursor {
     }
 
     /// A 32-bit count or length, signed on the wire.
-    #[inline]
     pub(crate) fn count32(&mut self, what: What) -> Result<usize, DecodeError> {
         let offset = self.at;
         let count = self.i32(what)?;
@@ -113,7 +108,6 @@ impl Cursor {
         Ok(self.bytes.slice(start..self.at))
     }
 
-    #[inline]
     pub(crate) fn skip(&mut self, what: What, length: usize) -> Result<(), DecodeError> {
         if length > self.remaining() {
             return Err(self.unexpected_end(what, length));
@@ -141,7 +135,6 @@ impl Cursor {
         }
     }
 
-    #[inline]
     fn array<const N: usize>(&mut self, what: What) -> Result<[u8; N], DecodeError> {
         match self.bytes[self.at..].first_chunk::<N>() {
             Some(array) => {

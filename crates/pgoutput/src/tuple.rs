@@ -107,7 +107,6 @@ impl IntoIterator for &Tuple {
     }
 }
 
-#[inline]
 fn skip_cell(cursor: &mut Cursor) -> Result<(), DecodeError> {
     let offset = cursor.offset();
     match cursor.u8("tuple cell")? {
@@ -153,7 +152,6 @@ pub struct Cells {
 impl Iterator for Cells {
     type Item = Cell;
 
-    #[inline]
     fn next(&mut self) -> Option<Cell> {
         self.left = self.left.checked_sub(1)?;
         let tag = self.raw[self.at];
@@ -175,7 +173,6 @@ impl Iterator for Cells {
 impl ExactSizeIterator for Cells {}
 
 impl Cells {
-    #[inline]
     fn value(&mut self) -> Bytes {
         let mut rest = &self.raw[self.at..];
         let start = self.at + 4;

@@ -12,7 +12,7 @@ const STREAM_START: &[u8] = b"S\0\0\0\x01\x01";
 fn failure(payload: &'static [u8]) -> String {
     Decoder::new()
         .decode(Bytes::from_static(payload))
-        .unwrap_err()
+        .expect_err("no message")
         .to_string()
 }
 
