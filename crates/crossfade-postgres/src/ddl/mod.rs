@@ -4,9 +4,22 @@
 //! The shadow is built under its final names in the migration's own schema, never with `LIKE`, and moved into
 //! place by `SET SCHEMA`. `source` is always today's table, `desired` what it shall be, both under the same name.
 
-use crossfade_core::plan::Statement;
+mod after;
+mod index;
+mod render;
+mod shadow;
+mod swap;
+
+pub use after::{abort, after_swap, complete, drop};
+pub use index::{analyze, indexes, key_index};
+pub use shadow::{probe_clone, shadow};
+pub use swap::{locks, swap};
+
+use crossfade_core::name::TableName;
+use crossfade_core::plan::{Stage, Statement};
 
 use crate::catalog::Definition;
+use crate::ident;
 
 /// What the statements must know beside the two definitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,59 +36,50 @@ pub struct DdlContext {
     pub hold_budget_ms: u64,
 }
 
-/// Statements that create an empty clone of the source in `schema`: columns, defaults, checks, all indexes and
-/// their constraints, options and comments; no foreign keys, triggers, owner or privileges (see
-/// [`crate::catalog::desired`]). For a transaction that is rolled back.
-pub fn probe_clone(_source: &Definition, _schema: &str) -> Vec<String> {
-    Vec::new()
+/// The index of our own by which changes are applied, where the new table has none on the key's columns. It
+/// is dropped in the swap.
+pub const KEY_INDEX: &str = "crossfade_key";
+
+impl DdlContext {
+    /// The shadow's qualified name, quoted.
+    fn shadow(&self, desired: &Definition) -> String {
+        ident::qualified(&self.shadow_schema, &desired.name.name)
+    }
+
+    /// The retired table's qualified name, quoted.
+    fn retired(&self, source: &Definition) -> String {
+        ident::qualified(&self.retired_schema, &source.name.name)
+    }
+
+    /// A statement of the cutover transaction.
+    fn under_lock(&self, stage: Stage, sql: String, locks: Vec<String>) -> Statement {
+        let held = if locks.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "until the swap commits, at most hold_budget ({} ms)",
+                self.hold_budget_ms
+            )
+        };
+        Statement {
+            stage,
+            sql,
+            locks,
+            held,
+        }
+    }
 }
 
-/// Stage `Prepare`: schema and empty shadow, without indexes.
-pub fn shadow(_context: &DdlContext, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
+/// A statement on nothing but our own objects.
+fn private(stage: Stage, sql: String) -> Statement {
+    Statement {
+        stage,
+        sql,
+        locks: Vec::new(),
+        held: String::new(),
+    }
 }
 
-/// Stage `KeyIndex`: the unique index by which changes are applied.
-pub fn key_index(_context: &DdlContext, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Index`: all other indexes and exclusion constraints, each independent of the others.
-pub fn indexes(_context: &DdlContext, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Analyze`, in order: constraints made of their indexes, what is attached to indexes, `ANALYZE`.
-pub fn analyze(_context: &DdlContext, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Lock`: one `LOCK` a statement, in the fixed order.
-pub fn locks(_context: &DdlContext, _source: &Definition, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Swap`, in order, in the transaction that has run [`locks`].
-pub fn swap(_context: &DdlContext, _source: &Definition, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `AfterSwap`: validation of the foreign keys that were valid.
-pub fn after_swap(_context: &DdlContext, _desired: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Complete`: schemas that are empty go.
-pub fn complete(_context: &DdlContext) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Drop`: the retired table and its schema.
-pub fn drop(_context: &DdlContext, _source: &Definition) -> Vec<Statement> {
-    Vec::new()
-}
-
-/// Stage `Abort`: whatever of the shadow there is.
-pub fn abort(_context: &DdlContext) -> Vec<Statement> {
-    Vec::new()
+fn lock(mode: &str, table: &TableName) -> String {
+    format!("{mode} on {table}")
 }

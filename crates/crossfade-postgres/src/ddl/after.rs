@@ -1,0 +1,61 @@
+//! After the swap, and instead of it.
+
+use crossfade_core::plan::{Stage, Statement};
+
+use crate::catalog::Definition;
+use crate::ddl::{DdlContext, lock, private, render};
+use crate::ident::{self, Ident};
+
+/// Stage `AfterSwap`: validation of the foreign keys that were valid.
+pub fn after_swap(_context: &DdlContext, desired: &Definition) -> Vec<Statement> {
+    let keys = desired.foreign_keys.iter().chain(&desired.incoming);
+    keys.filter(|key| key.validated)
+        .map(|key| {
+            let (child, parent) = render::ends(desired, key);
+            Statement {
+                stage: Stage::AfterSwap,
+                sql: format!(
+                    "ALTER TABLE {} VALIDATE CONSTRAINT {}",
+                    ident::table(child),
+                    Ident(&key.name)
+                ),
+                locks: vec![lock("SHARE UPDATE EXCLUSIVE", child), lock("ROW SHARE", parent)],
+                held: "while the rows are checked; readers and writers go on".to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Stage `Complete`: the schema that held the shadow goes.
+pub fn complete(context: &DdlContext) -> Vec<Statement> {
+    let sql = format!("DROP SCHEMA IF EXISTS {}", Ident(&context.shadow_schema));
+    vec![private(Stage::Complete, sql)]
+}
+
+/// Stage `Drop`: the retired table and its schema. Without `CASCADE`: whatever came to depend on it stays.
+pub fn drop(context: &DdlContext, source: &Definition) -> Vec<Statement> {
+    vec![
+        private(
+            Stage::Drop,
+            format!("DROP TABLE IF EXISTS {}", context.retired(source)),
+        ),
+        private(
+            Stage::Drop,
+            format!("DROP SCHEMA IF EXISTS {}", Ident(&context.retired_schema)),
+        ),
+    ]
+}
+
+/// Stage `Abort`: whatever of the shadow there is. The schema of retired tables is empty before the swap.
+pub fn abort(context: &DdlContext) -> Vec<Statement> {
+    vec![
+        private(
+            Stage::Abort,
+            format!("DROP SCHEMA IF EXISTS {} CASCADE", Ident(&context.shadow_schema)),
+        ),
+        private(
+            Stage::Abort,
+            format!("DROP SCHEMA IF EXISTS {}", Ident(&context.retired_schema)),
+        ),
+    ]
+}
