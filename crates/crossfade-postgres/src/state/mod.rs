@@ -1,1 +1,24 @@
 //! The state store: schema `crossfade`, written by numbered migrations.
+//!
+//! A command reaches a running engine only through here, from any machine; an engine that starts again knows
+//! nothing but what stands here. Every function takes the session it shall run in, so that progress can commit
+//! with what it describes.
+
+mod audit;
+mod engine;
+mod error;
+mod migration;
+mod progress;
+mod request;
+mod schema;
+
+pub use self::audit::audit;
+pub use self::engine::{Engine, TakeOver, engine, guard, heartbeat, raise_generation};
+pub use self::error::StateError;
+pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
+pub use self::progress::{
+    Chunk, advance, chunk, done_statements, forget_statements, position, record_chunk, record_statement,
+    record_swap_attempt, swap_attempt,
+};
+pub use self::request::{Verb, ask, take};
+pub use self::schema::{ensure, exists};

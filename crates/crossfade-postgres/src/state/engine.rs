@@ -1,0 +1,153 @@
+//! Who works on a migration, and generations (R24): `kill -9` does not stop statements already sent, so every
+//! writing transaction locks the generation's row at its own number, and a starting engine raises the number
+//! before it reads anything.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::StateError;
+use crate::session::Session;
+
+/// An engine as the state schema knows it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Its machine.
+    pub host: String,
+    /// Its process there.
+    pub process: i64,
+    /// Its session is still connected.
+    pub connected: bool,
+    /// Since its last heartbeat.
+    pub heard_seconds_ago: f64,
+    /// What it last wrote about its progress: a document of the coordinator's.
+    pub progress: String,
+}
+
+/// What to do if another engine is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    /// Refuse.
+    Refuse,
+    /// End its sessions.
+    Force,
+}
+
+/// How long a session may take to end after its process has, or after it was told to.
+const ENDING_MAX: Duration = Duration::from_secs(30);
+/// How long to wait for the session of a process that may just have been killed.
+const DYING_MAX: Duration = Duration::from_secs(3);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The engine that last worked on the migration.
+///
+/// # Errors
+/// As the server says.
+pub async fn engine(session: &Session, name: &str) -> Result<Option<Engine>, StateError> {
+    let select = "\
+SELECT host, process, EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(backend_pid) AS a
+                               WHERE a.backend_start = e.backend_started),
+       extract(epoch FROM pg_catalog.clock_timestamp() - heard_at)::float8, progress
+  FROM crossfade.engine AS e WHERE migration = $1";
+    let row = session.query_opt(select, &[&name]).await?;
+    Ok(row.map(|row| Engine {
+        host: row.get(0),
+        process: row.get(1),
+        connected: row.get(2),
+        heard_seconds_ago: row.get(3),
+        progress: row.get(4),
+    }))
+}
+
+/// Makes this session's process the migration's engine: ends what the former one left behind, raises the
+/// generation and returns it. Only afterwards may applied LSN and ledger be read.
+///
+/// `application_name` is that of the engine's sessions; this session's own does not count.
+///
+/// # Errors
+/// [`StateError::Busy`] if another engine is connected and shall not be forced.
+pub async fn raise_generation(
+    session: &Session,
+    name: &str,
+    application_name: &str,
+    host: &str,
+    take_over: TakeOver,
+) -> Result<i64, StateError> {
+    if take_over == TakeOver::Refuse {
+        refuse_connected(session, name).await?;
+    }
+    end_sessions(session, application_name).await?;
+    let upsert = "\
+INSERT INTO crossfade.generation AS g (migration, generation) VALUES ($1, 1)
+    ON CONFLICT (migration) DO UPDATE SET generation = g.generation + 1
+RETURNING generation";
+    let generation = session.query_one(upsert, &[&name]).await?.get(0);
+    let register = "\
+INSERT INTO crossfade.engine (migration, host, process, backend_pid, backend_started)
+SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())
+    ON CONFLICT (migration) DO UPDATE SET host = excluded.host, process = excluded.process,
+       backend_pid = excluded.backend_pid, backend_started = excluded.backend_started,
+       started_at = excluded.started_at, heard_at = excluded.heard_at, progress = excluded.progress";
+    session
+        .execute(register, &[&name, &host, &i64::from(std::process::id())])
+        .await?;
+    Ok(generation)
+}
+
+async fn refuse_connected(session: &Session, name: &str) -> Result<(), StateError> {
+    let deadline = Instant::now() + DYING_MAX;
+    loop {
+        match engine(session, name).await? {
+            Some(engine) if engine.connected && Instant::now() >= deadline => {
+                return Err(StateError::Busy {
+                    name: name.into(),
+                    host: engine.host,
+                    process: engine.process,
+                });
+            }
+            Some(engine) if engine.connected => tokio::time::sleep(LOOK_INTERVAL).await,
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+/// Ends the sessions of that name, walsenders included, and waits until they are gone.
+async fn end_sessions(session: &Session, application_name: &str) -> Result<(), StateError> {
+    let terminate = "\
+SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+ WHERE application_name = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user";
+    let deadline = Instant::now() + ENDING_MAX;
+    while !session.query(terminate, &[&application_name]).await?.is_empty() {
+        if Instant::now() >= deadline {
+            break; // The generation keeps what they send from committing.
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// Locks the generation's row for the running transaction: the first statement of everything that writes.
+///
+/// # Errors
+/// [`StateError::Superseded`]; the transaction must be rolled back.
+pub async fn guard(session: &Session, name: &str, generation: i64) -> Result<(), StateError> {
+    let lock = "SELECT FROM crossfade.generation WHERE migration = $1 AND generation = $2 FOR SHARE";
+    match session.query_opt(lock, &[&name, &generation]).await? {
+        Some(_) => Ok(()),
+        None => Err(StateError::Superseded {
+            name: name.into(),
+            generation,
+        }),
+    }
+}
+
+/// Says that the engine lives, and what it is at.
+///
+/// # Errors
+/// As the server says.
+pub async fn heartbeat(session: &Session, name: &str, progress: &str) -> Result<(), StateError> {
+    let update = "UPDATE crossfade.engine SET heard_at = pg_catalog.clock_timestamp(), progress = $2
+                   WHERE migration = $1";
+    session.execute(update, &[&name, &progress]).await?;
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! What is done: ledger rows, the applied LSN, statements, swap attempts. Each is written in the transaction of
+//! what it describes; the swap attempt alone is written by another session.
+
+use crossfade_core::position::{Lsn, Xid};
+use crossfade_core::snapshot::Snapshot;
+
+use super::StateError;
+use crate::session::Session;
+
+/// A row of the ledger.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// Under which it was read.
+    pub snapshot: Snapshot,
+    /// How many rows it had.
+    pub rows: u64,
+}
+
+/// Records a chunk; in the transaction that makes its rows visible, or after the last of several.
+///
+/// # Errors
+/// As the server says; a chunk that is recorded already is a unique violation.
+pub async fn record_chunk(
+    session: &Session,
+    name: &str,
+    number: i32,
+    chunk: &Chunk,
+) -> Result<(), StateError> {
+    let insert = "INSERT INTO crossfade.chunk (migration, chunk, snapshot, rows) VALUES ($1, $2, $3, $4)";
+    let rows = i64::try_from(chunk.rows).unwrap_or(i64::MAX);
+    session
+        .execute(insert, &[&name, &number, &chunk.snapshot.to_string(), &rows])
+        .await?;
+    Ok(())
+}
+
+/// The chunk of that number, if it was recorded.
+///
+/// # Errors
+/// As the server says.
+pub async fn chunk(session: &Session, name: &str, number: i32) -> Result<Option<Chunk>, StateError> {
+    let select = "SELECT snapshot, rows FROM crossfade.chunk WHERE migration = $1 AND chunk = $2";
+    let Some(row) = session.query_opt(select, &[&name, &number]).await? else {
+        return Ok(None);
+    };
+    let text: &str = row.get(0);
+    let unreadable = |what: String| StateError::Unreadable {
+        name: name.into(),
+        what,
+    };
+    let snapshot = text.parse().map_err(|_| unreadable(format!("snapshot {text}")))?;
+    Ok(Some(Chunk {
+        snapshot,
+        rows: row.get::<_, i64>(1).try_into().unwrap_or(0),
+    }))
+}
+
+/// The applied LSN.
+///
+/// # Errors
+/// As the server says.
+pub async fn position(session: &Session, name: &str) -> Result<Option<Lsn>, StateError> {
+    let select = "SELECT applied_lsn::text FROM crossfade.position WHERE migration = $1";
+    let Some(row) = session.query_opt(select, &[&name]).await? else {
+        return Ok(None);
+    };
+    let text: &str = row.get(0);
+    let lsn = text.parse();
+    Ok(Some(lsn.map_err(|_| StateError::Unreadable {
+        name: name.into(),
+        what: format!("position {text}"),
+    })?))
+}
+
+/// Sets the applied LSN, in the transaction of the rows.
+///
+/// # Errors
+/// As the server says.
+pub async fn advance(session: &Session, name: &str, applied: Lsn) -> Result<(), StateError> {
+    let upsert = "\
+INSERT INTO crossfade.position (migration, applied_lsn) VALUES ($1, $2::text::pg_lsn)
+    ON CONFLICT (migration) DO UPDATE SET applied_lsn = excluded.applied_lsn";
+    session.execute(upsert, &[&name, &applied.to_string()]).await?;
+    Ok(())
+}
+
+/// Records that the plan's statement at this position is done, in its transaction.
+///
+/// # Errors
+/// As the server says.
+pub async fn record_statement(session: &Session, name: &str, statement: i32) -> Result<(), StateError> {
+    let insert = "INSERT INTO crossfade.statement_done (migration, statement) VALUES ($1, $2)";
+    session.execute(insert, &[&name, &statement]).await?;
+    Ok(())
+}
+
+/// The positions of the statements that are done.
+///
+/// # Errors
+/// As the server says.
+pub async fn done_statements(session: &Session, name: &str) -> Result<Vec<i32>, StateError> {
+    let select = "SELECT statement FROM crossfade.statement_done WHERE migration = $1 ORDER BY statement";
+    let rows = session.query(select, &[&name]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Forgets them: the copy begins again.
+///
+/// # Errors
+/// As the server says.
+pub async fn forget_statements(session: &Session, name: &str) -> Result<(), StateError> {
+    session
+        .execute(
+            "DELETE FROM crossfade.statement_done WHERE migration = $1",
+            &[&name],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Writes down the transaction of a swap, from another session than the swap's, before its COMMIT (R29).
+///
+/// # Errors
+/// As the server says.
+pub async fn record_swap_attempt(session: &Session, name: &str, xid: Xid) -> Result<(), StateError> {
+    let insert = "INSERT INTO crossfade.swap_attempt (migration, xid) VALUES ($1, $2::text::xid8)";
+    session.execute(insert, &[&name, &xid.to_string()]).await?;
+    Ok(())
+}
+
+/// The last one written down.
+///
+/// # Errors
+/// As the server says.
+pub async fn swap_attempt(session: &Session, name: &str) -> Result<Option<Xid>, StateError> {
+    let select =
+        "SELECT xid::text FROM crossfade.swap_attempt WHERE migration = $1 ORDER BY attempt DESC LIMIT 1";
+    let row = session.query_opt(select, &[&name]).await?;
+    Ok(row.and_then(|row| row.get::<_, &str>(0).parse().ok()).map(Xid))
+}
