@@ -1,88 +1,137 @@
-//! Replication slots through SQL: ours, another's, gone.
+//! Replication slots through SQL: found, dropped. (Their creation belongs to the replication connection, which
+//! alone can export the snapshot.)
 
 use std::time::Duration;
 
 use crossfade_core::position::Lsn;
 use tokio::time::Instant;
+use tokio_postgres::types::PgLsn;
 
 use crate::session::{Session, SqlError};
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A slot as `pg_replication_slots` shows it.
+/// A logical or physical slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Its output plugin.
+    /// Its name.
+    pub name: String,
+    /// Its output plugin; `None` for a physical slot.
     pub plugin: Option<String>,
-    /// Its database.
+    /// Its database; `None` for a physical slot.
     pub database: Option<String>,
-    /// Who streams from it.
+    /// The process that reads it.
     pub active_pid: Option<i32>,
-    /// Everything before it is acknowledged.
-    pub confirmed_flush: Option<Lsn>,
-    /// `lost`: the server has removed WAL that it needs.
-    pub wal_status: Option<String>,
-    /// WAL that it retains, in bytes.
-    pub retained: u64,
+    /// The oldest WAL it retains.
+    pub restart_lsn: Option<Lsn>,
+    /// What its reader has acknowledged.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// Whether that WAL is still there.
+    pub wal_status: Option<WalStatus>,
+    /// Bytes between the oldest WAL it retains and the insert position.
+    pub retained_bytes: Option<u64>,
 }
 
-impl Slot {
-    /// Whether it is one that the engine makes: logical, `pgoutput`, in this database. That it bears a
-    /// migration's name and that the state schema knows that migration is for the caller to see.
-    pub fn is_of_our_kind(&self, database: &str) -> bool {
-        self.plugin.as_deref() == Some("pgoutput") && self.database.as_deref() == Some(database)
-    }
+/// `pg_replication_slots.wal_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalStatus {
+    /// Within `max_wal_size`.
+    Reserved,
+    /// Beyond it, but kept.
+    Extended,
+    /// Will be removed at the next checkpoint.
+    Unreserved,
+    /// Removed: the slot is of no use.
+    Lost,
+}
 
-    /// Whether it can be streamed from no more.
-    pub fn is_lost(&self) -> bool {
-        self.wal_status.as_deref() == Some("lost")
+impl WalStatus {
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "reserved" => Some(WalStatus::Reserved),
+            "extended" => Some(WalStatus::Extended),
+            "unreserved" => Some(WalStatus::Unreserved),
+            "lost" => Some(WalStatus::Lost),
+            _ => None,
+        }
     }
 }
+
+/// Why a slot could not be dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum DropSlotError {
+    /// The server refused.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Somebody keeps reading it.
+    #[error("drop the slot {name}: process {pid} is still reading it")]
+    InUse {
+        /// The slot.
+        name: String,
+        /// Its reader.
+        pid: i32,
+    },
+}
+
+const FIND: &str = "\
+SELECT slot_name::text, plugin::text, database::text, active_pid, restart_lsn, confirmed_flush_lsn, wal_status,
+       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), restart_lsn)::int8
+  FROM pg_catalog.pg_replication_slots
+ WHERE slot_name = $1::text";
 
 /// The slot of that name.
 ///
 /// # Errors
 /// As the server says.
 pub async fn find(session: &Session, name: &str) -> Result<Option<Slot>, SqlError> {
-    let select = "\
-SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, wal_status,
-       coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), restart_lsn), 0)::int8
-  FROM pg_catalog.pg_replication_slots WHERE slot_name = $1::text";
-    let row = session.query_opt(select, &[&name]).await?;
+    let row = session.query_opt(FIND, &[&name]).await?;
+    let lsn = |lsn: PgLsn| Lsn(lsn.into());
     Ok(row.map(|row| Slot {
-        plugin: row.get(0),
-        database: row.get(1),
-        active_pid: row.get(2),
-        confirmed_flush: row.get::<_, Option<&str>>(3).and_then(|text| text.parse().ok()),
-        wal_status: row.get(4),
-        retained: row.get::<_, i64>(5).try_into().unwrap_or(0),
+        name: row.get(0),
+        plugin: row.get(1),
+        database: row.get(2),
+        active_pid: row.get(3),
+        restart_lsn: row.get::<_, Option<PgLsn>>(4).map(lsn),
+        confirmed_flush_lsn: row.get::<_, Option<PgLsn>>(5).map(lsn),
+        wal_status: row.get::<_, Option<&str>>(6).and_then(WalStatus::from_word),
+        retained_bytes: row
+            .get::<_, Option<i64>>(7)
+            .and_then(|bytes| u64::try_from(bytes).ok()),
     }))
 }
 
-/// Drops the slot if it is there: ends whoever streams from it, and waits for the slot within `max`.
+/// Drops a slot once its reader is gone; does nothing when there is none. Whose slot it is, the caller knows.
 ///
 /// # Errors
-/// As the server says, also when the slot stays in use.
-pub async fn drop_if_exists(session: &Session, name: &str, max: Duration) -> Result<(), SqlError> {
-    let drop = "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots
-                 WHERE slot_name = $1::text AND NOT active";
-    let end = "SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots
-                WHERE slot_name = $1::text AND active";
-    let deadline = Instant::now() + max;
-    while find(session, name).await?.is_some() {
-        session.query(end, &[&name]).await?;
-        let dropped = session.query(drop, &[&name]).await;
-        if Instant::now() >= deadline {
-            // Whatever keeps it: the server says it.
-            dropped?;
-            session
-                .query(
-                    "SELECT pg_catalog.pg_drop_replication_slot($1::text::name)",
-                    &[&name],
-                )
-                .await?;
+/// When it is still being read after `patience`, or the server refuses.
+pub async fn drop(session: &Session, name: &str, patience: Duration) -> Result<(), DropSlotError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let Some(slot) = find(session, name).await? else {
+            return Ok(());
+        };
+        match slot.active_pid {
+            Some(pid) if Instant::now() >= deadline => {
+                let name = name.to_owned();
+                return Err(DropSlotError::InUse { name, pid });
+            }
+            Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            None => {
+                let statement = "SELECT pg_catalog.pg_drop_replication_slot($1::text::name)";
+                match session.query_one(statement, &[&name]).await {
+                    Ok(_) => return Ok(()),
+                    // Somebody was faster, with reading or with dropping it: look again.
+                    Err(error) if changed_meanwhile(&error) && Instant::now() < deadline => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    Ok(())
+}
+
+/// `object_in_use` and `undefined_object`.
+fn changed_meanwhile(error: &SqlError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| matches!(code.code(), "55006" | "42704"))
 }
