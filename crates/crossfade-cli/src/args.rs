@@ -1,0 +1,384 @@
+//! What was typed. Nothing is looked up or opened here; [`crate::meaning`] does that.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use crossfade_core::cutover::OldSnapshots;
+use crossfade_core::name::MigrationName;
+
+use crate::exit::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  See it work, with nothing but this program:
+    crossfade demo
+
+  Look first; nothing is changed:
+    crossfade plan --url postgres://app@db/shop --table orders \\
+        --alter 'ALTER COLUMN id TYPE bigint'
+
+  Do it, and swap when ready:
+    crossfade run --url postgres://app@db/shop --table orders \\
+        --alter 'ALTER COLUMN id TYPE bigint' --cutover auto
+
+  From another terminal or machine:
+    crossfade status orders
+    crossfade cutover orders";
+
+/// Changes a live PostgreSQL table without stopping the application.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crossfade",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "`crossfade --help` shows examples and exit codes.",
+    after_long_help = format!("{EXAMPLES}\n\n{}", Exit::help())
+)]
+pub(crate) struct Arguments {
+    /// The server: a URL or a libpq keyword string. Without it DATABASE_URL counts, and PG* variables and
+    /// ~/.pgpass for whatever is left open
+    #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
+    pub(crate) url: Option<String>,
+
+    /// End with one JSON object on one line of stdout
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+
+    /// When to use colours; NO_COLOR counts too
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Everywhere"
+    )]
+    pub(crate) color: Color,
+
+    /// Say more, on stderr; twice and three times for even more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Everywhere")]
+    pub(crate) verbose: u8,
+
+    /// Log filter, such as `crossfade_replication=debug`; overrides -v
+    #[arg(
+        long,
+        global = true,
+        env = "CROSSFADE_LOG",
+        value_name = "FILTER",
+        help_heading = "Everywhere"
+    )]
+    pub(crate) log: Option<String>,
+
+    /// Print results and errors only
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub(crate) quiet: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented change file to start from
+    #[command(after_help = "Example:\n  crossfade init --table public.orders")]
+    Init(Init),
+    /// Show every statement that would run, or every reason why not; changes nothing
+    #[command(
+        after_help = "Examples:\n  crossfade plan --change change.toml\n  crossfade plan --table orders \
+                      --alter 'ALTER COLUMN id TYPE bigint' --out plan.json"
+    )]
+    Plan(Plan),
+    /// Copy, follow, and swap when asked
+    #[command(
+        after_help = "Examples:\n  crossfade run --change change.toml\n  crossfade run --plan plan.json --yes \
+                      --cutover auto\n\nWithout --cutover auto the new table follows until `crossfade cutover \
+                      NAME`.\nStopped by Ctrl-C or SIGTERM it goes on with `crossfade continue NAME`."
+    )]
+    Run(Run),
+    /// Show migrations and how far they are
+    #[command(after_help = "Examples:\n  crossfade status\n  crossfade status orders --json")]
+    Status(Status),
+    /// Start no more copying, index builds or cutover; changes go on being applied
+    Pause(Named),
+    /// End a pause, or go on here with a migration that no engine works on
+    #[command(
+        after_help = "Examples:\n  crossfade continue orders\n  crossfade continue orders --cutover auto"
+    )]
+    Continue(Continue),
+    /// Ask the running engine to swap the tables as soon as it is ready
+    Cutover(Named),
+    /// Give up before the swap: remove slot, publication and new table; the audit trail stays
+    Abort(Named),
+    /// End a migration whose tables have been swapped
+    #[command(after_help = "Example:\n  crossfade complete orders --drop")]
+    Complete(Complete),
+    /// Measure
+    Bench(Bench),
+    /// Retype a busy table on a throwaway server, and prove that nothing was lost
+    #[command(after_help = "Examples:\n  crossfade demo\n  crossfade demo --rows 100000 --writers 8 --json")]
+    Demo(Demo),
+}
+
+/// `crossfade init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The table, quoted as in SQL
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Where to write it; `-` is stdout
+    #[arg(long, value_name = "FILE", default_value = "change.toml")]
+    pub(crate) out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// A change: from a file, or said here.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["change", "table"]).required(true))]
+pub(crate) struct Change {
+    /// A change file, as `crossfade init` writes
+    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
+    pub(crate) change: Option<PathBuf>,
+    /// The table, quoted as in SQL
+    #[arg(long, value_name = "TABLE", requires = "alter")]
+    pub(crate) table: Option<String>,
+    /// What to change, as `ALTER TABLE` takes it; several in order
+    #[arg(long, value_name = "SQL", requires = "table")]
+    pub(crate) alter: Vec<String>,
+}
+
+/// `crossfade plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// The migration's name: a-z, 0-9 and _; by default the table's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<MigrationName>,
+    /// Write the plan to this file, for `crossfade run --plan`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// A change, or a plan made before.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["change", "table", "plan"]).required(true))]
+pub(crate) struct ChangeOrPlan {
+    /// A change file, as `crossfade init` writes
+    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
+    pub(crate) change: Option<PathBuf>,
+    /// The table, quoted as in SQL
+    #[arg(long, value_name = "TABLE", requires = "alter")]
+    pub(crate) table: Option<String>,
+    /// What to change, as `ALTER TABLE` takes it; several in order
+    #[arg(long, value_name = "SQL", requires = "table")]
+    pub(crate) alter: Vec<String>,
+    /// A plan that `crossfade plan --out` wrote; refused if the table is no longer the one that was planned
+    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
+    pub(crate) plan: Option<PathBuf>,
+}
+
+/// `crossfade run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) what: ChangeOrPlan,
+    /// The migration's name: a-z, 0-9 and _; by default the table's
+    #[arg(long, value_name = "NAME", conflicts_with = "plan")]
+    pub(crate) name: Option<MigrationName>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}
+
+/// How an engine works in this process.
+#[derive(Debug, Args)]
+pub(crate) struct Engine {
+    /// Swap the tables when ready, or wait for `crossfade cutover NAME`
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) cutover: Cutover,
+    /// Transactions that began before the swap and have not read the table yet would find it incomplete: wait
+    /// for them, or accept it as a rewriting ALTER TABLE does
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub(crate) old_snapshots: OnOldSnapshots,
+    /// Sessions that copy at the same time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) copiers: u8,
+    /// How long to try to get back to a server that is away
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) reconnect_max: Duration,
+}
+
+/// When to swap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cutover {
+    /// As soon as the new table is ready
+    Auto,
+    /// On `crossfade cutover NAME`
+    #[default]
+    Manual,
+}
+
+/// What to do about transactions that took their snapshot before the last apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnOldSnapshots {
+    /// Wait for them within the hold budget, else give the lock back
+    #[default]
+    Wait,
+    /// Swap all the same
+    Accept,
+}
+
+impl From<OnOldSnapshots> for OldSnapshots {
+    fn from(typed: OnOldSnapshots) -> OldSnapshots {
+        match typed {
+            OnOldSnapshots::Wait => OldSnapshots::Wait,
+            OnOldSnapshots::Accept => OldSnapshots::Accept,
+        }
+    }
+}
+
+/// `crossfade status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The migration; all without it
+    pub(crate) name: Option<MigrationName>,
+}
+
+/// A command on one migration.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The migration
+    pub(crate) name: MigrationName,
+}
+
+/// `crossfade continue`.
+#[derive(Debug, Args)]
+pub(crate) struct Continue {
+    /// The migration
+    pub(crate) name: MigrationName,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}
+
+/// `crossfade complete`.
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// The migration
+    pub(crate) name: MigrationName,
+    /// Drop the retired table
+    #[arg(long)]
+    pub(crate) drop: bool,
+}
+
+/// `crossfade bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure.
+    #[command(subcommand)]
+    pub(crate) what: BenchWhat,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchWhat {
+    /// Ways to copy a table within a server: INSERT … SELECT against binary COPY pipes
+    #[command(
+        after_help = "On a throwaway server, or with --url in a schema of its own that is dropped at the end."
+    )]
+    Copy(BenchCopy),
+}
+
+/// `crossfade bench copy`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchCopy {
+    /// Rows of the table that is copied
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) rows: u32,
+}
+
+/// `crossfade demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Rows of the table
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) rows: u32,
+    /// Connections that write as fast as they can
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) writers: u8,
+    /// Sessions that copy at the same time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) copiers: u8,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Makes it so for everything that is printed from here on.
+    pub(crate) fn apply(self) {
+        match self {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    fn parses(line: &str) -> bool {
+        Arguments::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn a_change_is_a_file_or_a_table_with_alters() {
+        assert!(parses("crossfade plan --change c.toml"));
+        assert!(parses("crossfade plan --table t --alter x --alter y"));
+        assert!(!parses("crossfade plan"));
+        assert!(!parses("crossfade plan --table t"));
+        assert!(!parses("crossfade plan --alter x"));
+        assert!(!parses("crossfade plan --change c.toml --alter x"));
+        assert!(!parses("crossfade plan --change c.toml --table t --alter x"));
+    }
+
+    #[test]
+    fn a_plan_is_run_as_it_is() {
+        assert!(parses("crossfade run --plan plan.json"));
+        assert!(!parses("crossfade run --plan plan.json --name other"));
+        assert!(!parses("crossfade run --plan plan.json --change c.toml"));
+        assert!(!parses("crossfade run --plan plan.json --alter x"));
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert!(!parses("crossfade demo --writers 0"));
+        assert!(!parses("crossfade run --plan p --copiers 65"));
+        assert!(!parses("crossfade status Not-A-Name"));
+    }
+}

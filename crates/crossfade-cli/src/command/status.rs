@@ -1,0 +1,31 @@
+//! `crossfade status`: migrations and how far they are.
+
+use crossfade_coordinator::operate;
+use serde_json::json;
+
+use super::Context;
+use crate::args::Status;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::{meaning, output};
+
+pub(super) async fn perform(context: &Context, typed: Status) -> Outcome {
+    let config = meaning::connection(context.url.as_deref())?;
+    let found = operate::status(&config, typed.name.as_ref()).await;
+    let migrations = found.map_err(|ended| Failure::Engine {
+        name: typed.name.clone(),
+        ended,
+    })?;
+    if let (Some(name), true) = (&typed.name, migrations.is_empty()) {
+        let error = anyhow::anyhow!("find migration `{name}` on {config}");
+        return Err(Failure::usage(error).next("`crossfade status` lists those that are there."));
+    }
+    context.console.object(&json!({
+        "outcome": Exit::Done.word(),
+        "exit_code": Exit::Done.code(),
+        "migrations": migrations,
+    }));
+    let text = output::status::render(&migrations, typed.name.is_some());
+    context.console.result(&text);
+    Ok(Exit::Done)
+}

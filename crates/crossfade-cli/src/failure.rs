@@ -1,0 +1,122 @@
+//! What a command fails with: what failed and where on one line, what to do next on another, and the exit code.
+
+use crossfade_coordinator::ended::Ended;
+use crossfade_core::name::MigrationName;
+use crossfade_postgres::connect::ConfigError;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::output::{self, Console};
+
+/// A command that did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something here went wrong: an argument, a file, the terminal.
+    Here {
+        /// The exit code.
+        exit: Exit,
+        /// What; its messages fit "failed to …".
+        error: anyhow::Error,
+        /// What to do next, as a sentence.
+        next: Option<String>,
+    },
+    /// The engine says how it ended.
+    Engine {
+        /// The migration, if it is about one.
+        name: Option<MigrationName>,
+        /// How.
+        ended: Ended,
+    },
+}
+
+/// What every command returns.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+impl Failure {
+    /// The command line, or a file that it names, is not right.
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
+        Failure::Here {
+            exit: Exit::Usage,
+            error: error.into(),
+            next: None,
+        }
+    }
+
+    /// The server, or something on this machine, is out of reach.
+    pub(crate) fn no_access(error: impl Into<anyhow::Error>) -> Failure {
+        Failure::Here {
+            exit: Exit::NoAccess,
+            error: error.into(),
+            next: None,
+        }
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub(crate) fn next(self, sentence: impl Into<String>) -> Failure {
+        match self {
+            Failure::Here { exit, error, .. } => Failure::Here {
+                exit,
+                error,
+                next: Some(sentence.into()),
+            },
+            Failure::Engine { .. } => self,
+        }
+    }
+
+    /// Prints it, and says what to exit with.
+    pub(crate) fn report(&self, console: Console) -> Exit {
+        match self {
+            Failure::Here { exit, error, next } => {
+                let error = chain(error);
+                console.object(&json!({
+                    "outcome": exit.word(), "exit_code": exit.code(), "error": error, "next": next,
+                }));
+                output::complain(&error);
+                if let Some(next) = next {
+                    output::advise(next);
+                }
+                *exit
+            }
+            Failure::Engine { name, ended } => output::ended::explain(console, name.as_ref(), ended),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        let asks_who = matches!(error, ConfigError::NoUser);
+        let failure = Failure::usage(error);
+        if asks_who {
+            failure.next("Give --url, or set DATABASE_URL or the PG* variables.")
+        } else {
+            failure
+        }
+    }
+}
+
+/// An error and its causes on one line, each once: some messages already hold their cause's.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = anyhow::anyhow!("no such file").context("open change.toml: no such file");
+        assert_eq!(chain(&inner), "open change.toml: no such file");
+        let plain = anyhow::anyhow!("no such file").context("open change.toml");
+        assert_eq!(chain(&plain), "open change.toml: no such file");
+    }
+}

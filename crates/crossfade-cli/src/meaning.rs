@@ -1,0 +1,111 @@
+//! What is meant by what was typed: connections, changes, names, engines.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use crossfade_coordinator::run::RunOptions;
+use crossfade_core::name::MigrationName;
+use crossfade_core::plan::{PLAN_VERSION, Plan};
+use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::connect::ConnectConfig;
+
+use crate::args::{Change, Cutover, Engine};
+use crate::failure::Failure;
+
+/// Where to connect: `--url`, else `DATABASE_URL`, and `PG*` for the rest.
+pub(crate) fn connection(url: Option<&str>) -> Result<ConnectConfig, Failure> {
+    let of_environment = || std::env::var("DATABASE_URL").ok().filter(|text| !text.is_empty());
+    let text = url.map(str::to_owned).or_else(of_environment);
+    Ok(ConnectConfig::parse(text.as_deref().unwrap_or_default())?)
+}
+
+/// The change that was asked for.
+pub(crate) fn change(change: &Change) -> Result<ChangeRequest, Failure> {
+    match (&change.change, &change.table) {
+        (Some(file), _) => change_file(file),
+        (None, Some(table)) => ChangeRequest::from_arguments(table, &change.alter).map_err(Failure::usage),
+        (None, None) => Err(Failure::usage(anyhow::anyhow!("find out what to change"))
+            .next("Give --change FILE, or --table T --alter SQL.")),
+    }
+}
+
+fn change_file(file: &Path) -> Result<ChangeRequest, Failure> {
+    let text = read(file)?;
+    ChangeRequest::from_toml(&file.display().to_string(), &text).map_err(Failure::usage)
+}
+
+/// A plan that was written before.
+pub(crate) fn plan_file(file: &Path) -> Result<Plan, Failure> {
+    let text = read(file)?;
+    let plan: Plan = serde_json::from_str(&text)
+        .with_context(|| format!("read {} as a plan", file.display()))
+        .map_err(|error| Failure::usage(error).next("Make it again with `crossfade plan --out`."))?;
+    if plan.version != PLAN_VERSION {
+        let found = plan.version;
+        let error = anyhow::anyhow!("read {}: a plan of version {found}", file.display());
+        return Err(Failure::usage(error).next(format!(
+            "This release runs version {PLAN_VERSION}: make the plan again with `crossfade plan --out`."
+        )));
+    }
+    Ok(plan)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .with_context(|| format!("read {}", file.display()))
+        .map_err(Failure::usage)
+}
+
+/// The name that was given, or one made from the table's.
+pub(crate) fn migration_name(
+    given: Option<MigrationName>,
+    request: &ChangeRequest,
+) -> Result<MigrationName, Failure> {
+    match given {
+        Some(name) => Ok(name),
+        None => name_of_table(&request.table.name)
+            .parse()
+            .map_err(|error| Failure::usage(anyhow::Error::new(error)).next("Give one with --name.")),
+    }
+}
+
+/// What is not allowed in a migration's name becomes `_`.
+fn name_of_table(table: &str) -> String {
+    let allowed = |char: char| match char.to_ascii_lowercase() {
+        lower @ ('a'..='z' | '0'..='9') => lower,
+        _ => '_',
+    };
+    let name: String = table.chars().map(allowed).collect();
+    let name = if name.starts_with(|char: char| char.is_ascii_lowercase()) {
+        name
+    } else {
+        format!("t{name}")
+    };
+    name.chars().take(MigrationName::MAX_LEN).collect()
+}
+
+/// How the engine shall work.
+pub(crate) fn run_options(engine: &Engine) -> RunOptions {
+    RunOptions {
+        copiers: engine.copiers.into(),
+        cutover_when_ready: engine.cutover == Cutover::Auto,
+        old_snapshots: engine.old_snapshots.into(),
+        reconnect_max: engine.reconnect_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_gives_a_name() {
+        assert_eq!(name_of_table("orders"), "orders");
+        assert_eq!(name_of_table("Order Lines"), "order_lines");
+        assert_eq!(name_of_table("1st"), "t1st");
+        assert_eq!(name_of_table("_x"), "t_x");
+        for table in ["é", "\"", &"x".repeat(63), "2".repeat(63).as_str()] {
+            name_of_table(table).parse::<MigrationName>().unwrap();
+        }
+    }
+}

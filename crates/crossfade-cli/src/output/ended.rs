@@ -1,0 +1,90 @@
+//! How a run ended, and what to do next: one sentence each, or one object.
+
+use crossfade_coordinator::ended::Ended;
+use crossfade_core::name::MigrationName;
+use serde_json::{Value, json};
+
+use super::{Console, advise, complain, refusals, report};
+use crate::exit::Exit;
+
+/// Prints it, and says what to exit with.
+pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &Ended) -> Exit {
+    if console.json {
+        console.object(&object(name, ended));
+        return Exit::from(ended);
+    }
+    let shown = name.map_or("NAME", MigrationName::as_str);
+    match ended {
+        Ended::Done(report) => console.result(&report::render(name, report)),
+        Ended::Aborted => {
+            console.result("Given up: slot, publication and new table are gone. The source is as it was.\n")
+        }
+        Ended::Interrupted => advise(&format!(
+            "Interrupted; nothing is lost. Go on with `crossfade continue {shown}`, or give up with \
+             `crossfade abort {shown}`."
+        )),
+        Ended::CutoverNotAchieved { obstacle, attempts } => {
+            complain(&format!("swap the tables in {attempts} attempts: {obstacle}"));
+            advise(&format!(
+                "Nothing was swapped, and the new table can go on following. Try again with `crossfade continue \
+                 {shown} --cutover auto`."
+            ));
+        }
+        Ended::Stopped { reason, remedy } => {
+            complain(&format!("go on: {reason}"));
+            advise(remedy);
+            advise(&format!("Go on with `crossfade continue {shown}`."));
+        }
+        Ended::Refused(reasons) => super::print(&refusals::render(reasons)),
+        Ended::NoAccess { reason } => complain(reason),
+        Ended::NeedsOperator { reason, remedy } => {
+            complain(&format!("decide alone: {reason}"));
+            advise(remedy);
+        }
+    }
+    Exit::from(ended)
+}
+
+/// For programs.
+pub(crate) fn object(name: Option<&MigrationName>, ended: &Ended) -> Value {
+    let exit = Exit::from(ended);
+    let mut object = json!({ "outcome": exit.word(), "exit_code": exit.code(), "migration": name });
+    let more = match ended {
+        Ended::Done(report) => json!({ "report": report }),
+        Ended::Aborted => json!({ "aborted": true }),
+        Ended::Interrupted => json!({}),
+        Ended::CutoverNotAchieved { obstacle, attempts } => {
+            json!({ "obstacle": obstacle, "attempts": attempts })
+        }
+        Ended::Stopped { reason, remedy } | Ended::NeedsOperator { reason, remedy } => {
+            json!({ "reason": reason, "remedy": remedy })
+        }
+        Ended::Refused(refusals) => json!({ "refusals": refusals }),
+        Ended::NoAccess { reason } => json!({ "reason": reason }),
+    };
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_outcome_code_and_reason() {
+        let ended = Ended::Stopped {
+            reason: "the slot is gone".to_owned(),
+            remedy: "Start over.".to_owned(),
+        };
+        let name: MigrationName = "orders".parse().unwrap();
+        assert_eq!(
+            object(Some(&name), &ended),
+            json!({
+                "outcome": "stopped", "exit_code": 20, "migration": "orders",
+                "reason": "the slot is gone", "remedy": "Start over.",
+            })
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! A plan on paper: what is filled with what, every statement in order with its lock, what is carried over.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crossfade_core::plan::{CopyMode, CopyStep, Plan, Stage, Statement, Step, Target};
+use crossfade_core::refusal::Notice;
+use crossfade_postgres::catalog::CarriedItem;
+
+use super::units::{bytes, count};
+use super::{FAINT, HEADING};
+
+/// The whole plan, for people.
+pub(crate) fn render(plan: &Plan, carried: &[CarriedItem]) -> String {
+    let mut text = format!(
+        "{HEADING}Plan `{}`{HEADING:#} for database {} on PostgreSQL {}\n",
+        plan.name,
+        plan.server.database,
+        version(plan.server.version_num)
+    );
+    for step in &plan.steps {
+        match step {
+            Step::CopyIntoTables(step) => copy_step(&mut text, step),
+        }
+    }
+    section(&mut text, "Carried over", &carried_lines(carried));
+    section(&mut text, "To know", &notice_lines(&plan.notices));
+    text
+}
+
+/// What a confirmation shows above its question.
+pub(crate) fn summary(plan: &Plan) -> String {
+    let step = |step: &Step| match step {
+        Step::CopyIntoTables(step) => format!(
+            "copy {} (about {} rows, {}) into a new table, follow its changes, swap",
+            step.source.name,
+            count(step.estimate.rows),
+            bytes(step.estimate.bytes)
+        ),
+    };
+    plan.steps.iter().map(step).collect::<Vec<_>>().join("; ")
+}
+
+fn copy_step(text: &mut String, step: &CopyStep) {
+    let estimate = &step.estimate;
+    let mode = match step.copy_mode {
+        CopyMode::Snapshot => "snapshot",
+    };
+    let facts = [
+        format!("table     {}", step.source.name),
+        format!("copy      {mode}: {}", step.copy_mode_reason),
+        format!(
+            "estimate  {} rows, {}; writes {} of WAL, takes {} on disk beside the old table",
+            count(estimate.rows),
+            bytes(estimate.bytes),
+            bytes(estimate.wal_bytes),
+            bytes(estimate.disk_bytes)
+        ),
+    ];
+    section(text, "What", &facts);
+    for target in &step.targets {
+        let heading = format!("New {}, built as {}", target.name, target.shadow);
+        section(text, &heading, &column_lines(target));
+    }
+    text.push_str(&format!("\n{HEADING}Statements, in order{HEADING:#}\n"));
+    let mut number = 0;
+    for stage in stages(&step.statements) {
+        // Writing to a String cannot fail.
+        writeln!(text, "  {FAINT}{}{FAINT:#}", describe(stage)).ok();
+        for statement in step.statements_of(stage) {
+            number += 1;
+            text.push_str(&statement_lines(number, statement));
+        }
+    }
+}
+
+/// The stages that occur, in the order in which they first do.
+fn stages(statements: &[Statement]) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    for statement in statements {
+        if !stages.contains(&statement.stage) {
+            stages.push(statement.stage);
+        }
+    }
+    stages
+}
+
+/// What a stage is, to its reader.
+fn describe(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Prepare => "before anything is copied",
+        Stage::Copy => "copying, once per range",
+        Stage::KeyIndex => "after the copy, before the first change is applied",
+        Stage::Apply => "applying changes, once per batch",
+        Stage::Index => "when the backlog is applied, in parallel",
+        Stage::Analyze => "when all indexes are there",
+        Stage::Lock => "cutover, one transaction: the locks",
+        Stage::Swap => "cutover, the same transaction: the swap",
+        Stage::AfterSwap => "after the swap",
+        Stage::Complete => "on `crossfade complete`",
+        Stage::Drop => "on `crossfade complete --drop` only",
+        Stage::Abort => "on `crossfade abort` only",
+    }
+}
+
+fn statement_lines(number: usize, statement: &Statement) -> String {
+    let sql = statement.sql.trim_end().replace('\n', "\n       ");
+    let lock = if statement.locks.is_empty() {
+        "no lock on anything of yours".to_owned()
+    } else {
+        format!("{}, held {}", statement.locks.join(", "), statement.held)
+    };
+    format!("  {number:>3}. {sql}\n       {FAINT}-- {lock}{FAINT:#}\n")
+}
+
+fn column_lines(target: &Target) -> Vec<String> {
+    let width = |of: fn(&crossfade_core::plan::TargetColumn) -> &str| {
+        let widths = target.columns.iter().map(|column| of(column).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (names, types) = (width(|column| &column.name), width(|column| &column.type_name));
+    let line = |column: &crossfade_core::plan::TargetColumn| {
+        format!(
+            "{:names$}  {:types$}  from {}",
+            column.name, column.type_name, column.value.sql
+        )
+    };
+    let filter = target
+        .filter
+        .iter()
+        .map(|filter| format!("only rows where {}", filter.sql));
+    target.columns.iter().map(line).chain(filter).collect()
+}
+
+fn carried_lines(carried: &[CarriedItem]) -> Vec<String> {
+    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for item in carried {
+        classes.entry(&item.class).or_default().push(&item.object);
+    }
+    classes
+        .into_iter()
+        .map(|(class, objects)| format!("{class}: {}", objects.join(", ")))
+        .collect()
+}
+
+fn notice_lines(notices: &[Notice]) -> Vec<String> {
+    let lines = |notice: &Notice| {
+        let first = format!("{}  {}: {}", notice.code, notice.object, notice.message);
+        let offer = notice.offer.iter().map(|offer| format!("  you may add: {offer}"));
+        std::iter::once(first).chain(offer).collect::<Vec<_>>()
+    };
+    notices.iter().flat_map(lines).collect()
+}
+
+fn section(text: &mut String, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{HEADING}{heading}{HEADING:#}\n"));
+    for line in lines {
+        text.push_str(&format!("  {line}\n"));
+    }
+}
+
+/// `15.20` of `150020`.
+fn version(version_num: u32) -> String {
+    format!("{}.{}", version_num / 10_000, version_num % 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_shows_its_lock() {
+        let statement = Statement {
+            stage: Stage::Lock,
+            sql: "LOCK TABLE public.orders\nIN ACCESS EXCLUSIVE MODE".to_owned(),
+            locks: vec!["ACCESS EXCLUSIVE on public.orders".to_owned()],
+            held: "until the swap commits, at most 5 s".to_owned(),
+        };
+        insta::assert_snapshot!(anstream::adapter::strip_str(&statement_lines(7, &statement)), @"
+          7. LOCK TABLE public.orders
+             IN ACCESS EXCLUSIVE MODE
+             -- ACCESS EXCLUSIVE on public.orders, held until the swap commits, at most 5 s
+        ");
+        let free = Statement {
+            locks: vec![],
+            ..statement
+        };
+        assert!(statement_lines(1, &free).contains("no lock on anything of yours"));
+    }
+
+    #[test]
+    fn what_is_carried_is_grouped_by_class() {
+        let item = |class: &str, object: &str| CarriedItem {
+            class: class.to_owned(),
+            object: object.to_owned(),
+        };
+        let lines = carried_lines(&[item("index", "a"), item("column", "id"), item("index", "b")]);
+        assert_eq!(lines, ["column: id", "index: a, b"]);
+    }
+}
