@@ -10,5 +10,7 @@
 pub mod compare;
 pub mod ledger;
 pub mod orders;
+pub mod pgbench;
 pub mod server;
 mod sql;
+pub mod writers;

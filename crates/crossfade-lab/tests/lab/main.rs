@@ -7,4 +7,6 @@
 )]
 
 mod compare;
+mod pgbench;
 mod server;
+mod writers;
