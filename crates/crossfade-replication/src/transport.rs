@@ -162,7 +162,7 @@ impl Connection {
             let frame = self.wire.frame().await?;
             match frame.tag {
                 b'D' => rows.push(data_row(frame.body)?),
-                b'E' => refused = Some(ServerError::parse(frame.body)?),
+                b'E' => refused = Some(Box::new(ServerError::parse(frame.body)?)),
                 b'Z' => break,
                 b'T' | b'C' | b'I' | b'N' | b'S' => {}
                 tag => return Err(Violation::Unexpected { tag, during }.into()),
@@ -193,7 +193,7 @@ impl Connection {
             match tag {
                 b'W' => return Ok(self.wire),
                 b'E' => {
-                    let source = ServerError::parse(body)?;
+                    let source = Box::new(ServerError::parse(body)?);
                     return Err(TransportError::Server { during, source });
                 }
                 b'N' | b'S' => {}

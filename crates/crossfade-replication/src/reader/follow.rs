@@ -1,12 +1,13 @@
 //! The reader's loop: listen, hand out, tell the server, connect again.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crossfade_core::change::StreamItem;
 use crossfade_core::position::Lsn;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::{ReadError, ReadErrorClass};
 use super::options::{History, ReaderOptions};
@@ -49,35 +50,47 @@ impl Follower {
 
     /// Follows until it cannot go on.
     pub(super) async fn run(mut self) -> ReadError {
-        loop {
-            let error = match self.stream().await {
-                Ok(never) => match never {},
-                Err(error) => error,
-            };
-            // Whole transactions that were read need not be read again.
-            if self.hand_out_rest().await.is_err() {
-                return ReadError::Stopped;
+        let error = loop {
+            let Err(error) = self.stream().await;
+            match self.retry_after(error).await {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(error) => break error,
             }
-            if error.class() != ReadErrorClass::Lost {
-                return error;
-            }
-            if !self.assembler.restart() {
-                return ReadError::LostInsideTransaction {
-                    source: Box::new(error),
-                };
-            }
-            let Some(wait) = self.retry.next_wait() else {
-                return error;
-            };
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                slot = self.options.slot,
-                position = %self.assembler.position(),
-                wait_ms = wait.as_millis() as u64,
-                "replication connection lost"
-            );
-            sleep(wait).await;
+        };
+        // Whole transactions that were read before the error are the owner's.
+        match self.hand_out().await {
+            Ok(()) => error,
+            Err(stopped) => stopped,
         }
+    }
+
+    /// Waits before the next connection, if there is to be one. What is whole goes to the owner meanwhile; if
+    /// the owner does not take it, it stays and goes first after the reconnection.
+    async fn retry_after(&mut self, error: ReadError) -> ControlFlow<ReadError> {
+        if error.class() != ReadErrorClass::Lost {
+            return ControlFlow::Break(error);
+        }
+        if !self.assembler.restart() {
+            return ControlFlow::Break(ReadError::LostInsideTransaction {
+                source: Box::new(error),
+            });
+        }
+        let Some(wait) = self.retry.next_wait() else {
+            return ControlFlow::Break(error);
+        };
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            slot = self.options.slot,
+            position = %self.assembler.position(),
+            wait_ms = wait.as_millis() as u64,
+            "replication connection lost"
+        );
+        let until = Instant::now() + wait;
+        if let Ok(Err(stopped)) = timeout_at(until, self.hand_out()).await {
+            return ControlFlow::Break(stopped);
+        }
+        sleep_until(until).await;
+        ControlFlow::Continue(())
     }
 
     /// Connects and follows until it cannot go on.
@@ -87,10 +100,7 @@ impl Follower {
         self.history = Some(history);
         tracing::debug!(slot = self.options.slot, %from, "replication stream started");
         let opened = Instant::now();
-        let error = match self.listen(&mut session).await {
-            Ok(never) => match never {},
-            Err(error) => error,
-        };
+        let Err(error) = self.listen(&mut session).await;
         if self.assembler.position() > from || opened.elapsed() >= self.options.limits.retry_max {
             self.retry.begin_anew();
         }
@@ -149,10 +159,12 @@ impl Follower {
         }
     }
 
-    async fn hand_out_rest(&mut self) -> Result<(), mpsc::error::SendError<Vec<StreamItem>>> {
-        match self.batch.is_empty() {
-            true => Ok(()),
-            false => self.items.send(self.batch.take()).await,
+    /// Sends the batch, if there is anything in it. Cancel safe: what was not sent is still there.
+    async fn hand_out(&mut self) -> Result<(), ReadError> {
+        if !self.batch.is_empty() {
+            let permit = self.items.reserve().await.map_err(|_| ReadError::Stopped)?;
+            permit.send(self.batch.take());
         }
+        Ok(())
     }
 }

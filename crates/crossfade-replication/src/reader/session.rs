@@ -76,7 +76,7 @@ impl Session {
             b'd' => self.copy_data(ServerMessage::decode(frame.body)?, assembler, out),
             b'E' => Err(ReadError::Transport(TransportError::Server {
                 during: DURING,
-                source: ServerError::parse(frame.body)?,
+                source: Box::new(ServerError::parse(frame.body)?),
             })),
             b'c' => Err(ReadError::Ended),
             b'N' | b'S' => Ok(()),

@@ -59,7 +59,7 @@ pub enum TransportError {
         during: &'static str,
         /// What it said.
         #[source]
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// The connection broke or makes no sense.
     #[error(transparent)]

@@ -108,7 +108,7 @@ fn other(tag: u8, body: Bytes) -> Result<(), TransportError> {
     match tag {
         b'E' => Err(TransportError::Server {
             during: DURING,
-            source: ServerError::parse(body)?,
+            source: Box::new(ServerError::parse(body)?),
         }),
         b'N' => Ok(()),
         tag => Err(Violation::Unexpected { tag, during: DURING }.into()),
@@ -153,7 +153,7 @@ mod tests {
     fn version_and_role_are_learnt() {
         let mut session = Session::default();
         session
-            .learn(Bytes::from_static(b"server_version\015.18 (Debian)\0"))
+            .learn(Bytes::from_static(b"server_version\x0015.18 (Debian)\0"))
             .unwrap();
         session
             .learn(Bytes::from_static(b"in_hot_standby\0on\0"))

@@ -1,0 +1,14 @@
+//! The reader against real servers.
+
+#![expect(clippy::print_stdout, reason = "tests say which server they ran on")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "also in functions that are not tests themselves"
+)]
+
+mod changes;
+mod flow;
+mod login;
+mod loss;
+mod scene;
+mod slots;
