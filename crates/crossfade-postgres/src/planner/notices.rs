@@ -1,0 +1,182 @@
+//! What the user should know of a change that can be run.
+
+use crossfade_core::refusal::Notice;
+
+use super::probe::Probed;
+use crate::catalog::{Definition, Owned};
+use crate::change::{Action, Alteration};
+use crate::ident::{self, Ident};
+
+/// What the notices are about.
+pub(super) struct Pieces<'a> {
+    pub(super) today: &'a Definition,
+    pub(super) desired: &'a Definition,
+    pub(super) probed: &'a Probed,
+    pub(super) alteration: &'a Alteration,
+    pub(super) keyless: bool,
+}
+
+/// All of them.
+pub(super) fn all(pieces: &Pieces<'_>) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    notices.extend(pieces.no_rewrite());
+    notices.extend(pieces.keyless_table());
+    notices.extend(pieces.changing_defaults());
+    notices.extend(pieces.settings());
+    notices.extend(pieces.sequences_left_behind());
+    notices.extend(pieces.references_left_behind());
+    notices
+}
+
+/// A column with another type than today, under its name of today.
+struct Retyped<'a> {
+    name: &'a str,
+    type_name: &'a str,
+}
+
+impl Pieces<'_> {
+    fn no_rewrite(&self) -> Option<Notice> {
+        if self.probed.rewritten {
+            return None;
+        }
+        let scans = self.alteration.actions().any(|action| match action {
+            Action::AddConstraint { .. } | Action::AlterColumn { .. } => true,
+            Action::AddColumn { .. }
+            | Action::DropColumn { .. }
+            | Action::Retype { .. }
+            | Action::RenameColumn { .. }
+            | Action::Other => false,
+        });
+        let but = if scans {
+            ", though it may read it under its lock to check a constraint"
+        } else {
+            ""
+        };
+        Some(self.notice(
+            "metadata_only",
+            self.today.name.to_string(),
+            format!("A plain ALTER TABLE does not rewrite this table{but}: a migration may not be worth it."),
+            None,
+        ))
+    }
+
+    fn keyless_table(&self) -> Option<Notice> {
+        self.keyless.then(|| {
+            self.notice(
+                "append_only",
+                self.today.name.to_string(),
+                "It has no key, so only inserts can be followed. The first UPDATE or DELETE succeeds as ever, and \
+                 stops the run without harm to the table."
+                    .to_owned(),
+                None,
+            )
+        })
+    }
+
+    fn changing_defaults(&self) -> Vec<Notice> {
+        let notice = |column: &String| {
+            self.notice(
+                "default_per_row",
+                format!("column {column} of {}", self.today.name),
+                "Its default is computed once for each row when the row is copied or applied, and kept from then \
+                 on; it is not verified."
+                    .to_owned(),
+                None,
+            )
+        };
+        self.probed.changing_defaults.iter().map(notice).collect()
+    }
+
+    fn settings(&self) -> Vec<Notice> {
+        let notice = |column: &String| {
+            self.notice(
+                "depends_on_settings",
+                format!("column {column} of {}", self.today.name),
+                "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY."
+                    .to_owned(),
+                None,
+            )
+        };
+        self.probed.by_settings.iter().map(notice).collect()
+    }
+
+    fn retyped(&self) -> Vec<Retyped<'_>> {
+        let traced = self.desired.columns.iter().filter_map(|column| {
+            let place = self.probed.lineage.get(&column.name).copied().flatten()?;
+            let today = self.today.columns.get(place)?;
+            (today.type_name != column.type_name).then_some(Retyped {
+                name: &today.name,
+                type_name: &column.type_name,
+            })
+        });
+        traced.collect()
+    }
+
+    /// An identity column takes its sequence along; a serial's stays what it is.
+    fn sequences_left_behind(&self) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for retyped in self.retyped() {
+            let sequences = self.desired.sequences.iter().filter(|sequence| {
+                sequence.owned == Owned::Serial
+                    && sequence.column == retyped.name
+                    && is_integer(retyped.type_name)
+                    && sequence.type_name != retyped.type_name
+            });
+            for sequence in sequences {
+                let name = ident::qualified(&self.today.name.schema, &sequence.name);
+                notices.push(self.notice(
+                    &format!("sequence_stays_{}", sequence.type_name),
+                    format!("sequence {}.{}", self.today.name.schema, sequence.name),
+                    format!(
+                        "It fills {}, which becomes {}, and itself stays {}: it ends at {}.",
+                        retyped.name, retyped.type_name, sequence.type_name, sequence.max
+                    ),
+                    Some(format!("ALTER SEQUENCE {name} AS {}", retyped.type_name)),
+                ));
+            }
+        }
+        notices
+    }
+
+    fn references_left_behind(&self) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for retyped in self.retyped() {
+            for key in &self.desired.incoming {
+                let ends = key.columns.iter().zip(&key.referenced_columns);
+                let ends = ends.filter(|(_, referenced)| *referenced == retyped.name);
+                for (column, _) in ends {
+                    let Some(table) = &key.referencing else { continue };
+                    notices.push(self.notice(
+                        "referencing_column_stays",
+                        format!("column {column} of {table}"),
+                        format!(
+                            "It refers to {}, which becomes {}, and itself keeps its type.",
+                            retyped.name, retyped.type_name
+                        ),
+                        Some(format!(
+                            "ALTER TABLE {} ALTER COLUMN {} TYPE {}",
+                            ident::table(table),
+                            Ident(column),
+                            retyped.type_name
+                        )),
+                    ));
+                }
+            }
+        }
+        notices
+    }
+
+    fn notice(&self, code: &str, object: String, message: String, offer: Option<String>) -> Notice {
+        Notice {
+            code: code.to_owned(),
+            object,
+            message,
+            offer,
+        }
+    }
+}
+
+/// The types that a sequence can have.
+fn is_integer(type_name: &str) -> bool {
+    matches!(type_name, "smallint" | "integer" | "bigint")
+}

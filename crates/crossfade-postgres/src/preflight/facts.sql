@@ -1,0 +1,50 @@
+-- What preflight must know beside the table's definition. $1: the table; $2: slot, publication and schema of the
+-- migration; $3: the schema for its retired table.
+SELECT jsonb_build_object(
+  'wal_level', current_setting('wal_level'),
+  'slots_max', current_setting('max_replication_slots')::int,
+  'slots_used', (SELECT count(*) FROM pg_replication_slots),
+  'senders_max', current_setting('max_wal_senders')::int,
+  'senders_used', (SELECT count(*) FROM pg_stat_replication),
+  'synchronous_standby_names', current_setting('synchronous_standby_names'),
+  'slot_keeps_bytes', (SELECT CASE WHEN setting::int8 >= 0 THEN setting::int8 * 1048576 END
+                         FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+  'standbys_unseen', (SELECT count(*) FROM pg_stat_replication s
+                       WHERE s.backend_xmin IS NULL
+                         AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = s.pid)),
+  'role', current_user::text,
+  'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
+    OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')),
+  'may_create_schemas', has_database_privilege(current_database(), 'CREATE'),
+  'database', current_database()::text,
+  'owns_table', pg_has_role(c.relowner, 'USAGE'),
+  'owner', pg_get_userbyid(c.relowner)::text,
+  'may_select', has_table_privilege(c.oid, 'SELECT'),
+  'may_create_in_schema', has_schema_privilege(c.relnamespace, 'CREATE')
+    AND has_schema_privilege(c.relnamespace, 'USAGE'),
+  'row_security_applies', row_security_active(c.oid),
+  'prepared', (SELECT coalesce(jsonb_agg(DISTINCT p.gid), '[]')
+                 FROM pg_prepared_xacts p
+                 JOIN pg_locks l ON l.virtualtransaction = '-1/' || p.transaction::text
+                WHERE l.locktype = 'relation' AND l.relation = c.oid
+                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+  'taken', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
+      SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_name = $2
+      UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = $2
+      UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($2, $3)) AS names (name)),
+  'publications_of_all', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
+                            FROM pg_publication WHERE puballtables),
+  'related', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'table', jsonb_build_object('schema', n.nspname, 'name', o.relname),
+        'owned', pg_has_role(o.relowner, 'USAGE'),
+        'referencing', k.confrelid = c.oid,
+        'lockable', has_table_privilege(o.oid, 'UPDATE') OR has_table_privilege(o.oid, 'DELETE')
+          OR has_table_privilege(o.oid, 'TRUNCATE'),
+        'may_reference', has_any_column_privilege(o.oid, 'REFERENCES')) ORDER BY k.conname), '[]')
+      FROM pg_constraint k
+      JOIN pg_class o ON o.oid = CASE WHEN k.confrelid = c.oid THEN k.conrelid ELSE k.confrelid END
+      JOIN pg_namespace n ON n.oid = o.relnamespace
+     WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid) AND o.oid <> c.oid),
+  'changed_or_deleted', coalesce(pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid), 0)
+)
+  FROM pg_class c WHERE c.oid = $1

@@ -1,0 +1,94 @@
+//! May our role do all that the change takes? It needs no superuser, but ownership and a few privileges.
+
+use crossfade_core::refusal::Refusal;
+
+use super::facts::Related;
+use super::{Context, refusal};
+use crate::ident::{self, Ident};
+
+/// Replication, ownership, schemas, foreign keys' other ends.
+pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
+    let facts = context.facts;
+    let role = Ident(&facts.role);
+    let table = ident::table(context.table);
+    let missing = |code: &str, object: String, message: &str, remedy: String| {
+        refusal(code, object, message.to_owned(), &remedy)
+    };
+    let mut refusals = Vec::new();
+    if !facts.may_replicate {
+        refusals.push(missing(
+            "role_cannot_replicate",
+            format!("role {}", facts.role),
+            "It may not create replication slots.",
+            format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
+        ));
+    }
+    if !facts.may_create_schemas {
+        refusals.push(missing(
+            "role_cannot_create",
+            format!("database {}", facts.database),
+            "Our role may not create schemas and publications in it.",
+            format!(
+                "Run `GRANT CREATE ON DATABASE {} TO {role}`.",
+                Ident(&facts.database)
+            ),
+        ));
+    }
+    if !facts.owns_table {
+        refusals.push(missing(
+            "not_owner",
+            context.table.to_string(),
+            "Our role neither owns it nor is a member of the role that does.",
+            format!("Run `GRANT {} TO {role}`.", Ident(&facts.owner)),
+        ));
+    } else if !facts.may_select {
+        refusals.push(missing(
+            "role_cannot_read",
+            context.table.to_string(),
+            "Our role may not read it.",
+            format!("Run `GRANT SELECT ON {table} TO {role}`."),
+        ));
+    }
+    if !facts.may_create_in_schema {
+        refusals.push(missing(
+            "role_cannot_create_in_schema",
+            format!("schema {}", context.table.schema),
+            "Our role may not put the new table into it.",
+            format!(
+                "Run `GRANT USAGE, CREATE ON SCHEMA {} TO {role}`.",
+                Ident(&context.table.schema)
+            ),
+        ));
+    }
+    refusals.extend(
+        facts
+            .related
+            .iter()
+            .filter_map(|related| other_end(related, role)),
+    );
+    refusals
+}
+
+/// A referencing table is altered, a referenced one is locked and referred to.
+fn other_end(related: &Related, role: Ident<'_>) -> Option<Refusal> {
+    if related.owned {
+        return None;
+    }
+    let table = ident::table(&related.table);
+    if related.referencing {
+        return Some(refusal(
+            "not_owner_of_referencing_table",
+            related.table.to_string(),
+            "Its foreign key must be made anew, and our role is no member of its owner.".to_owned(),
+            "Grant the owner's role to ours.",
+        ));
+    }
+    (!related.lockable || !related.may_reference).then(|| {
+        refusal(
+            "role_cannot_reference",
+            related.table.to_string(),
+            "The new table must refer to it under a lock, and our role may not.".to_owned(),
+            &format!("Run `GRANT REFERENCES, UPDATE ON {table} TO {role}`."),
+        )
+    })
+}
