@@ -133,6 +133,12 @@ impl Session {
         Ok(Session { client, backend })
     }
 
+    /// For code of this crate that is generic over the client library's own trait, or that needs an answer's
+    /// position and detail.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Who we are on the server.
     pub fn backend(&self) -> &Backend {
         &self.backend
