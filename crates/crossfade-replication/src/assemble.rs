@@ -2,7 +2,7 @@
 //!
 //! No I/O and no clock, so that every sequence of messages can be tried. Invariants:
 //!
-//! - [`Assembler::position`] never goes back; whatever committed at or before it has been handed out or was
+//! - The position never goes back; whatever committed at or before it has been handed out or was
 //!   applied before the start.
 //! - A transaction is skipped if and only if its commit record **starts** before the start position. That
 //!   position is the end of some record, so no commit record lies across it, and the test says the same as
@@ -77,7 +77,7 @@ impl Assembler {
         self.position
     }
 
-    /// Begins anew at [`Assembler::position`], on a new connection. `false` if that cannot be done because a
+    /// Begins anew at The position, on a new connection. `false` if that cannot be done because a
     /// part of an unfinished transaction is out.
     pub(crate) fn restart(&mut self) -> bool {
         let torn = self.open.as_ref().is_some_and(|open| !open.first);

@@ -1,3 +1,5 @@
+//! Sequences of messages, each through its bytes, and what is handed out after them.
+
 use bytes::BytesMut;
 use crossfade_core::change::{Cell, StreamItem};
 use crossfade_core::name::TableName;
