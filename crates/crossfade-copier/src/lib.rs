@@ -1,1 +1,78 @@
-//! Copies one range at a time into the target.
+//! Copies one range at a time into the target and reports what it copied.
+//!
+//! A [`SnapshotKeeper`] holds the source's lock and the snapshot for the whole copy; any number of [`Copier`]s, each
+//! with a session of its own, read under it. Which ranges, in which order and what follows from an outcome is
+//! decided elsewhere.
+//!
+//! Invariants: the lock on the source is taken before the snapshot (R4), the source is still the file it was when
+//! the snapshot was taken, every range is one transaction under the engine's generation (R24), and a duplicate is
+//! an error.
+
+mod copier;
+mod keeper;
+
+use crossfade_core::snapshot::ParseSnapshotError;
+use crossfade_postgres::session::{SqlClass, SqlError};
+use crossfade_postgres::state::StateError;
+
+pub use crate::copier::{Copied, Copier, Outcome};
+pub use crate::keeper::{Kept, SnapshotKeeper, SourceLock};
+
+/// Why a range was not copied, or a snapshot not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A statement failed.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Another engine has taken over, or the state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The snapshot cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] ParseSnapshotError),
+    /// The source was rewritten, dropped or replaced since the snapshot was taken.
+    #[error("go on copying {table}: it has been rewritten or replaced since the copy began")]
+    SourceChanged {
+        /// The source.
+        table: String,
+    },
+}
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyErrorClass {
+    /// The connection is gone; another one may do.
+    Lost,
+    /// Another engine has taken over: stop.
+    Superseded,
+    /// Somebody asked for it to be canceled.
+    Canceled,
+    /// The data or the definition stand in the way: trying again will not help.
+    Real,
+}
+
+impl CopyError {
+    /// What follows from it.
+    pub fn class(&self) -> CopyErrorClass {
+        match self {
+            CopyError::Sql(error) | CopyError::State(StateError::Sql(error)) => of_sql(error.class()),
+            CopyError::State(StateError::Superseded { .. }) => CopyErrorClass::Superseded,
+            CopyError::State(_) | CopyError::Snapshot(_) | CopyError::SourceChanged { .. } => {
+                CopyErrorClass::Real
+            }
+        }
+    }
+}
+
+fn of_sql(class: SqlClass) -> CopyErrorClass {
+    match class {
+        SqlClass::Lost => CopyErrorClass::Lost,
+        SqlClass::Canceled => CopyErrorClass::Canceled,
+        SqlClass::LockTimeout
+        | SqlClass::UniqueViolation
+        | SqlClass::ExclusionViolation
+        | SqlClass::SerializationOrDeadlock
+        | SqlClass::NotPermitted
+        | SqlClass::Other => CopyErrorClass::Real,
+    }
+}

@@ -29,6 +29,10 @@ pub enum LockOutcome {
 /// what is left of `slice` at its turn (the server's timeout counts per lock, R27). When one is not granted in
 /// time, or a deadlock is found, the transaction is rolled back: nobody queues behind a lock we may not get.
 ///
+/// While we hold the first lock and ask for another, an application's transaction may hold that one and want the
+/// first. After `deadlock_timeout` the server would end one of the two, perhaps the application's; so every
+/// request but the first gives up in half that time.
+///
 /// # Errors
 /// When a statement fails for another reason; then the transaction is rolled back too.
 pub async fn try_lock(session: &Session, locks: &[String], slice: Duration) -> Result<LockOutcome, SqlError> {
@@ -47,9 +51,11 @@ pub async fn try_lock(session: &Session, locks: &[String], slice: Duration) -> R
 }
 
 async fn lock_all(session: &Session, locks: &[String], slice: Duration) -> Result<LockOutcome, SqlError> {
+    let later_max = deadlock_timeout(session).await? / 2;
     let deadline = Instant::now() + slice;
-    for lock in locks {
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    for (number, lock) in locks.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = if number == 0 { left } else { left.min(later_max) }.as_millis();
         if left == 0 {
             return Ok(LockOutcome::TimedOut);
         }
@@ -73,6 +79,16 @@ async fn lock_all(session: &Session, locks: &[String], slice: Duration) -> Resul
     }
     session.batch_execute("SET LOCAL lock_timeout = 0").await?;
     Ok(LockOutcome::Locked)
+}
+
+/// The server's `deadlock_timeout`.
+///
+/// # Errors
+/// As the server says.
+pub async fn deadlock_timeout(session: &Session) -> Result<Duration, SqlError> {
+    let query = "SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'";
+    let row = session.query_one(query, &[]).await?;
+    Ok(Duration::from_millis(row.get::<_, i64>(0).cast_unsigned()))
 }
 
 /// What became of a transaction.

@@ -13,7 +13,6 @@
 //! plans made for the sizes at hand: staging tables are never analyzed, and a plan made once for an almost empty
 //! target would be kept while it grows.
 
-pub mod classify;
 pub mod decode;
 pub mod encode;
 pub mod fetch;
@@ -28,9 +27,8 @@ pub use self::statements::{ApplyStatements, KeyedStatements, apply_templates};
 
 /// Settings of a session that applies. Joins between staging and target go through the target's key index: hash
 /// and merge joins would read the target whole.
-pub const APPLIER_SETTINGS: &str = "\
-SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
-SET temp_buffers = '32MB'";
+pub const APPLIER_SETTINGS: &str =
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off";
 
 /// A database without an encoding takes bytes as they are; any other converts, both ways alike.
 pub const CLIENT_ENCODING: &str = "\
@@ -39,3 +37,24 @@ SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
 
 /// Opens the transaction of a batch; the generation's guard follows.
 pub const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
+
+/// The same for one read within another's transaction, and back again.
+pub const JOIN_BY_INDEX: &str =
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off";
+
+/// See [`JOIN_BY_INDEX`].
+pub const JOIN_FREELY: &str =
+    "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_seqscan = on";
+
+/// Around the statements that join two staging tables.
+pub const HASH_JOINS_ON: &str = "SET LOCAL enable_hashjoin = on";
+
+/// See [`HASH_JOINS_ON`].
+pub const HASH_JOINS_OFF: &str = "SET LOCAL enable_hashjoin = off";
+
+/// Columns of the table `$1` that are stored as written and not among `$2`.
+pub const OTHER_COLUMNS: &str = "\
+SELECT attname::text FROM pg_catalog.pg_attribute
+ WHERE attrelid = pg_catalog.to_regclass($1::text) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+   AND attname::text <> ALL ($2::text[])
+ ORDER BY attnum";

@@ -145,7 +145,7 @@ SELECT 'backend', a.pid, NULL::text, v.virtualtransaction, a.usename::text, a.ap
   LEFT JOIN pg_catalog.pg_locks v ON v.pid = a.pid AND v.locktype = 'virtualxid' AND v.granted
                                  AND v.virtualxid = v.virtualtransaction
  WHERE a.backend_xmin IS NOT NULL AND a.datname = pg_catalog.current_database()
-   AND a.pid <> ALL ($2::int4[]) AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL
+   AND a.application_name IS DISTINCT FROM $2 AND a.usesysid IS NOT NULL
 UNION ALL
 SELECT 'walsender', a.pid, NULL, NULL, a.usename::text, a.application_name, NULL, false
   FROM pg_catalog.pg_stat_activity a
@@ -156,17 +156,18 @@ SELECT 'slot', NULL, s.slot_name::text, NULL, NULL, NULL, NULL, false
  WHERE s.xmin IS NOT NULL";
 
 /// Snapshots that may be older than now: those of other transactions in this database, and the feedback of
-/// standbys. `cutover_pid` holds the lock; `own` are all other sessions of the engine.
+/// standbys. `cutover_pid` holds the lock; `application_name` is that of the engine's own sessions.
 ///
 /// # Errors
 /// As the server says.
 pub async fn old_snapshots(
     observer: &Session,
     cutover_pid: i32,
-    own: &[i32],
+    application_name: &str,
 ) -> Result<Vec<OldSnapshot>, SqlError> {
-    let mine: Vec<i32> = own.iter().copied().chain([cutover_pid]).collect();
-    let rows = observer.query(OLD_SNAPSHOTS, &[&cutover_pid, &mine]).await?;
+    let rows = observer
+        .query(OLD_SNAPSHOTS, &[&cutover_pid, &application_name])
+        .await?;
     Ok(rows.iter().map(old_snapshot).collect())
 }
 

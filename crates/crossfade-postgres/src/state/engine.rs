@@ -4,10 +4,16 @@
 
 use std::time::Duration;
 
+use crossfade_core::name::MigrationName;
 use tokio::time::Instant;
 
 use super::StateError;
-use crate::session::Session;
+use crate::ident::literal;
+use crate::session::{Session, SqlClass};
+
+/// Which engine of a migration: each that starts has a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(pub i64);
 
 /// An engine as the state schema knows it.
 #[derive(Clone, Debug)]
@@ -72,7 +78,7 @@ pub async fn raise_generation(
     application_name: &str,
     host: &str,
     take_over: TakeOver,
-) -> Result<i64, StateError> {
+) -> Result<Generation, StateError> {
     if take_over == TakeOver::Refuse {
         refuse_connected(session, name).await?;
     }
@@ -91,7 +97,7 @@ SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_ca
     session
         .execute(register, &[&name, &host, &i64::from(std::process::id())])
         .await?;
-    Ok(generation)
+    Ok(Generation(generation))
 }
 
 async fn refuse_connected(session: &Session, name: &str) -> Result<(), StateError> {
@@ -126,18 +132,35 @@ SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
     Ok(())
 }
 
-/// Locks the generation's row for the running transaction: the first statement of everything that writes.
+/// The first statement of every writing transaction: locks the generation's row. No row: another engine has taken
+/// over. In a transaction with an older snapshot that shows as a serialization failure: nobody but a starting
+/// engine updates the row, so that says it too.
+pub fn guard_statement(name: &MigrationName, generation: Generation) -> String {
+    format!(
+        "SELECT FROM crossfade.generation WHERE migration = {} AND generation = {} FOR SHARE",
+        literal(name.as_str()),
+        generation.0
+    )
+}
+
+/// Runs [`guard_statement`] in the running transaction.
 ///
 /// # Errors
 /// [`StateError::Superseded`]; the transaction must be rolled back.
-pub async fn guard(session: &Session, name: &str, generation: i64) -> Result<(), StateError> {
-    let lock = "SELECT FROM crossfade.generation WHERE migration = $1 AND generation = $2 FOR SHARE";
-    match session.query_opt(lock, &[&name, &generation]).await? {
-        Some(_) => Ok(()),
-        None => Err(StateError::Superseded {
-            name: name.into(),
-            generation,
-        }),
+pub async fn guard(
+    session: &Session,
+    name: &MigrationName,
+    generation: Generation,
+) -> Result<(), StateError> {
+    let superseded = || StateError::Superseded {
+        name: name.to_string(),
+        generation: generation.0,
+    };
+    match session.query_opt(&guard_statement(name, generation), &[]).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(superseded()),
+        Err(error) if error.class() == SqlClass::SerializationOrDeadlock => Err(superseded()),
+        Err(error) => Err(error.into()),
     }
 }
 

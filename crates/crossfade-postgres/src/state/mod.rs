@@ -13,12 +13,14 @@ mod request;
 mod schema;
 
 pub use self::audit::audit;
-pub use self::engine::{Engine, TakeOver, engine, guard, heartbeat, raise_generation};
+pub use self::engine::{
+    Engine, Generation, TakeOver, engine, guard, guard_statement, heartbeat, raise_generation,
+};
 pub use self::error::StateError;
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
 pub use self::progress::{
-    Chunk, advance, chunk, done_statements, forget_statements, position, record_chunk, record_statement,
-    record_swap_attempt, swap_attempt,
+    Chunk, advance_statement, chunk, done_statements, forget_statements, position, record_chunk,
+    record_statement, record_swap_attempt, start_position, swap_attempt,
 };
 pub use self::request::{Verb, ask, take};
 pub use self::schema::{ensure, exists};

@@ -1,10 +1,12 @@
 //! What is done: ledger rows, the applied LSN, statements, swap attempts. Each is written in the transaction of
 //! what it describes; the swap attempt alone is written by another session.
 
+use crossfade_core::name::MigrationName;
 use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::Snapshot;
 
 use super::StateError;
+use crate::ident::literal;
 use crate::session::Session;
 
 /// A row of the ledger.
@@ -72,16 +74,24 @@ pub async fn position(session: &Session, name: &str) -> Result<Option<Lsn>, Stat
     })?))
 }
 
-/// Sets the applied LSN, in the transaction of the rows.
+/// Sets where a target starts: at the slot's consistent point. In the transaction of the ledger row.
 ///
 /// # Errors
 /// As the server says.
-pub async fn advance(session: &Session, name: &str, applied: Lsn) -> Result<(), StateError> {
+pub async fn start_position(session: &Session, name: &str, start: Lsn) -> Result<(), StateError> {
     let upsert = "\
 INSERT INTO crossfade.position (migration, applied_lsn) VALUES ($1, $2::text::pg_lsn)
     ON CONFLICT (migration) DO UPDATE SET applied_lsn = excluded.applied_lsn";
-    session.execute(upsert, &[&name, &applied.to_string()]).await?;
+    session.execute(upsert, &[&name, &start.to_string()]).await?;
     Ok(())
+}
+
+/// Moves the applied LSN, in the transaction of the rows. Touches no row if there is no position or it is beyond.
+pub fn advance_statement(name: &MigrationName, applied: Lsn) -> String {
+    format!(
+        "UPDATE crossfade.position SET applied_lsn = '{applied}' WHERE migration = {} AND applied_lsn <= '{applied}'",
+        literal(name.as_str())
+    )
 }
 
 /// Records that the plan's statement at this position is done, in its transaction.

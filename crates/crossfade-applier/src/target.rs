@@ -1,0 +1,206 @@
+//! One target: its statements, and a piece run through them.
+
+use crossfade_core::piece::Piece;
+use crossfade_core::plan::{Source, Target};
+use crossfade_postgres::apply::{self, ApplyStatements, KeyedStatements, encode};
+use crossfade_postgres::ident;
+use crossfade_postgres::session::{Prepared, Session, SqlError};
+
+use crate::error::{ApplyError, may_be_swapped_values};
+
+const SAVEPOINT: &str = "SAVEPOINT piece";
+const BACK: &str = "ROLLBACK TO SAVEPOINT piece";
+const RELEASE: &str = "RELEASE SAVEPOINT piece";
+
+/// A target and everything prepared for it in one session.
+pub(crate) struct TargetApplier {
+    source: Source,
+    target: Target,
+    statements: ApplyStatements,
+    copy_puts: Prepared,
+    copy_deletes: Option<Prepared>,
+}
+
+impl TargetApplier {
+    pub(crate) async fn prepare(
+        session: &Session,
+        source: &Source,
+        target: &Target,
+        ordinal: usize,
+    ) -> Result<Self, SqlError> {
+        let shadow = ident::table(&target.shadow);
+        let written: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
+        let others = session.query(apply::OTHER_COLUMNS, &[&shadow, &written]).await?;
+        let others: Vec<String> = others.iter().map(|row| row.get(0)).collect();
+        let statements = ApplyStatements::render(source, target, ordinal, &others);
+        for statement in &statements.create_staging {
+            session.batch_execute(statement).await?;
+        }
+        let copy_deletes = match &statements.keyed {
+            Some(keyed) => Some(session.prepare(&keyed.copy_deletes).await?),
+            None => None,
+        };
+        Ok(TargetApplier {
+            source: source.clone(),
+            target: target.clone(),
+            copy_puts: session.prepare(&statements.copy_puts).await?,
+            copy_deletes,
+            statements,
+        })
+    }
+
+    /// Runs one piece in the session's open transaction.
+    pub(crate) async fn apply(&self, session: &Session, piece: &Piece) -> Result<(), ApplyError> {
+        if !piece.first {
+            session.batch_execute(&self.statements.clear_staging).await?;
+        }
+        self.stage(session, piece).await?;
+        match &self.statements.keyed {
+            Some(keyed) => self.apply_keyed(session, piece, keyed).await,
+            None => self.append(session, piece).await,
+        }
+    }
+
+    async fn stage(&self, session: &Session, piece: &Piece) -> Result<(), ApplyError> {
+        for put in piece.puts.iter().filter(|put| put.keeps()) {
+            encode::check_keeps(&self.target, put)?;
+        }
+        if !piece.puts.is_empty() {
+            let rows = encode::puts(&self.source, &piece.puts)?;
+            session.copy_in(&self.copy_puts, [rows]).await?;
+        }
+        match &self.copy_deletes {
+            _ if piece.deletes.is_empty() => {}
+            Some(copy) => {
+                let keys = encode::keys(&self.source, &piece.deletes)?;
+                session.copy_in(copy, [keys]).await?;
+            }
+            None => {
+                let table = self.target.shadow.to_string();
+                return Err(ApplyError::NoKey { table });
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, session: &Session, piece: &Piece) -> Result<(), ApplyError> {
+        let truncate = piece.truncate.then_some(self.statements.truncate.as_str());
+        let insert = (!piece.puts.is_empty()).then_some(self.statements.upsert.as_str());
+        let statements: Vec<&str> = truncate.into_iter().chain(insert).collect();
+        if !statements.is_empty() {
+            session
+                .run_script(&statements)
+                .await
+                .map_err(|error| self.violation(error, piece))?;
+        }
+        Ok(())
+    }
+
+    async fn apply_keyed(
+        &self,
+        session: &Session,
+        piece: &Piece,
+        keyed: &KeyedStatements,
+    ) -> Result<(), ApplyError> {
+        match self.write(session, piece, keyed).await {
+            Err(ApplyError::Sql(error)) if may_be_swapped_values(&error) => {
+                let retried = self.retry(session, piece, keyed).await;
+                retried.map_err(|error| match error {
+                    ApplyError::Sql(error) => self.violation(error, piece),
+                    error => error,
+                })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The statements before the first row goes in.
+    fn removals<'a>(&'a self, piece: &Piece, keyed: &'a KeyedStatements) -> Vec<&'a str> {
+        let filtered = keyed.stage_filtered.as_deref().filter(|_| !piece.puts.is_empty());
+        let mut statements = Vec::new();
+        if piece.truncate {
+            statements.push(self.statements.truncate.as_str());
+        }
+        if !piece.deletes.is_empty() {
+            statements.push(&keyed.stage_deletes);
+        }
+        statements.extend(filtered);
+        if !piece.deletes.is_empty() || filtered.is_some() {
+            statements.push(&keyed.delete);
+        }
+        statements
+    }
+
+    async fn write(
+        &self,
+        session: &Session,
+        piece: &Piece,
+        keyed: &KeyedStatements,
+    ) -> Result<(), ApplyError> {
+        let keeping = piece.puts.iter().filter(|put| put.keeps()).count();
+        let mut statements = vec![SAVEPOINT];
+        statements.extend(self.removals(piece, keyed));
+        if piece.puts.len() > keeping {
+            statements.push(&self.statements.upsert);
+        }
+        if keeping > 0 {
+            statements.extend([keyed.stage_keeping.as_str(), &keyed.update_keeping]);
+        }
+        statements.push(RELEASE);
+        let counts = session.run_script(&statements).await?;
+        if keeping > 0 {
+            // The last three are: images staged, rows updated, and the savepoint's release.
+            if let [.., staged, updated, _] = counts[..] {
+                self.expect_rows(staged, updated)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn retry(
+        &self,
+        session: &Session,
+        piece: &Piece,
+        keyed: &KeyedStatements,
+    ) -> Result<(), ApplyError> {
+        let retry = &keyed.retry;
+        let mut statements = vec![BACK];
+        statements.extend(self.removals(piece, keyed));
+        statements.extend([retry.stage_all.as_str(), &retry.remember, &retry.take_out]);
+        // Two staging tables are joined, and neither has an index.
+        statements.extend([
+            apply::HASH_JOINS_ON,
+            &retry.put_back,
+            &retry.put_new,
+            apply::HASH_JOINS_OFF,
+            RELEASE,
+        ]);
+        let counts = session.run_script(&statements).await?;
+        if let [.., staged, _, _, _, back, new, _, _] = counts[..] {
+            self.expect_rows(staged, back + new)?;
+        }
+        Ok(())
+    }
+
+    fn expect_rows(&self, staged: u64, written: u64) -> Result<(), ApplyError> {
+        if staged == written {
+            return Ok(());
+        }
+        Err(ApplyError::KeepWithoutRow {
+            table: self.target.shadow.to_string(),
+            missing: staged.saturating_sub(written),
+        })
+    }
+
+    fn violation(&self, error: SqlError, piece: &Piece) -> ApplyError {
+        match error.constraint() {
+            Some(constraint) => ApplyError::Violation {
+                table: self.target.shadow.to_string(),
+                constraint: constraint.to_owned(),
+                rows: piece.puts.len(),
+                source: error,
+            },
+            None => error.into(),
+        }
+    }
+}
