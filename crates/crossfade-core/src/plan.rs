@@ -231,7 +231,7 @@ pub enum Stage {
     Apply,
     /// All other indexes and constraints on the shadow; each may run in parallel with the others.
     Index,
-    /// `ANALYZE` of the shadow.
+    /// Constraints made of the built indexes and what is attached to these, then `ANALYZE` of the shadow; in order.
     Analyze,
     /// Inside the cutover transaction, before the fence: the locks.
     Lock,

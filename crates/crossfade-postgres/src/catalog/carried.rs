@@ -1,5 +1,7 @@
 //! What is carried over, for display.
 
+use crossfade_core::plan::ReplicaIdentity;
+
 use crate::catalog::definition::{ConstraintKind, Definition, Fires, Owned};
 
 /// One attachment that the new table will have too.
@@ -29,7 +31,10 @@ pub fn carried(definition: &Definition) -> Vec<CarriedItem> {
     items.extend(indexes.map(|index| item("index", index.name.clone())));
     let own = definition.foreign_keys.iter();
     items.extend(own.map(|key| item("foreign key", key.name.clone())));
-    items.extend(definition.incoming.iter().map(|key| {
+    // Those of partitioned tables are refused.
+    let incoming = definition.incoming.iter();
+    let incoming = incoming.filter(|key| key.referencing_kind != "p" && key.inherited.is_none());
+    items.extend(incoming.map(|key| {
         let table = key.referencing.as_ref().map(ToString::to_string);
         item(
             "incoming foreign key",
@@ -111,12 +116,7 @@ fn settings(definition: &Definition) -> Vec<CarriedItem> {
             .iter()
             .map(|index| ("cluster mark", index.clone())),
     );
-    if table.replica_identity != crossfade_core::plan::ReplicaIdentity::Default {
-        items.push((
-            "replica identity",
-            format!("{:?}", table.replica_identity).to_lowercase(),
-        ));
-    }
+    items.extend(replica_identity(&table.replica_identity).map(|identity| ("replica identity", identity)));
     let comments = comments(definition);
     if comments > 0 {
         items.push(("comments", comments.to_string()));
@@ -128,6 +128,15 @@ fn settings(definition: &Definition) -> Vec<CarriedItem> {
             object,
         })
         .collect()
+}
+
+fn replica_identity(identity: &ReplicaIdentity) -> Option<String> {
+    match identity {
+        ReplicaIdentity::Default => None,
+        ReplicaIdentity::Index { name } => Some(format!("index {name}")),
+        ReplicaIdentity::Full => Some("full".to_owned()),
+        ReplicaIdentity::Nothing => Some("nothing".to_owned()),
+    }
 }
 
 fn comments(definition: &Definition) -> usize {

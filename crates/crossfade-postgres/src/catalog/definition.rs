@@ -1,6 +1,6 @@
 //! The types of a [`Definition`]: plain data, in the shape in which `describe.sql` builds it as one JSON
-//! document, and in which a plan stores it. Lists are sorted by name, but for columns and grants; absent is
-//! `None` or empty.
+//! document, and in which a plan stores it. Lists are sorted by name, but for columns, options and grants;
+//! absent is `None` or empty.
 
 use crossfade_core::name::TableName;
 use crossfade_core::plan::ReplicaIdentity;
@@ -62,7 +62,7 @@ pub struct Table {
     pub owner: String,
     /// Privileges on the table; the owner's implicit ones are spelled out.
     pub grants: Vec<Grant>,
-    /// Storage parameters as `name=value`, sorted.
+    /// Storage parameters as `name=value`.
     pub options: Vec<String>,
     /// Storage parameters of its TOAST table, without the `toast.`.
     pub toast_options: Vec<String>,
@@ -457,80 +457,4 @@ pub struct Outside {
     pub default_grantees: Vec<Option<String>>,
     /// Enabled event triggers.
     pub event_triggers: Vec<String>,
-}
-
-impl Definition {
-    /// Brings the lists into canonical order, which does not depend on any collation.
-    pub(crate) fn sort(&mut self) {
-        let sequences = self.sequences.iter_mut().map(|sequence| &mut sequence.grants);
-        let columns = self.columns.iter_mut().map(|column| &mut column.grants);
-        let grants = [&mut self.table.grants, &mut self.row_type.grants];
-        grants
-            .into_iter()
-            .chain(columns)
-            .chain(sequences)
-            .for_each(|grants| grants.sort());
-        self.columns.iter_mut().for_each(|column| column.options.sort());
-        self.table.options.sort();
-        self.table.toast_options.sort();
-        self.table.children.sort();
-        self.table.security_labels.sort();
-        self.constraints.sort_by(|a, b| a.name.cmp(&b.name));
-        self.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
-        self.incoming
-            .sort_by(|a, b| (&a.referencing, &a.name).cmp(&(&b.referencing, &b.name)));
-        self.indexes.sort_by(|a, b| a.name.cmp(&b.name));
-        self.triggers.sort_by(|a, b| a.name.cmp(&b.name));
-        self.rules.sort_by(|a, b| a.name.cmp(&b.name));
-        self.policies.sort_by(|a, b| a.name.cmp(&b.name));
-        self.sequences.sort_by(|a, b| a.name.cmp(&b.name));
-        self.publications.sort_by(|a, b| a.name.cmp(&b.name));
-        self.subscriptions.sort();
-        self.depend.sort();
-        self.depend.dedup();
-    }
-
-    /// The definition without that publication (ours, made after the plan).
-    pub fn without_publication(&self, name: &str) -> Definition {
-        let mut definition = self.clone();
-        definition
-            .publications
-            .retain(|publication| publication.name != name);
-        let suffix = format!(" in publication {name}");
-        definition.depend.retain(|edge| {
-            !(edge.dependent.starts_with("publication relation ") && edge.dependent.ends_with(&suffix))
-        });
-        definition
-    }
-
-    /// The definition as it is right after the swap, when no foreign key has been validated yet.
-    pub fn with_fks_unvalidated(&self) -> Definition {
-        let mut definition = self.clone();
-        let all = definition.foreign_keys.iter_mut().chain(&mut definition.incoming);
-        all.for_each(|key| key.validated = false);
-        definition
-    }
-
-    /// Names that the table occupies in its schema: its own, its indexes' and its identity sequences'. A name
-    /// that is here and not among the source's must be free in the source's schema.
-    pub fn relation_names(&self) -> Vec<&str> {
-        let identity = self
-            .sequences
-            .iter()
-            .filter(|sequence| sequence.owned == Owned::Identity);
-        std::iter::once(self.name.name.as_str())
-            .chain(self.indexes.iter().map(|index| index.name.as_str()))
-            .chain(identity.map(|sequence| sequence.name.as_str()))
-            .collect()
-    }
-
-    /// The column of that name.
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
-    }
-
-    /// The index of that name.
-    pub fn index(&self, name: &str) -> Option<&Index> {
-        self.indexes.iter().find(|index| index.name == name)
-    }
 }

@@ -10,6 +10,7 @@ mod compare;
 mod definition;
 mod describe;
 mod desired;
+mod normalize;
 mod refuse;
 
 pub use carried::{CarriedItem, carried};

@@ -365,39 +365,49 @@ fn unexplained(edge: &Edge) -> Option<(&'static str, &str)> {
 /// An edge from something that is not the table's own: explained only for foreign keys and owned sequences,
 /// and where another list of the definition names it.
 fn incoming(edge: &Edge) -> Option<&'static str> {
-    let dependent = |prefix: &str| edge.dependent.starts_with(prefix);
     let referenced = |prefix: &str| edge.referenced.starts_with(prefix);
     if referenced("identity sequence of ") {
         return Some("identity_sequence_used");
     }
-    let to_key = referenced("column ") || referenced("index ");
-    if dependent("table constraint ") && to_key
-        || dependent("sequence ") && referenced("column ") && edge.kind == "a"
-        || dependent("publication relation ")
-        || dependent("table ") && edge.referenced == "table"
-    {
-        return None;
+    match class(&edge.dependent) {
+        "table constraint" if referenced("column ") || referenced("index ") => None,
+        "sequence" if referenced("column ") && edge.kind == "a" => None,
+        "publication relation" => None,
+        "table" if edge.referenced == "table" => None,
+        "table" => Some("typed_table_elsewhere"),
+        "view" => Some("view"),
+        "materialized view" => Some("materialized_view"),
+        "rule" => Some("rule_elsewhere"),
+        "policy" => Some("policy_elsewhere"),
+        "trigger" => Some("trigger_elsewhere"),
+        "statistics object" => Some("extended_statistics"),
+        "function" | "procedure" | "aggregate" => Some("function"),
+        "cast" | "transform" => Some("cast"),
+        "type"
+        | "table column"
+        | "view column"
+        | "materialized view column"
+        | "foreign table column"
+        | "composite type column" => Some("row_type_user"),
+        _ => Some("unknown_dependency"),
     }
-    let code = [
-        ("view column ", "row_type_user"),
-        ("materialized view column ", "row_type_user"),
-        ("view ", "view"),
-        ("materialized view ", "materialized_view"),
-        ("rule ", "rule_elsewhere"),
-        ("policy ", "policy_elsewhere"),
-        ("trigger ", "trigger_elsewhere"),
-        ("statistics object ", "extended_statistics"),
-        ("function ", "function"),
-        ("procedure ", "function"),
-        ("aggregate ", "function"),
-        ("cast ", "cast"),
-        ("transform ", "cast"),
-        ("type ", "row_type_user"),
-        ("table column ", "row_type_user"),
-        ("foreign table column ", "row_type_user"),
-        ("composite type", "row_type_user"),
-        ("table ", "row_type_user"),
+}
+
+/// The class that an object's name begins with.
+fn class(object: &str) -> &str {
+    const OF_SEVERAL_WORDS: [&str; 9] = [
+        "table constraint",
+        "table column",
+        "view column",
+        "materialized view column",
+        "materialized view",
+        "foreign table column",
+        "composite type column",
+        "publication relation",
+        "statistics object",
     ];
-    let code = code.iter().find(|(prefix, _)| dependent(prefix));
-    Some(code.map_or("unknown_dependency", |(_, code)| code))
+    let several = OF_SEVERAL_WORDS
+        .into_iter()
+        .find(|class| object.starts_with(class));
+    several.unwrap_or_else(|| object.split(' ').next().unwrap_or_default())
 }

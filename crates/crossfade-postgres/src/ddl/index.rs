@@ -100,10 +100,10 @@ pub(super) fn properties(schema: &str, definition: &Definition) -> Vec<String> {
     for index in definition.indexes.iter().filter(|index| index.valid) {
         let name = ident::qualified(schema, &index.name);
         let constraint = constraint_of(definition, index);
-        if let (Some(constraint), Some(tablespace)) = (constraint, &index.tablespace) {
-            if builds_its_index(constraint, index) {
-                sql.push(format!("ALTER INDEX {name} SET TABLESPACE {}", Ident(tablespace)));
-            }
+        if let (Some(constraint), Some(tablespace)) = (constraint, &index.tablespace)
+            && builds_its_index(constraint, index)
+        {
+            sql.push(format!("ALTER INDEX {name} SET TABLESPACE {}", Ident(tablespace)));
         }
         sql.extend(index.statistics.iter().map(|(column, target)| {
             format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}")

@@ -151,15 +151,15 @@ pub(super) struct GrantTarget<'a> {
 /// `GRANT` statements, one for each grantor, grantee and grant option, in an order in which a grantor has
 /// what it gives. What others than the owner gave is given as them.
 pub(super) fn grants(target: &GrantTarget<'_>, owner: &str, grants: &[&Grant]) -> Vec<String> {
-    let mut groups: Vec<(&str, Option<&str>, bool)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for grant in grants {
         let group = (grant.grantor.as_str(), grant.grantee.as_deref(), grant.grantable);
         if !groups.contains(&group) {
             groups.push(group);
         }
     }
-    groups.sort_by_key(|(grantor, grantee, grantable)| (*grantor != owner, !*grantable, *grantor, *grantee));
-    let in_group = |group: &(&str, Option<&str>, bool)| {
+    let groups = passed_on(owner, groups);
+    let in_group = |group: &Group<'_>| {
         let (grantor, grantee, grantable) = *group;
         let mine = |grant: &&&Grant| {
             grant.grantor == grantor && grant.grantee.as_deref() == grantee && grant.grantable == grantable
@@ -183,6 +183,27 @@ pub(super) fn grants(target: &GrantTarget<'_>, owner: &str, grants: &[&Grant]) -
         }
     };
     groups.iter().map(in_group).collect()
+}
+
+type Group<'a> = (&'a str, Option<&'a str>, bool);
+
+/// In the given order, but for grants of roles that are first granted theirs.
+fn passed_on<'a>(owner: &str, mut groups: Vec<Group<'a>>) -> Vec<Group<'a>> {
+    let mut ordered: Vec<Group<'a>> = Vec::new();
+    while !groups.is_empty() {
+        let waits = |grantor: &str| {
+            let gives =
+                |(by, to, grantable): &Group<'_>| *grantable && *by != grantor && *to == Some(grantor);
+            grantor != owner && groups.iter().any(gives)
+        };
+        // A cycle cannot be, as the server refuses it; the first would break one.
+        let next = groups
+            .iter()
+            .position(|(grantor, _, _)| !waits(grantor))
+            .unwrap_or(0);
+        ordered.push(groups.remove(next));
+    }
+    ordered
 }
 
 fn privilege(target: &GrantTarget<'_>, grant: &Grant) -> String {

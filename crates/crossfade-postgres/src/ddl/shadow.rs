@@ -155,7 +155,7 @@ fn privileges(context: &DdlContext, desired: &Definition) -> Vec<String> {
 fn on_object(desired: &Definition, class: &str, name: &str, grants: &[Grant]) -> Vec<String> {
     let owner = &desired.table.owner;
     let defaults = &desired.outside.default_grantees;
-    if defaults.is_empty() && is_default(class, owner, grants) {
+    if defaults.is_empty() && is_default(desired, class, grants) {
         return Vec::new();
     }
     let roles = defaults.iter().cloned().chain([Some(owner.clone()), None]);
@@ -176,11 +176,18 @@ fn on_object(desired: &Definition, class: &str, name: &str, grants: &[Grant]) ->
 }
 
 /// A new object's privileges: its owner's, all of them.
-fn is_default(class: &str, owner: &str, grants: &[Grant]) -> bool {
-    let full = if class == "SEQUENCE" { 3 } else { 7 };
-    let owners =
-        |grant: &Grant| grant.grantor == owner && grant.grantee.as_deref() == Some(owner) && !grant.grantable;
-    grants.len() >= full && grants.iter().all(owners)
+fn is_default(desired: &Definition, class: &str, grants: &[Grant]) -> bool {
+    let owner = &desired.table.owner;
+    let full = match class {
+        "SEQUENCE" => 3,
+        // 17 brought MAINTAIN.
+        _ if desired.outside.version_num >= 170_000 => 8,
+        _ => 7,
+    };
+    let owners = |grant: &Grant| {
+        grant.grantor == *owner && grant.grantee.as_deref() == Some(owner.as_str()) && !grant.grantable
+    };
+    grants.len() == full && grants.iter().all(owners)
 }
 
 /// Grants by the owner, or those by all others.
