@@ -24,8 +24,13 @@ pub struct Applier {
 /// What came of a piece.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is applied: in the open transaction of its batch, or committed if it was the last.
-    Applied,
+    /// It is in the open transaction of its batch, with more to come.
+    Pending,
+    /// The batch is committed.
+    Applied {
+        /// The position that committed with it.
+        lsn: Lsn,
+    },
     /// Nothing of the whole batch is in the target.
     NotApplied(ApplyError),
     /// The answer to the commit was lost: only the stored position can tell.
@@ -37,7 +42,7 @@ impl Applier {
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn open(
+    pub async fn prepare(
         session: Session,
         step: &CopyStep,
         name: &MigrationName,
@@ -74,13 +79,13 @@ impl Applier {
             .await
     }
 
-    /// Applies one piece. After a batch's last piece, and after anything but [`Outcome::Applied`], no transaction is
-    /// open. A dropped future leaves one open: drop the applier too.
+    /// Applies one piece. After anything but [`Outcome::Pending`] no transaction is open. A dropped future leaves one
+    /// open: drop the applier too.
     pub async fn apply(&mut self, piece: &Piece) -> Outcome {
         match self.run(piece).await {
             Ok(()) => match piece.applied {
-                Some(_) => self.commit().await,
-                None => Outcome::Applied,
+                Some(lsn) => self.commit(lsn).await,
+                None => Outcome::Pending,
             },
             Err(error) => {
                 self.roll_back().await;
@@ -136,10 +141,10 @@ impl Applier {
         }
     }
 
-    async fn commit(&mut self) -> Outcome {
+    async fn commit(&mut self, lsn: Lsn) -> Outcome {
         self.open = false;
         match self.session.batch_execute("COMMIT").await {
-            Ok(()) => Outcome::Applied,
+            Ok(()) => Outcome::Applied { lsn },
             Err(error) if error.class() == SqlClass::Lost => Outcome::Unknown(error.into()),
             // The server answered, with a deferred constraint perhaps: the transaction is rolled back.
             Err(error) => Outcome::NotApplied(error.into()),

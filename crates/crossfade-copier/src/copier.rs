@@ -12,8 +12,11 @@ use crate::keeper::{Kept, source_state};
 /// Copies ranges through one session, which must have the plan's search path.
 pub struct Copier {
     session: Session,
-    name: String,
-    generation: i64,
+    source: Source,
+    /// One statement per target.
+    statements: Vec<Prepared>,
+    name: MigrationName,
+    generation: Generation,
 }
 
 /// What came of a range.
@@ -35,14 +38,32 @@ pub struct Copied {
 }
 
 impl Copier {
-    /// A copier of this migration, in the engine's generation. The session is in no transaction.
-    pub fn new(session: Session, name: &str, generation: i64) -> Self {
-        let name = name.to_owned();
-        Copier {
-            session,
-            name,
-            generation,
+    /// Prepares a session for copying. The session is in no transaction.
+    ///
+    /// # Errors
+    /// When the statements do not fit the tables as they are.
+    pub async fn prepare(
+        session: Session,
+        step: &CopyStep,
+        name: &MigrationName,
+        generation: Generation,
+    ) -> Result<Self, CopyError> {
+        session.batch_execute(copy::COPIER_SETTINGS).await?;
+        let mut statements = Vec::with_capacity(step.targets.len());
+        for target in &step.targets {
+            statements.push(
+                session
+                    .prepare(&copy::copy_template(&step.source, target))
+                    .await?,
+            );
         }
+        Ok(Copier {
+            session,
+            source: step.source.clone(),
+            statements,
+            name: name.clone(),
+            generation,
+        })
     }
 
     /// The session: to cancel it, and to leave it out of lists of others' sessions.
@@ -51,8 +72,8 @@ impl Copier {
     }
 
     /// Copies one range into every target. A dropped future leaves the transaction open: drop the copier too.
-    pub async fn copy_range(&self, step: &CopyStep, range: CtidRange, keeper: &SnapshotKeeper) -> Outcome {
-        match self.copy(step, range, keeper.kept()).await {
+    pub async fn copy_range(&self, range: CtidRange, kept: &Kept) -> Outcome {
+        match self.copy(range, kept).await {
             Ok(copied) => self.commit(copied).await,
             Err(error) => {
                 // The first error is the one to tell; a lost connection has rolled back by itself.
@@ -62,7 +83,7 @@ impl Copier {
         }
     }
 
-    async fn copy(&self, step: &CopyStep, range: CtidRange, kept: &Kept) -> Result<Copied, CopyError> {
+    async fn copy(&self, range: CtidRange, kept: &Kept) -> Result<Copied, CopyError> {
         self.session
             .batch_execute(&copy::begin_reading(&self.source))
             .await?;
@@ -72,9 +93,9 @@ impl Copier {
         // The generation was raised before the snapshot was taken. Had it been raised since, the snapshot would
         // find the old row, and locking it would fail: the store takes that for what it is.
         state::guard(&self.session, &self.name, self.generation).await?;
-        if source_state(&self.session, source).await?.filenode != kept.filenode {
+        if source_state(&self.session, &self.source).await?.filenode != kept.filenode {
             return Err(CopyError::SourceChanged {
-                table: source.name.to_string(),
+                table: self.source.name.to_string(),
             });
         }
         let mut rows = 0;

@@ -1,6 +1,6 @@
 //! The session that keeps the snapshot and the source's lock while the copiers come and go.
 
-use crossfade_core::plan::{CopyStep, Source};
+use crossfade_core::plan::Source;
 use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::copy;
 use crossfade_postgres::ident;
@@ -28,46 +28,6 @@ pub struct Kept {
     pub heap_pages: u32,
     /// Bytes of heap and TOAST.
     pub total_bytes: u64,
-}
-
-/// The source's lock, before there is a snapshot: nothing can rewrite or empty the table between the two (R4).
-pub struct SourceLock {
-    session: Session,
-    source: Source,
-}
-
-impl SourceLock {
-    /// Imports the snapshot that the slot's creation exported and exports it again, so that the replication
-    /// connection can go on: its own export ends with its next command.
-    ///
-    /// # Errors
-    /// When the exported snapshot is gone, or the source is not the one of the plan.
-    pub async fn import(self, exported: &str) -> Result<SnapshotKeeper, CopyError> {
-        self.session
-            .batch_execute(&copy::import_snapshot(exported))
-            .await?;
-        self.keep().await
-    }
-
-    /// Takes a snapshot of its own, without a slot.
-    ///
-    /// # Errors
-    /// When the source is not the one of the plan.
-    pub async fn keep(self) -> Result<SnapshotKeeper, CopyError> {
-        let row = self.session.query_one(copy::EXPORT_SNAPSHOT, &[]).await?;
-        let state = source_state(&self.session, &self.source).await?;
-        let kept = Kept {
-            name: row.get(0),
-            snapshot: row.get::<_, &str>(1).parse()?,
-            filenode: state.filenode,
-            heap_pages: state.heap_pages,
-            total_bytes: state.total_bytes,
-        };
-        Ok(SnapshotKeeper {
-            session: self.session,
-            kept,
-        })
-    }
 }
 
 /// The source's lock, and no snapshot yet.

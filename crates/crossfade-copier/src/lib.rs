@@ -16,7 +16,7 @@ use crossfade_postgres::session::{SqlClass, SqlError};
 use crossfade_postgres::state::StateError;
 
 pub use crate::copier::{Copied, Copier, Outcome};
-pub use crate::keeper::{Kept, SnapshotKeeper, SourceLock};
+pub use crate::keeper::{Kept, Locked, SnapshotKeeper};
 
 /// Why a range was not copied, or a snapshot not taken over.
 #[derive(Debug, thiserror::Error)]

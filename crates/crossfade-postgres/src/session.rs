@@ -10,7 +10,7 @@ mod settings;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row, ToStatement};
+use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage, ToStatement};
 
 use crate::connect::ConnectConfig;
 
@@ -235,6 +235,22 @@ impl Session {
     pub async fn batch_execute(&self, sql: &str) -> Result<(), SqlError> {
         let outcome = self.client.batch_execute(sql).await;
         outcome.map_err(|error| SqlError::new(sql, &error))
+    }
+
+    /// Runs several statements without parameters in one round trip; returns how many rows each touched or found.
+    /// One that fails is the last.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn run_script(&self, statements: &[&str]) -> Result<Vec<u64>, SqlError> {
+        let script = statements.join(";\n");
+        let answer = self.client.simple_query(&script).await;
+        let messages = answer.map_err(|error| SqlError::new(&script, &error))?;
+        let counts = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        Ok(counts.collect())
     }
 
     /// Runs a `COPY … FROM STDIN` with these buffers; returns the number of rows.

@@ -27,6 +27,16 @@ pub async fn make_durable(session: &Session) -> Result<(), SqlError> {
     emit(session, b"durable").await.map(|_| ())
 }
 
+/// The WAL insert position, durable.
+///
+/// # Errors
+/// As the server says.
+pub async fn durable_insert_position(session: &Session) -> Result<Lsn, SqlError> {
+    let position = insert_position(session).await?;
+    make_durable(session).await?;
+    Ok(position)
+}
+
 /// Emits a transactional message with our prefix in a transaction of its own that waits for the local flush, and
 /// no standby. Returns the message's position, which is before its commit. Not inside a transaction.
 ///

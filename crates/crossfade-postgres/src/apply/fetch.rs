@@ -24,8 +24,8 @@ pub struct Fetched {
     pub rows: Vec<Option<Row>>,
     /// What the rows were read under.
     pub snapshot: Snapshot,
-    /// The WAL insert position read after the snapshot, durable.
-    pub reach: Lsn,
+    /// The WAL insert position read after the snapshot.
+    pub insert_lsn: Lsn,
     /// The source's file at that time: another one than at the start means a rewrite (R4).
     pub filenode: Option<u32>,
 }
@@ -111,145 +111,105 @@ impl FetchStatements {
     }
 }
 
-/// Fetches from one source, through a session of its own.
+/// Fetches from one source, through a session that it was prepared on.
+#[derive(Clone, Debug)]
 pub struct Fetcher {
-    session: Session,
-    /// Makes positions durable while the fetching transaction is open.
-    witness: Session,
     source: Source,
     statements: FetchStatements,
-    /// A transaction with the last fetch's snapshot is open.
-    open: bool,
 }
 
 impl Fetcher {
-    /// Prepares a session of the source's server to fetch through: settings and a staging table. Neither session is
-    /// in a transaction.
+    /// Prepares a session of the source's server to fetch through. It is not in a transaction.
     ///
     /// # Errors
     /// When there is no key, or the server refuses.
-    pub async fn new(session: Session, witness: Session, source: &Source) -> Result<Self, FetchError> {
+    pub async fn prepare(session: &Session, source: &Source) -> Result<Self, FetchError> {
         let statements = FetchStatements::render(source).ok_or(FetchError::NoKey)?;
-        session.batch_execute(super::APPLIER_SETTINGS).await?;
         session.batch_execute(super::CLIENT_ENCODING).await?;
         session.batch_execute(&statements.create_staging).await?;
         let source = source.clone();
-        Ok(Fetcher {
-            session,
-            witness,
-            source,
-            statements,
-            open: false,
-        })
+        Ok(Fetcher { source, statements })
     }
 
-    /// Reads rows under one snapshot: a new one, or that of the last fetch, whose transaction stays open for this
-    /// until [`Fetcher::end`].
+    /// Reads rows in a transaction of its own, under one snapshot; the insert position is durable.
     ///
     /// # Errors
-    /// When something fails; the fetcher is then of no more use.
-    pub async fn fetch(&mut self, keys: &[KeyCells], same_snapshot: bool) -> Result<Fetched, FetchError> {
-        if !(same_snapshot && self.open) {
-            self.end().await?;
-            self.session
-                .batch_execute(&copy::begin_reading(&self.source))
-                .await?;
-            self.open = true;
-        }
-        let read = read(&self.session, &self.source, &self.statements, keys).await?;
-        let reach = wal::durable_insert_position(&self.witness).await?;
-        Ok(Fetched { reach, ..read })
+    /// When something fails; the session is then without a transaction, or lost.
+    pub async fn fetch(&self, session: &Session, keys: &[KeyCells]) -> Result<Fetched, FetchError> {
+        session.batch_execute(&copy::begin_reading(&self.source)).await?;
+        let fetched = ended(session, self.fetch_here(session, keys).await).await?;
+        wal::make_durable(session).await?;
+        Ok(fetched)
     }
 
-    /// Ends the fetching transaction, if one is open, and with it the snapshot.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn end(&mut self) -> Result<(), SqlError> {
-        if std::mem::take(&mut self.open) {
-            self.session.batch_execute("COMMIT").await?;
-        }
-        Ok(())
-    }
-
-    /// Reads rows in the transaction that this session has open: the cutover's own, READ COMMITTED and with the
-    /// source locked, so that nothing can follow and the position need not be durable.
+    /// Reads rows in the transaction that the session has open: one that keeps its snapshot for further fetches,
+    /// begun with [`copy::begin_reading`], or the cutover's own, READ COMMITTED and with the source locked. The
+    /// insert position is not durable: that takes a commit, here or in another session.
     ///
     /// # Errors
     /// When something fails; then the transaction is broken.
-    pub async fn fetch_locked(
-        session: &Session,
-        source: &Source,
-        keys: &[KeyCells],
-    ) -> Result<Fetched, FetchError> {
-        let statements = FetchStatements::render(source).ok_or(FetchError::NoKey)?;
-        session.batch_execute(super::CLIENT_ENCODING).await?;
-        session.batch_execute(&statements.create_staging).await?;
+    pub async fn fetch_here(&self, session: &Session, keys: &[KeyCells]) -> Result<Fetched, FetchError> {
+        self.stage(session, keys).await?;
+        let query = format!(
+            "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_relation_filenode({}::regclass)",
+            literal(&ident::table(&self.source.name))
+        );
+        let seen = session.query_one(&query, &[]).await?;
         session.batch_execute(super::JOIN_BY_INDEX).await?;
-        let read = read(session, source, &statements, keys).await?;
+        let messages = session.copy_out(&self.statements.copy_rows).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
-        let reach = wal::insert_position(session).await?;
-        Ok(Fetched { reach, ..read })
+        let mut rows: Vec<Option<Row>> = vec![None; keys.len()];
+        for cells in decode::rows(self.source.binary, messages)? {
+            let (number, row) = numbered(cells).ok_or(FetchError::Unasked)?;
+            *rows.get_mut(number).ok_or(FetchError::Unasked)? = Some(row);
+        }
+        Ok(Fetched {
+            rows,
+            snapshot: seen.get::<_, &str>(0).parse()?,
+            insert_lsn: wal::insert_position(session).await?,
+            filenode: seen.get(1),
+        })
     }
 
     /// For each key the number of its class: equal numbers for keys that the server holds to be equal. Numbers of
-    /// two calls have nothing to do with each other.
+    /// two calls have nothing to do with each other. The session is in no transaction.
     ///
     /// # Errors
-    /// When something fails; the fetcher is then of no more use.
-    pub async fn classify(&mut self, keys: &[KeyCells]) -> Result<Vec<u32>, FetchError> {
-        if !self.open {
-            self.session.batch_execute("BEGIN").await?;
-        }
-        stage(&self.session, &self.source, &self.statements, keys).await?;
-        let classes = self.session.query(&self.statements.classify, &[]).await?;
-        if !self.open {
-            self.session.batch_execute("COMMIT").await?;
-        }
+    /// When something fails; the session is then without a transaction, or lost.
+    pub async fn classify(&self, session: &Session, keys: &[KeyCells]) -> Result<Vec<u32>, FetchError> {
+        session.batch_execute("BEGIN").await?;
+        ended(session, self.classify_here(session, keys).await).await
+    }
+
+    /// As [`Fetcher::classify`], in the transaction that the session has open.
+    ///
+    /// # Errors
+    /// When something fails; then the transaction is broken.
+    pub async fn classify_here(&self, session: &Session, keys: &[KeyCells]) -> Result<Vec<u32>, FetchError> {
+        self.stage(session, keys).await?;
+        let classes = session.query(&self.statements.classify, &[]).await?;
         Ok(classes
             .iter()
             .map(|row| row.get::<_, i32>(0).cast_unsigned())
             .collect())
     }
-}
 
-/// Puts the keys, and nothing else, into the staging table.
-async fn stage(
-    session: &Session,
-    source: &Source,
-    statements: &FetchStatements,
-    keys: &[KeyCells],
-) -> Result<(), FetchError> {
-    let encoded = encode::numbered_keys(source, keys)?;
-    session.batch_execute(&statements.clear_staging).await?;
-    session.copy_in(&statements.copy_keys, [encoded]).await?;
-    Ok(())
-}
-
-async fn read(
-    session: &Session,
-    source: &Source,
-    statements: &FetchStatements,
-    keys: &[KeyCells],
-) -> Result<Fetched, FetchError> {
-    stage(session, source, statements, keys).await?;
-    let query = format!(
-        "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_relation_filenode({}::regclass)",
-        literal(&ident::table(&source.name))
-    );
-    let seen = session.query_one(&query, &[]).await?;
-    let messages = session.copy_out(&statements.copy_rows).await?;
-    let mut rows: Vec<Option<Row>> = vec![None; keys.len()];
-    for cells in decode::rows(source.binary, messages)? {
-        let (number, row) = numbered(cells).ok_or(FetchError::Unasked)?;
-        *rows.get_mut(number).ok_or(FetchError::Unasked)? = Some(row);
+    /// Puts the keys, and nothing else, into the staging table.
+    async fn stage(&self, session: &Session, keys: &[KeyCells]) -> Result<(), FetchError> {
+        let encoded = encode::numbered_keys(&self.source, keys)?;
+        session.batch_execute(&self.statements.clear_staging).await?;
+        session.copy_in(&self.statements.copy_keys, [encoded]).await?;
+        Ok(())
     }
-    Ok(Fetched {
-        rows,
-        snapshot: seen.get::<_, &str>(0).parse()?,
-        reach: Lsn::default(),
-        filenode: seen.get(1),
-    })
+}
+
+/// Ends the transaction as the outcome says, and hands the outcome on.
+async fn ended<T>(session: &Session, outcome: Result<T, FetchError>) -> Result<T, FetchError> {
+    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let end = session.batch_execute(end).await;
+    let value = outcome?;
+    end?;
+    Ok(value)
 }
 
 fn numbered(cells: Vec<Cell>) -> Option<(usize, Row)> {
