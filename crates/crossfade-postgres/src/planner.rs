@@ -25,10 +25,11 @@ use crossfade_core::refusal::{Notice, Refusal};
 use self::key::{KeyChoice, NoKey};
 use self::probe::{ProbeOptions, Probed};
 use crate::catalog::{self, CarriedItem, CatalogError, Definition};
-use crate::change::{Alteration, ChangeRequest};
+use crate::change::limits::show_bytes;
+use crate::change::{self, Alteration, ChangeRequest, TypedName};
 use crate::ident;
 use crate::preflight::{self, Context, Facts, FactsError, refusal};
-use crate::session::{Session, SqlError};
+use crate::session::{Session, SqlClass, SqlError};
 
 pub use self::validity::{ValidityError, as_planned, digest, still_valid};
 
@@ -83,6 +84,19 @@ pub async fn plan(
     Ok(planned)
 }
 
+/// A change file to start from, for `crossfade init`.
+///
+/// # Errors
+/// [`PlanError::Refused`] when there is no such table, or what went wrong on the way.
+pub async fn template(session: &Session, table: &TypedName) -> Result<String, PlanError> {
+    session.batch_execute("BEGIN").await?;
+    let found = find(session, table, None).await;
+    let ended = session.batch_execute("ROLLBACK").await;
+    let definition = catalog::describe(session.client(), found?.oid).await?;
+    ended?;
+    Ok(change::template(&definition))
+}
+
 /// The table as found.
 struct Found {
     oid: u32,
@@ -108,7 +122,7 @@ async fn draft(
             request.limits.lock_timeout_ms
         ))
         .await?;
-    let found = find(session, request).await?;
+    let found = find(session, &request.table, request.search_path.as_deref()).await?;
     let surroundings = look_around(session, &found, name).await?;
     let draft = Draft {
         session,
@@ -126,15 +140,24 @@ SELECT c.oid, n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELE
 
 const USERS_SEARCH_PATH: &str = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'";
 
-async fn find(session: &Session, request: &ChangeRequest) -> Result<Found, PlanError> {
-    let search_path = match &request.search_path {
-        Some(path) => path.clone(),
+/// Finds the table as the user would, and locks it against being changed under our eyes.
+async fn find(session: &Session, table: &TypedName, search_path: Option<&str>) -> Result<Found, PlanError> {
+    let search_path = match search_path {
+        Some(path) => path.to_owned(),
         None => session.query_one(USERS_SEARCH_PATH, &[]).await?.get(0),
     };
     probe::set_search_path(session, &search_path).await?;
-    let row = session.query_opt(FIND, &[&request.table.quoted()]).await?;
+    let row = match session.query_opt(FIND, &[&table.quoted()]).await {
+        Err(error) if error.class() == SqlClass::NotPermitted => {
+            return Err(PlanError::Refused(vec![schema_not_visible(
+                table,
+                error.message(),
+            )]));
+        }
+        answer => answer?,
+    };
     probe::set_search_path(session, "pg_catalog").await?;
-    let row = row.ok_or_else(|| PlanError::Refused(vec![no_such_table(request, &search_path)]))?;
+    let row = row.ok_or_else(|| PlanError::Refused(vec![no_such_table(table, &search_path)]))?;
     let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
     if row.get(3) {
         let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", ident::table(&name));
@@ -147,16 +170,25 @@ async fn find(session: &Session, request: &ChangeRequest) -> Result<Found, PlanE
     })
 }
 
-fn no_such_table(request: &ChangeRequest, search_path: &str) -> Refusal {
-    let place = match &request.table.schema {
+fn no_such_table(table: &TypedName, search_path: &str) -> Refusal {
+    let place = match &table.schema {
         Some(_) => "in this database".to_owned(),
         None => format!("along the search_path {search_path}"),
     };
     refusal(
         "table_not_found",
-        request.table.to_string(),
+        table.to_string(),
         format!("There is no such table {place}."),
         "Write its name as in SQL, with its schema, and with double quotes where SQL wants them.",
+    )
+}
+
+fn schema_not_visible(table: &TypedName, message: &str) -> Refusal {
+    refusal(
+        "table_not_visible",
+        table.to_string(),
+        format!("The server says: {message}."),
+        "Run `GRANT USAGE, CREATE ON SCHEMA …` to the role that runs the change.",
     )
 }
 
@@ -398,15 +430,25 @@ impl Draft<'_> {
     }
 
     fn copy_mode_reason(&self) -> String {
-        let estimate = &self.surroundings.estimate;
-        let kept = match self.surroundings.facts.slot_keeps_bytes {
-            Some(_) => "up to max_slot_wal_keep_size",
-            None => "without bound, but for retained_wal_max",
+        let bounds = [
+            self.request
+                .limits
+                .retained_wal_max_bytes
+                .map(|bytes| ("retained_wal_max", bytes)),
+            self.surroundings
+                .facts
+                .slot_keeps_bytes
+                .map(|bytes| ("max_slot_wal_keep_size", bytes)),
+        ];
+        let bound = bounds.into_iter().flatten().min_by_key(|(_, bytes)| *bytes);
+        let kept = match bound {
+            Some((name, bytes)) => format!("up to {name} ({})", show_bytes(bytes)),
+            None => "without bound: set retained_wal_max to have one".to_owned(),
         };
         format!(
             "one snapshot, by several copiers at once: the fastest way for about {}; meanwhile the server keeps \
              all WAL for our slot, {kept}",
-            preflight::about(estimate.bytes)
+            preflight::about(self.surroundings.estimate.bytes)
         )
     }
 

@@ -34,8 +34,7 @@ pub struct ChangeFileError {
     /// From 1, in characters.
     pub column: usize,
     /// What is wrong there.
-    #[source]
-    pub problem: FileProblem,
+    pub problem: Box<FileProblem>,
 }
 
 /// What is wrong at a place of a change file.
@@ -73,7 +72,7 @@ impl ChangeRequest {
                 file: file.to_owned(),
                 line,
                 column,
-                problem,
+                problem: Box::new(problem),
             }
         })
     }

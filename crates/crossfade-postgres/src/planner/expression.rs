@@ -120,6 +120,19 @@ const STABLE_BY_SETTINGS: &[&str] = &[
     "xml_out",
 ];
 
+/// Those of them that no setting has a part in: they are stable for what the catalogs hold.
+const WITHOUT_SETTINGS: &[&str] = &[
+    "convert",
+    "convert_from",
+    "convert_to",
+    "domain_in",
+    "enum_in",
+    "enum_out",
+    "length",
+    "quote_literal",
+    "quote_nullable",
+];
+
 /// The functions by OID, and the input and output functions of the types.
 const FUNCTIONS: &str = "\
 SELECT p.oid::regprocedure::text, p.proname::text, p.provolatile::text, p.pronamespace = 'pg_catalog'::regnamespace
@@ -190,13 +203,13 @@ fn verdict(calls: &Calls, functions: &[Function], object: &str) -> Result<Depend
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let all_immutable = functions
-        .iter()
-        .all(|function| function.volatility == Volatility::Immutable);
-    Ok(if all_immutable {
-        Dependence::Nothing
-    } else {
+    let by_settings = |function: &Function| {
+        function.volatility != Volatility::Immutable && !WITHOUT_SETTINGS.contains(&function.name.as_str())
+    };
+    Ok(if functions.iter().any(by_settings) {
         Dependence::PinnedSettings
+    } else {
+        Dependence::Nothing
     })
 }
 

@@ -23,10 +23,12 @@ SELECT jsonb_build_object(
   'may_create_in_schema', has_schema_privilege(c.relnamespace, 'CREATE')
     AND has_schema_privilege(c.relnamespace, 'USAGE'),
   'row_security_applies', row_security_active(c.oid),
+  -- Locks of prepared transactions have no process; their own id is among them.
   'prepared', (SELECT coalesce(jsonb_agg(DISTINCT p.gid), '[]')
-                 FROM pg_prepared_xacts p
-                 JOIN pg_locks l ON l.virtualtransaction = '-1/' || p.transaction::text
-                WHERE l.locktype = 'relation' AND l.relation = c.oid
+                 FROM pg_locks l
+                 JOIN pg_locks x ON x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
+                 JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+                WHERE l.locktype = 'relation' AND l.relation = c.oid AND l.pid IS NULL AND x.pid IS NULL
                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
   'taken', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
       SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_name = $2
