@@ -7,6 +7,8 @@
 mod instant;
 pub mod schema;
 
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha512};
@@ -16,9 +18,13 @@ pub use self::instant::Timestamp;
 /// The labels of `status`, as text before the change and as the enum `order_status` after it.
 pub const STATUSES: [&str; 5] = ["new", "paid", "packed", "shipped", "returned"];
 
-/// A long note is made of so many pieces of 88 bytes at least: 8 kB.
-const PIECES_MIN: i64 = 92;
-const PIECES_SPREAD: i64 = 40;
+/// Long notes are cut from one random text of so many pieces of 88 bytes.
+const POOL_PIECES: i64 = 256;
+/// Where in that text a note may begin.
+const POOL_OFFSETS: i64 = 10_007;
+/// The shortest long note, in bytes, and by how much they differ.
+const LONG_MIN: i64 = 8_000;
+const LONG_SPREAD: i64 = 4_000;
 /// Initial rows with long notes and with items come in runs of neighbours, so that each of several writers, which
 /// own the ids of one remainder, has some.
 const RUN: i64 = 16;
@@ -131,13 +137,24 @@ impl Note {
             Note::None => None,
             Note::Short(seed) => Some(format!("note {seed}")),
             Note::Long(seed) => {
-                let pieces = PIECES_MIN + seed % PIECES_SPREAD;
-                let piece = |number| BASE64_STANDARD.encode(Sha512::digest(format!("{seed}:{number}")));
-                Some((0..pieces).map(piece).collect())
+                let (offset, length) = (seed % POOL_OFFSETS, LONG_MIN + seed % LONG_SPREAD);
+                // The pool is ASCII and longer than the last note in it, so the cut is never empty.
+                let cut = usize::try_from(offset)
+                    .ok()
+                    .zip(usize::try_from(offset + length).ok());
+                let cut = cut.and_then(|(from, to)| POOL.get(from..to)).unwrap_or_default();
+                Some(format!("{seed}:{cut}"))
             }
         }
     }
 }
+
+/// Random text in base64, which the server cannot compress.
+static POOL: LazyLock<String> = LazyLock::new(|| {
+    (0..POOL_PIECES)
+        .map(|piece| BASE64_STANDARD.encode(Sha512::digest(format!("pool {piece}"))))
+        .collect()
+});
 
 /// A row of `orders` but for its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,7 +269,10 @@ mod tests {
 
     #[test]
     fn long_notes_are_long_and_rare_and_never_have_items() {
-        assert_eq!(Note::Long(5).text().unwrap().len(), 97 * 88);
+        let length = |seed| i64::try_from(Note::Long(seed).text().unwrap().len()).unwrap();
+        assert_eq!(length(5), 2 + LONG_MIN + 5);
+        let last = POOL_OFFSETS * LONG_SPREAD - 1;
+        assert_eq!(length(last), 9 + LONG_MIN + LONG_SPREAD - 1);
         let long = (1..=160_000).filter(|id| Size::has_long_note(*id)).count();
         assert_eq!(long, 1600);
         assert!((0..10_000).all(|id| !(Size::has_long_note(id) && Size::has_item(id))));

@@ -4,7 +4,10 @@
 
 use tokio_postgres::Client;
 
-use super::{ITEM_RUNS, LONG_RUNS, PIECES_MIN, PIECES_SPREAD, RUN, STATUSES, Size};
+use super::{ITEM_RUNS, LONG_MIN, LONG_RUNS, LONG_SPREAD, POOL_OFFSETS, POOL_PIECES, RUN, STATUSES, Size};
+
+/// 2024-01-01 00:00:00 UTC as seconds since 1970.
+const YEAR_ZERO: i64 = 1_704_067_200;
 
 /// The tables and the enum type that `status` is to become.
 pub fn create() -> String {
@@ -37,29 +40,30 @@ CREATE TABLE order_items (
 pub fn fill(size: Size) -> String {
     let (orders, customers) = (size.orders, size.customers());
     let statuses = STATUSES.join(",");
-    let pieces = PIECES_MIN - 1;
+    let last_piece = POOL_PIECES - 1;
     format!(
-        "INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, {customers}) AS id;
+        r#"INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, {customers}) AS id;
 INSERT INTO orders
 SELECT id,
        1 + id % {customers},
        (id * 7919::bigint % 10000000)::numeric / 100,
        ('{{{statuses}}}'::text[])[1 + id % {status_count}],
        CASE WHEN id % 11 <> 0
-            THEN jsonb_build_object('source', 's' || id % 50, 'priority', id % 7) END,
-       CASE WHEN id / {RUN} % {LONG_RUNS} = 0 THEN (
-                SELECT string_agg(replace(encode(sha512(convert_to(id || ':' || piece, 'UTF8')), 'base64'),
-                                          E'\\n', ''), '' ORDER BY piece)
-                FROM generate_series(0, {pieces} + id % {PIECES_SPREAD}) AS piece)
+            THEN ('{{"source": "s' || id % 50 || '", "priority": ' || id % 7 || '}}')::jsonb END,
+       CASE WHEN id / {RUN} % {LONG_RUNS} = 0
+            THEN id || ':' || substr(
+                (SELECT string_agg(replace(encode(sha512(convert_to('pool ' || piece, 'UTF8')), 'base64'),
+                                           E'\n', ''), '' ORDER BY piece)
+                 FROM generate_series(0, {last_piece}) AS piece),
+                1 + id % {POOL_OFFSETS}, {LONG_MIN} + id % {LONG_SPREAD})
             WHEN id % 3 <> 0 THEN 'note ' || id END,
-       timestamptz '2024-01-01 00:00:00+00' + id * interval '1 second',
-       CASE WHEN id % 2 = 1
-            THEN timestamptz '2024-01-01 00:00:00+00' + id * interval '1 second' END
+       to_timestamp({YEAR_ZERO} + id),
+       CASE WHEN id % 2 = 1 THEN to_timestamp({YEAR_ZERO} + id) END
 FROM generate_series(1, {orders}) AS id;
 INSERT INTO order_items (order_id, product)
 SELECT id, 'product ' || id % 1000 FROM generate_series(1, {orders}) AS id
 WHERE id / {RUN} % {ITEM_RUNS} = 1;
-SELECT setval(pg_get_serial_sequence('orders', 'id'), {orders});",
+SELECT setval(pg_get_serial_sequence('orders', 'id'), {orders});"#,
         status_count = STATUSES.len(),
     )
 }
@@ -69,7 +73,7 @@ pub const FINISH: &str = "ALTER TABLE customers ADD PRIMARY KEY (id);
 ALTER TABLE orders ADD PRIMARY KEY (id);
 ALTER TABLE order_items ADD PRIMARY KEY (id);
 CREATE INDEX orders_customer_id_idx ON orders (customer_id);
-CREATE INDEX orders_status_created_at_idx ON orders (status, created_at);
+CREATE INDEX orders_created_at_status_idx ON orders (created_at, status);
 CREATE INDEX order_items_order_id_idx ON order_items (order_id);
 ALTER TABLE orders ADD FOREIGN KEY (customer_id) REFERENCES customers;
 ALTER TABLE order_items ADD FOREIGN KEY (order_id) REFERENCES orders;
