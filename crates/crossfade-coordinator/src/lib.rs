@@ -3,7 +3,12 @@
 //! [`run::run`] is a whole migration; [`operate`] is what operators do from anywhere. Nothing here decides about
 //! rows: that is `crossfade-core`.
 
+mod context;
 pub mod ended;
+mod engine;
+mod failure;
+mod hands;
 pub mod operate;
+mod operator;
 pub mod report;
 pub mod run;

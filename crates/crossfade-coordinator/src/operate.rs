@@ -2,10 +2,19 @@
 
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
+use crossfade_core::plan::Stage;
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::session::{Session, SessionOptions};
+use crossfade_postgres::slot;
+use crossfade_postgres::state::{self, Stored, TakeOver, Verb};
+use tokio::sync::mpsc;
 
+use crate::context::{Context, host};
 use crate::ended::Ended;
+use crate::failure::Failure;
+use crate::hands::{SLOT_RELEASE_MAX, resolve, run_in_order, run_patiently};
 use crate::report::Report;
+use crate::run::end;
 
 /// One migration as the state schema shows it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -56,8 +65,54 @@ pub async fn status(
     config: &ConnectConfig,
     name: Option<&MigrationName>,
 ) -> Result<Vec<MigrationStatus>, Ended> {
-    let _ = (config, name);
-    Ok(Vec::new())
+    read_status(config, name).await.map_err(end)
+}
+
+async fn read_status(
+    config: &ConnectConfig,
+    name: Option<&MigrationName>,
+) -> Result<Vec<MigrationStatus>, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await?;
+    let all = if state::exists(&session).await? {
+        state::list(&session).await?
+    } else {
+        Vec::new()
+    };
+    let mut found = Vec::new();
+    for stored in all
+        .into_iter()
+        .filter(|stored| name.is_none_or(|name| stored.plan.name == *name))
+    {
+        found.push(describe(&session, stored).await?);
+    }
+    match name {
+        Some(name) if found.is_empty() => Err(state::StateError::Unknown {
+            name: name.to_string(),
+        }
+        .into()),
+        Some(_) | None => Ok(found),
+    }
+}
+
+async fn describe(session: &Session, stored: Stored) -> Result<MigrationStatus, Failure> {
+    let engine = state::engine(session, stored.plan.name.as_str()).await?;
+    let progress = engine
+        .as_ref()
+        .and_then(|engine| serde_json::from_str(&engine.progress).ok());
+    let connected = engine.filter(|engine| engine.connected);
+    Ok(MigrationStatus {
+        name: stored.plan.name,
+        table: stored.table,
+        phase: stored.phase,
+        paused: stored.paused,
+        engine: connected.map(|engine| EngineStatus {
+            host: engine.host,
+            pid: u32::try_from(engine.process).unwrap_or(0),
+            heard_seconds_ago: engine.heard_seconds_ago,
+        }),
+        progress: progress.unwrap_or(serde_json::Value::Null),
+        report: serde_json::from_str(&stored.report).unwrap_or_default(),
+    })
 }
 
 /// Leaves a request in the state schema. Returns whether an engine is there to take it.
@@ -65,8 +120,49 @@ pub async fn status(
 /// # Errors
 /// As [`status`].
 pub async fn request(config: &ConnectConfig, name: &MigrationName, request: Request) -> Result<bool, Ended> {
-    let _ = (config, name, request);
-    Ok(false)
+    leave_request(config, name, request).await.map_err(end)
+}
+
+async fn leave_request(
+    config: &ConnectConfig,
+    name: &MigrationName,
+    request: Request,
+) -> Result<bool, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await?;
+    find(&session, name).await?;
+    let verb = match request {
+        Request::Pause => Verb::Pause,
+        Request::Continue => Verb::Continue,
+        Request::Cutover => Verb::Cutover,
+    };
+    let connected = state::engine(&session, name.as_str())
+        .await?
+        .is_some_and(|engine| engine.connected);
+    if connected {
+        state::ask(&session, name.as_str(), verb).await?;
+    } else if verb != Verb::Cutover {
+        // Nobody takes a request; the flag is what an engine finds when it starts.
+        state::set_paused(&session, name.as_str(), verb == Verb::Pause).await?;
+    }
+    state::audit(
+        &session,
+        name.as_str(),
+        &host(),
+        &format!("requested: {}", verb.as_str()),
+        None,
+    )
+    .await?;
+    Ok(connected)
+}
+
+async fn find(session: &Session, name: &MigrationName) -> Result<Stored, Failure> {
+    let unknown = || state::StateError::Unknown {
+        name: name.to_string(),
+    };
+    if !state::exists(session).await? {
+        return Err(unknown().into());
+    }
+    Ok(state::load(session, name.as_str()).await?.ok_or_else(unknown)?)
 }
 
 /// Removes every trace of a migration that has not been swapped, but for the audit trail: takes the migration
@@ -75,8 +171,64 @@ pub async fn request(config: &ConnectConfig, name: &MigrationName, request: Requ
 /// # Errors
 /// As [`status`]; [`Ended::NeedsOperator`] if the tables have been swapped.
 pub async fn abort(config: &ConnectConfig, name: &MigrationName) -> Result<Ended, Ended> {
-    let _ = (config, name);
+    remove(config, name).await.map_err(end)?;
     Ok(Ended::Aborted)
+}
+
+async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Failure> {
+    let context = take_over(config, name).await?;
+    let session = context.session().await?;
+    let stored = find(&session, name).await?;
+    if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
+        resolve(&session, xid).await?;
+    }
+    match find(&session, name).await?.phase {
+        Phase::Swapped | Phase::Completed => {
+            return Err(Failure::needs_operator(
+                format!(
+                    "{} has been swapped: there is nothing left to abort",
+                    stored.table
+                ),
+                "End the migration with `crossfade complete`.",
+            ));
+        }
+        Phase::Aborted => return Ok(()),
+        Phase::Planned
+        | Phase::Prepared
+        | Phase::Copying
+        | Phase::Copied
+        | Phase::Following
+        | Phase::Ready => {}
+    }
+    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    for (_, statement) in context.statements(Stage::Abort) {
+        run_patiently(&context, &session, statement, None).await?;
+    }
+    context.begin(&session).await?;
+    state::forget_statements(&session, name.as_str()).await?;
+    state::set_phase(&session, name.as_str(), Phase::Aborted).await?;
+    context.audit(&session, "aborted", None).await?;
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Makes this process the migration's engine, whoever was it before.
+async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<Context, Failure> {
+    let config = config.clone().with_application_name(name.application_name());
+    let session = Session::open(&config, &SessionOptions::default()).await?;
+    let stored = find(&session, name).await?;
+    let application = name.application_name();
+    let generation =
+        state::raise_generation(&session, name.as_str(), &application, &host(), TakeOver::Force).await?;
+    // Answers go nowhere: there is no loop.
+    let (answers, _) = mpsc::unbounded_channel();
+    Ok(Context {
+        config,
+        plan: stored.plan,
+        generation,
+        timeline: 0,
+        host: host(),
+        answers,
+    })
 }
 
 /// Ends a migration that has been swapped; `drop` also drops the retired table.
@@ -84,6 +236,34 @@ pub async fn abort(config: &ConnectConfig, name: &MigrationName) -> Result<Ended
 /// # Errors
 /// As [`status`].
 pub async fn complete(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Result<Ended, Ended> {
-    let _ = (config, name, drop);
-    Ok(Ended::Aborted)
+    let report = finish(config, name, drop).await.map_err(end)?;
+    Ok(Ended::Done(Box::new(report)))
+}
+
+async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Result<Report, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await?;
+    let stored = find(&session, name).await?;
+    if stored.phase < Phase::Swapped || stored.phase == Phase::Aborted {
+        let reason = format!(
+            "`{name}` is {}: its tables have not been swapped",
+            stored.phase.as_str()
+        );
+        return Err(Failure::stopped(
+            reason,
+            "`crossfade cutover` swaps them, `crossfade abort` gives up.",
+        ));
+    }
+    let context = take_over(config, name).await?;
+    let session = context.session().await?;
+    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    run_in_order(&context, Stage::AfterSwap).await?;
+    run_in_order(&context, Stage::Complete).await?;
+    if drop {
+        run_in_order(&context, Stage::Drop).await?;
+    }
+    context.begin(&session).await?;
+    state::set_phase(&session, name.as_str(), Phase::Completed).await?;
+    context.audit(&session, "completed", None).await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(serde_json::from_str(&stored.report).unwrap_or_default())
 }

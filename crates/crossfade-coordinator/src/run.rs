@@ -1,15 +1,36 @@
 //! A run: from a plan, or from where a migration is, to its end.
+//!
+//! An engine that loses a connection is thrown away, and another begins from the durable state: there is one way
+//! to go on, and a crash takes it too.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossfade_core::cutover::OldSnapshots;
+use crossfade_core::feed::FeedLimits;
+use crossfade_core::migration::{Durable, Migration, Options, Stop};
 use crossfade_core::name::MigrationName;
+use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
+use crossfade_core::position::Lsn;
+use crossfade_core::refusal::Refusal;
+use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::connect::ConnectConfig;
-use tokio::sync::watch;
+use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
+use crossfade_postgres::state::{self, TakeOver};
+use crossfade_postgres::{planner, slot};
+use crossfade_replication::transport::Connection;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use crate::context::{Context, host};
 use crate::ended::Ended;
-use crate::report::Status;
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::hands::{Hands, resolve};
+use crate::operate;
+use crate::operator::{Measured, operate as watch_operator, store_report};
+use crate::report::{Report, Status, now_ms};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -33,6 +54,10 @@ pub enum What {
     Resume(MigrationName),
 }
 
+/// The first pause before an engine begins again; it doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// Runs a migration to its end, its interruption or its failure.
 ///
 /// `stop` becoming true asks it to end cleanly and resumably. `status` is written as things change.
@@ -47,6 +72,333 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Ended {
-    let _ = (config, what, options, stop, status);
-    Ended::Interrupted
+    let name = match admit(config, what).await {
+        Ok(name) => name,
+        Err(failure) => return end(failure),
+    };
+    let mut lost_since = None;
+    let mut pause = RETRY_PAUSE;
+    loop {
+        let began = Instant::now();
+        match run_engine(config, &name, &options, stop.clone(), status.clone()).await {
+            Ok(ended) => return ended,
+            Err(Failure::Lost { what }) => {
+                // An engine that worked for a while was not away.
+                let worked = began.elapsed() > RETRY_PAUSE_MAX;
+                let since = *lost_since.insert(lost_since.filter(|_| !worked).unwrap_or_else(Instant::now));
+                if worked {
+                    pause = RETRY_PAUSE;
+                }
+                if since.elapsed() > options.reconnect_max {
+                    return end(Failure::stopped(
+                        what,
+                        "When the server is back: `crossfade continue NAME`.",
+                    ));
+                }
+                tracing::warn!(%what, "begins again from the durable state");
+                note(
+                    &status,
+                    &format!("connection lost, beginning again from where it was: {what}"),
+                );
+                if pause_or_stop(pause, stop.clone()).await {
+                    return Ended::Interrupted;
+                }
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            }
+            Err(failure) => return end(failure),
+        }
+    }
+}
+
+fn note(status: &watch::Sender<Option<Status>>, line: &str) {
+    status.send_if_modified(|status| {
+        status.as_mut().is_some_and(|status| {
+            status.note = Some(line.to_owned());
+            true
+        })
+    });
+}
+
+async fn pause_or_stop(pause: Duration, mut stop: watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(pause, stop.wait_for(|asked| *asked))
+        .await
+        .is_ok()
+}
+
+/// Stores a new plan, or finds the migration that is to go on.
+async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await?;
+    match what {
+        What::Plan(plan) => {
+            state::ensure(&session).await?;
+            let digest = planner::digest(&plan);
+            if state::create(&session, &plan, &digest).await? == state::Created::New {
+                state::audit(&session, plan.name.as_str(), &host(), "planned", None).await?;
+            }
+            Ok(plan.name)
+        }
+        What::Resume(name) => {
+            let unknown = || state::StateError::Unknown {
+                name: name.to_string(),
+            };
+            if !state::exists(&session).await? {
+                return Err(unknown().into());
+            }
+            state::ensure(&session).await?;
+            state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
+            Ok(name)
+        }
+    }
+}
+
+/// One engine, from the durable state to its end.
+async fn run_engine(
+    config: &ConnectConfig,
+    name: &MigrationName,
+    options: &RunOptions,
+    stop: watch::Receiver<bool>,
+    status: watch::Sender<Option<Status>>,
+) -> Result<Ended, Failure> {
+    let config = config.clone().with_application_name(name.application_name());
+    let (answers, receiver) = mpsc::unbounded_channel();
+    let (session, mut context, report) = begin(&config, name, answers).await?;
+    context.timeline = identify(&context).await?;
+    let durable = load(&session, &context).await?;
+    let context = Arc::new(context);
+
+    let (note, note_seen) = watch::channel(None);
+    let (published, published_seen) = watch::channel(None);
+    let (measured, measured_seen) = watch::channel(Measured::default());
+    let machine_options = Options {
+        copiers: options.copiers,
+        cutover_when_ready: options.cutover_when_ready,
+        old_snapshots: options.old_snapshots,
+        feed: FeedLimits::default(),
+    };
+    let mut engine = Engine {
+        machine: Migration::new(Instant::now(), context.plan.clone(), durable, machine_options),
+        hands: Hands::new(Arc::clone(&context), receiver, report, note),
+        stop,
+        status,
+        published,
+        measured: measured_seen,
+        note: note_seen,
+    };
+    let mut operator = JoinSet::new();
+    operator.spawn(watch_operator(
+        Arc::clone(&context),
+        session,
+        published_seen,
+        measured,
+    ));
+    let stopped = engine.run().await;
+    let report = engine.report();
+    // Ends every session of this engine.
+    drop((engine, operator));
+    conclude(&context, stopped, report).await
+}
+
+/// Takes the migration over: from here on nothing that an earlier engine sent can commit (R24).
+async fn begin(
+    config: &ConnectConfig,
+    name: &MigrationName,
+    answers: mpsc::UnboundedSender<crate::context::Answer>,
+) -> Result<(Session, Context, Report), Failure> {
+    let options = SessionOptions {
+        synchronous_commit: SynchronousCommit::Local,
+        ..SessionOptions::default()
+    };
+    let session = Session::open(config, &options).await?;
+    let application = name.application_name();
+    let generation =
+        state::raise_generation(&session, name.as_str(), &application, &host(), TakeOver::Refuse).await?;
+    let unknown = || state::StateError::Unknown {
+        name: name.to_string(),
+    };
+    let stored = state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
+    let mut report: Report = serde_json::from_str(&stored.report).unwrap_or_default();
+    report.timeline.started.get_or_insert_with(now_ms);
+    let context = Context {
+        config: config.clone(),
+        plan: stored.plan,
+        generation,
+        timeline: 0,
+        host: host(),
+        answers,
+    };
+    context
+        .audit(
+            &session,
+            &format!("engine began, generation {}", generation.0),
+            None,
+        )
+        .await?;
+    Ok((session, context, report))
+}
+
+/// The server's history, through the kind of connection that the stream will need.
+async fn identify(context: &Context) -> Result<u32, Failure> {
+    let mut connection = Connection::open(&context.config).await?;
+    let system = connection.identify_system().await?;
+    let planned = context.plan.server.system_identifier;
+    if system.system_identifier != planned {
+        let reason = format!(
+            "the server's system identifier is {} and not {planned}",
+            system.system_identifier
+        );
+        return Err(Failure::needs_operator(
+            reason,
+            "Point the connection at the server the plan was made for.",
+        ));
+    }
+    Ok(system.timeline)
+}
+
+async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> {
+    let name = context.name();
+    let unknown = || state::StateError::Unknown {
+        name: name.to_owned(),
+    };
+    let mut stored = state::load(session, name).await?.ok_or_else(unknown)?;
+    if let Some(xid) = state::swap_attempt(session, name).await?
+        && stored.phase < Phase::Swapped
+    {
+        // A swap was sent and its engine is gone: only the transaction's own fate decides (R29).
+        if resolve(session, xid).await? {
+            stored = state::load(session, name).await?.ok_or_else(unknown)?;
+        }
+    }
+    let row = session
+        .query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[])
+        .await?;
+    let now: Snapshot = row.get::<_, &str>(0).parse().map_err(|error| {
+        Failure::stopped(
+            error,
+            "This server's snapshots have a form that is not known: please report it.",
+        )
+    })?;
+    let copied = match (
+        state::chunk(session, name, 0).await?,
+        state::position(session, name).await?,
+    ) {
+        (Some(chunk), Some(applied)) => Some((applied, chunk.snapshot)),
+        (Some(_), None) | (None, Some(_)) | (None, None) => None,
+    };
+    if let Some((applied, _)) = &copied
+        && stored.phase < Phase::Swapped
+    {
+        check_slot(session, context, *applied).await?;
+    }
+    Ok(Durable {
+        phase: stored.phase,
+        paused: stored.paused,
+        copied,
+        reference: now.xmax(),
+    })
+}
+
+/// What was acknowledged is never sent again: a slot ahead of the applied LSN has lost changes for us (R22).
+async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Result<(), Failure> {
+    let name = context.plan.name.slot();
+    let again = "The source is untouched. `crossfade abort`, then run the change again.";
+    let Some(slot) = slot::find(session, &name).await? else {
+        return Err(Failure::needs_operator(
+            format!("the slot {name} is gone, and changes with it"),
+            again,
+        ));
+    };
+    let lost = slot.wal_status == Some(slot::WalStatus::Lost);
+    let ahead = slot
+        .confirmed_flush_lsn
+        .is_some_and(|confirmed| confirmed > applied);
+    if lost || ahead {
+        let what = if lost {
+            "was invalidated"
+        } else {
+            "is ahead of what the target has"
+        };
+        return Err(Failure::needs_operator(format!("the slot {name} {what}"), again));
+    }
+    Ok(())
+}
+
+/// What a stop means, and what is left to do for it.
+async fn conclude(
+    context: &Context,
+    stopped: Result<Stop, Failure>,
+    mut report: Report,
+) -> Result<Ended, Failure> {
+    let stop = match stopped {
+        Ok(stop) => stop,
+        Err(failure) => {
+            store_quietly(context, &report).await;
+            return Err(failure);
+        }
+    };
+    report.timeline.ended.get_or_insert_with(now_ms);
+    store_quietly(context, &report).await;
+    Ok(match stop {
+        Stop::Done => Ended::Done(Box::new(report)),
+        Stop::Interrupted => Ended::Interrupted,
+        Stop::Aborted => {
+            operate::abort(&context.config, &context.plan.name).await.unwrap_or_else(|ended| ended)
+        }
+        Stop::CutoverNotAchieved { obstacle, attempts } => Ended::CutoverNotAchieved { obstacle, attempts },
+        Stop::OutOfTime => Ended::Stopped {
+            reason: "execution_max has passed".to_owned(),
+            remedy: "Go on with `crossfade continue`.".to_owned(),
+        },
+        Stop::WalBudget { retained } => {
+            drop_slot(context).await?;
+            Ended::NeedsOperator {
+                reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
+                remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then \
+                         run the change again."
+                    .to_owned(),
+            }
+        }
+        Stop::CannotFollow(error) => Ended::NeedsOperator {
+            reason: error.to_string(),
+            remedy: "The source is untouched. `crossfade abort`; give the table a primary key, then run the change \
+                     again."
+                .to_owned(),
+        },
+    })
+}
+
+/// The report is for people; that it cannot be written must not hide why the engine ended.
+async fn store_quietly(context: &Context, report: &Report) {
+    if let Ok(session) = context.session().await
+        && let Err(error) = store_report(&session, context.name(), report).await
+    {
+        tracing::warn!(%error, "the report was not stored");
+    }
+}
+
+async fn drop_slot(context: &Context) -> Result<(), Failure> {
+    let session = context.session().await?;
+    slot::drop(&session, &context.plan.name.slot(), Duration::from_secs(30)).await?;
+    context
+        .audit(&session, "dropped the slot: retained_wal_max", None)
+        .await
+}
+
+/// What a failure means for whoever started the run.
+pub(crate) fn end(failure: Failure) -> Ended {
+    match failure {
+        Failure::Lost { what } => Ended::NoAccess { reason: what },
+        Failure::NoAccess { reason } => Ended::NoAccess { reason },
+        Failure::Superseded => Ended::Stopped {
+            reason: "another engine has taken this migration over, or it was aborted".to_owned(),
+            remedy: "`crossfade status` says which.".to_owned(),
+        },
+        Failure::Refused { code, reason, remedy } => Ended::Refused(vec![Refusal {
+            code: code.to_owned(),
+            object: String::new(),
+            message: reason,
+            remedy: remedy.to_owned(),
+        }]),
+        Failure::Stopped { reason, remedy } => Ended::Stopped { reason, remedy },
+        Failure::NeedsOperator { reason, remedy } => Ended::NeedsOperator { reason, remedy },
+    }
 }

@@ -89,6 +89,8 @@ pub struct Source {
     pub key: Option<Key>,
     /// `REPLICA IDENTITY` must be set to FULL while we follow, and set back to this afterwards.
     pub identity_to_restore: Option<ReplicaIdentity>,
+    /// While we follow, the table is under REPLICA IDENTITY FULL, by us or before us.
+    pub full_identity: bool,
     /// Rows travel in binary: every column's type has send and receive functions.
     pub binary: bool,
     /// Everything known of the table when the plan was made, in canonical form; compared again under the

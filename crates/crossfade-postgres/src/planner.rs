@@ -308,6 +308,8 @@ impl Draft<'_> {
             name: self.found.name.clone(),
             oid: self.found.oid,
             key,
+            full_identity: identity_to_restore.is_some()
+                || definition.table.replica_identity == ReplicaIdentity::Full,
             identity_to_restore,
             binary: columns.iter().all(|column| column.binary),
             columns: columns.into_iter().map(|column| column.column).collect(),

@@ -25,6 +25,8 @@ pub(crate) struct Final {
     /// The row that was there before the piece must go, because it was deleted or moved away.
     pub(crate) delete: bool,
     pub(crate) image: Image,
+    /// The last transaction that wrote the row: a snapshot to fetch it under must see it.
+    pub(crate) xid: Xid,
 }
 
 /// The row at the end of a piece.
@@ -102,11 +104,11 @@ pub(crate) fn coalesce(
 struct Merge {
     truncate: bool,
     positions: BTreeMap<KeyId, usize>,
-    finals: Vec<(Final, Xid)>,
+    finals: Vec<Final>,
 }
 
 impl Merge {
-    fn entry(&mut self, (cells, id): (KeyCells, KeyId)) -> (&mut (Final, Xid), bool) {
+    fn entry(&mut self, (cells, id): (KeyCells, KeyId)) -> (&mut Final, bool) {
         let next = self.finals.len();
         let position = *self.positions.entry(id).or_insert(next);
         let fresh = position == next;
@@ -115,8 +117,9 @@ impl Merge {
                 key: cells,
                 delete: false,
                 image: Image::Absent,
+                xid: Xid(0),
             };
-            self.finals.push((absent, Xid(0)));
+            self.finals.push(absent);
         }
         (&mut self.finals[position], fresh)
     }
@@ -125,8 +128,8 @@ impl Merge {
     fn put(&mut self, key: (KeyCells, KeyId), xid: Xid, mut new: Row) {
         let (entry, fresh) = self.entry(key);
         let missing = new.0.iter().any(|cell| matches!(cell, Cell::Unchanged));
-        entry.1 = xid;
-        entry.0.image = match &entry.0.image {
+        entry.xid = xid;
+        entry.image = match &entry.image {
             _ if !missing => Image::Row(new),
             Image::Row(earlier) => {
                 inherit(&mut new, earlier);
@@ -142,8 +145,8 @@ impl Merge {
     fn put_moved(&mut self, key: (KeyCells, KeyId), xid: Xid, new: Row) {
         let (entry, _) = self.entry(key);
         let missing = new.0.iter().any(|cell| matches!(cell, Cell::Unchanged));
-        entry.1 = xid;
-        entry.0.image = if missing {
+        entry.xid = xid;
+        entry.image = if missing {
             Image::Fetch(xid)
         } else {
             Image::Row(new)
@@ -152,8 +155,8 @@ impl Merge {
 
     fn delete(&mut self, key: (KeyCells, KeyId)) {
         let (entry, _) = self.entry(key);
-        entry.0.delete = true;
-        entry.0.image = Image::Absent;
+        entry.delete = true;
+        entry.image = Image::Absent;
     }
 
     fn truncate(&mut self) {
@@ -168,9 +171,9 @@ impl Merge {
         for (id, position) in self.positions {
             ids[position] = id;
         }
-        let settle = |(mut last, xid): (Final, Xid)| {
+        let settle = |mut last: Final| {
             if matches!(&last.image, Image::Row(row) if mixes(row)) {
-                last.image = Image::Fetch(xid);
+                last.image = Image::Fetch(last.xid);
             }
             last
         };

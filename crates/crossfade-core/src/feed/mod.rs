@@ -412,19 +412,23 @@ impl Feed {
     }
 
     /// An update that keeps a value of a row which this batch's fetch found gone has nothing to keep it in.
-    /// Classes are numbered anew for every piece, so keys of which only the server knows the equality are
-    /// fetched again instead: their row is gone still.
+    /// Classes are numbered anew for every piece, so where only the server knows which keys are equal, it is not
+    /// known which of them are meant: all are fetched, under a snapshot that sees their change.
     fn forget_absent(&mut self, coalesced: &mut Coalesced) {
+        if self.batch.absent.is_empty() {
+            return;
+        }
         let exact = self.shape.as_ref().is_some_and(|shape| shape.exact);
         for (last, id) in coalesced.finals.iter_mut().zip(&coalesced.ids) {
             let Image::Row(row) = &last.image else { continue };
             let keeps = row.0.iter().any(|cell| matches!(cell, Cell::Unchanged));
-            if !keeps {
-                self.batch.absent.remove(id);
-            } else if exact && self.batch.absent.contains(id) {
-                last.image = Image::Absent;
-            } else if !exact && self.batch.snapshot.is_some() {
-                last.image = Image::Fetch(Xid(0));
+            match (exact, keeps) {
+                (true, false) => {
+                    self.batch.absent.remove(id);
+                }
+                (true, true) if self.batch.absent.contains(id) => last.image = Image::Absent,
+                (false, true) => last.image = Image::Fetch(last.xid),
+                (true, true) | (false, false) => {}
             }
         }
     }
@@ -446,13 +450,14 @@ impl Feed {
     }
 
     /// The answer to [`FeedStep::Fetch`]: for each key its row, if there is one, under `snapshot`. `reach` is the
-    /// WAL insert position read after that snapshot and made durable; `None` under the cutover's lock, where
-    /// nothing can follow. Asks again if the snapshot does not see a change of these rows yet (R16).
+    /// WAL insert position read after that snapshot and made durable: also under the cutover's lock, before which
+    /// much was committed that the stream has still to bring. Asks again if the snapshot does not see a change
+    /// of these rows yet (R16).
     pub fn fetched(
         &mut self,
         snapshot: Snapshot,
         rows: Vec<Option<Row>>,
-        reach: Option<Lsn>,
+        reach: Lsn,
     ) -> Option<FeedStep> {
         let Forming::Fetching {
             mut gathered,
@@ -467,7 +472,7 @@ impl Feed {
         if !seen {
             return Some(self.fetch_or_send(gathered, coalesced));
         }
-        self.batch.reach = self.batch.reach.max(reach.unwrap_or_default());
+        self.batch.reach = self.batch.reach.max(reach);
         self.counts.fetched += rows.len() as u64;
         gathered.fetched = true;
         let finals = coalesced.finals.iter_mut().zip(&coalesced.ids);

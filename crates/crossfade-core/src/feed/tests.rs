@@ -24,6 +24,7 @@ fn source(equality: Equality, keyed: bool) -> Source {
         ],
         key: keyed.then(|| Key { columns: vec![0] }),
         identity_to_restore: None,
+        full_identity: false,
         binary: false,
         definition: String::new(),
     }
@@ -193,7 +194,7 @@ fn a_fetched_row_holds_the_batch_open_until_its_position_is_reached() {
     };
     assert_eq!(keys.len(), 1);
     // The first snapshot does not see the change yet: the same rows are asked for again.
-    let again = feed.fetched("100:101:100".parse().unwrap(), vec![None], Some(Lsn(25)));
+    let again = feed.fetched("100:101:100".parse().unwrap(), vec![None], Lsn(25));
     assert!(matches!(
         again,
         Some(FeedStep::Fetch {
@@ -204,7 +205,7 @@ fn a_fetched_row_holds_the_batch_open_until_its_position_is_reached() {
     let step = feed.fetched(
         "101:103:".parse().unwrap(),
         vec![Some(row("b future 9"))],
-        Some(Lsn(60)),
+        Lsn(60),
     );
     let first = piece(step);
     assert_eq!((first.applied, first.fetched), (None, true));
@@ -228,7 +229,7 @@ fn a_row_gone_at_its_fetch_takes_later_keeps_with_it() {
     };
     feed.receive(transaction(100, vec![moved], Some(20))).unwrap();
     assert!(matches!(feed.poll(false), Some(FeedStep::Fetch { .. })));
-    let first = piece(feed.fetched("101:104:".parse().unwrap(), vec![None], Some(Lsn(60))));
+    let first = piece(feed.fetched("101:104:".parse().unwrap(), vec![None], Lsn(60)));
     assert_eq!((first.deletes.len(), first.puts.len()), (2, 0));
     feed.piece_applied();
     feed.receive(transaction(101, vec![update("b ~ 2")], Some(40)))

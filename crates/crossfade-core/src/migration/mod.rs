@@ -327,7 +327,6 @@ impl Migration {
                 rows,
                 reach,
             } => {
-                let reach = (!self.cutover.is_locked()).then_some(reach);
                 let step = self
                     .feed
                     .as_mut()

@@ -42,6 +42,7 @@ pub(crate) fn orders() -> (Source, Target) {
         ],
         key: Some(Key { columns: vec![0] }),
         identity_to_restore: None,
+        full_identity: false,
         binary: true,
         definition: String::new(),
     };

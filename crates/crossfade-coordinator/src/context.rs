@@ -1,0 +1,124 @@
+//! What every part of one engine knows and nothing changes: where, which plan, which generation.
+
+use std::time::Duration;
+
+use crossfade_core::migration::{Event, copy_step};
+use crossfade_core::plan::{CopyStep, Plan, Stage, Statement};
+use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
+use crossfade_postgres::state::{self, Generation};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+use crate::hands::Opened;
+
+/// What a task or a worker has to say.
+pub(crate) enum Message {
+    /// The answer to a command.
+    Event(Event),
+    /// The answer to `OpenSnapshot`, with what the copy needs of it.
+    Opened(Box<Opened>),
+    /// For the report.
+    Note(Note),
+}
+
+/// For the report, beside the answers.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Others may have queued behind our request for the lock this long.
+    LockQueue(Duration),
+    /// The lock was held this long, up to the swap's COMMIT, and so many sessions waited for it then.
+    Swapped { held: Duration, waiting: u32 },
+    /// Something worth a line.
+    Line(String),
+}
+
+/// One message, or why there is none.
+pub(crate) type Answer = Result<Message, Failure>;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// Where, with the application name of this migration's sessions.
+    pub(crate) config: ConnectConfig,
+    /// What runs.
+    pub(crate) plan: Plan,
+    /// Ours (R24).
+    pub(crate) generation: Generation,
+    /// The server's history; rises with a promotion.
+    pub(crate) timeline: u32,
+    /// This machine, for the audit trail.
+    pub(crate) host: String,
+    /// Where answers go. Commands bound their number.
+    pub(crate) answers: mpsc::UnboundedSender<Answer>,
+}
+
+impl Context {
+    /// The migration's name.
+    pub(crate) fn name(&self) -> &str {
+        self.plan.name.as_str()
+    }
+
+    /// The step that copies.
+    pub(crate) fn step(&self) -> &CopyStep {
+        copy_step(&self.plan)
+    }
+
+    /// The statements of a stage, each with its position in the plan.
+    pub(crate) fn statements(&self, stage: Stage) -> Vec<(i32, &Statement)> {
+        let numbered = (0..).zip(&self.step().statements);
+        numbered
+            .filter(|(_, statement)| statement.stage == stage)
+            .collect()
+    }
+
+    /// Opens a session that evaluates expressions as the plan's author meant them, on the plan's server.
+    pub(crate) async fn session(&self) -> Result<Session, Failure> {
+        let options = SessionOptions {
+            search_path: self.plan.search_path.clone(),
+            synchronous_commit: SynchronousCommit::Local,
+            system_identifier: Some(self.plan.server.system_identifier),
+        };
+        Ok(Session::open(&self.config, &options).await?)
+    }
+
+    /// Begins a transaction that may write: guarded by our generation.
+    pub(crate) async fn begin(&self, session: &Session) -> Result<(), Failure> {
+        session.batch_execute("BEGIN").await?;
+        Ok(state::guard(session, &self.plan.name, self.generation).await?)
+    }
+
+    /// Says something worth a line to whoever watches.
+    pub(crate) fn line(&self, line: impl Into<String>) {
+        self.note(Note::Line(line.into()));
+    }
+
+    /// For the report. Nobody hears it once the engine has ended.
+    pub(crate) fn note(&self, note: Note) {
+        let _ = self.answers.send(Ok(Message::Note(note)));
+    }
+
+    /// Adds a line to the audit trail.
+    pub(crate) async fn audit(
+        &self,
+        session: &Session,
+        what: &str,
+        sql: Option<&str>,
+    ) -> Result<(), Failure> {
+        Ok(state::audit(session, self.name(), &self.host, what, sql).await?)
+    }
+}
+
+/// This machine's name, for people.
+pub(crate) fn host() -> String {
+    let from_file = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = from_file
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "unknown host".to_owned()
+    } else {
+        name.to_owned()
+    }
+}

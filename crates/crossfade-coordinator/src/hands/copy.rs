@@ -1,0 +1,109 @@
+//! The copy: slot, snapshot, ranges, ledger row.
+
+use crossfade_copier::{Copier, Outcome, SnapshotKeeper};
+use crossfade_core::migration::{Event, RangeId};
+use crossfade_core::phase::Phase;
+use crossfade_core::position::Lsn;
+use crossfade_core::snapshot::Snapshot;
+use crossfade_postgres::copy::{CtidRange, ranges};
+use crossfade_postgres::{ident, slot, state};
+use crossfade_replication::slot::ExportingSlot;
+use crossfade_replication::transport::Connection;
+
+use super::finish::SLOT_RELEASE_MAX;
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// Heap and TOAST bytes of one range: a few seconds of copying.
+const RANGE_BYTES: u64 = 64 << 20;
+/// What the copy reads: the session that keeps lock and snapshot, and the ranges.
+pub(crate) struct Opened {
+    keeper: SnapshotKeeper,
+    consistent_point: Lsn,
+    ranges: Vec<CtidRange>,
+}
+
+impl Opened {
+    /// For the machine.
+    pub(crate) fn event(&self) -> Event {
+        Event::SnapshotOpened {
+            consistent_point: self.consistent_point,
+            snapshot: self.keeper.kept().snapshot.clone(),
+            ranges: self.ranges.len() as u32,
+        }
+    }
+}
+
+/// Drops what an earlier copy left, then lock, slot, snapshot, in this order (R3, R4).
+pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> {
+    let session = context.session().await?;
+    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    empty_targets(context, &session).await?;
+    // The lock comes before the snapshot (R4), which is made with the slot.
+    let keeper = SnapshotKeeper::lock(context.session().await?, &context.step().source).await?;
+    context.line("creating the slot: the server first waits for every transaction that is writing now");
+    let connection = Connection::open(&context.config).await?;
+    let exporting = ExportingSlot::create(connection, &context.plan.name.slot()).await?;
+    context.audit(&session, "created the slot", None).await?;
+    let keeper = keeper.import(Some(exporting.snapshot_name())).await?;
+    let consistent_point = exporting.slot().consistent_point;
+    drop(exporting);
+    let ranges = ranges(keeper.kept().heap_pages, keeper.kept().total_bytes, RANGE_BYTES);
+    Ok(Opened {
+        keeper,
+        consistent_point,
+        ranges,
+    })
+}
+
+async fn empty_targets(
+    context: &Context,
+    session: &crossfade_postgres::session::Session,
+) -> Result<(), Failure> {
+    context.begin(session).await?;
+    for target in &context.step().targets {
+        session
+            .batch_execute(&format!("TRUNCATE TABLE ONLY {}", ident::table(&target.shadow)))
+            .await?;
+    }
+    session.batch_execute("COMMIT").await?;
+    Ok(())
+}
+
+/// Copies one range in a session of its own.
+pub(crate) async fn copy_range(context: &Context, opened: &Opened, id: RangeId) -> Result<Event, Failure> {
+    let range = opened.ranges[id.0 as usize];
+    let session = context.session().await?;
+    let copier = Copier::prepare(session, context.step(), &context.plan.name, context.generation).await?;
+    match copier.copy_range(range, opened.keeper.kept()).await {
+        Outcome::Done(copied) => Ok(Event::RangeCopied {
+            range: id,
+            rows: copied.rows,
+        }),
+        Outcome::NotDone(error) => Err(error.into()),
+        // Without a ledger row nothing of the copy counts: it begins again.
+        Outcome::Unknown(error) => Err(Failure::Lost {
+            what: error.to_string(),
+        }),
+    }
+}
+
+/// Ledger row, applied LSN and phase, in one transaction (R11).
+pub(crate) async fn record_chunk(
+    context: &Context,
+    consistent_point: Lsn,
+    snapshot: Snapshot,
+    rows: u64,
+) -> Result<Event, Failure> {
+    let session = context.session().await?;
+    context.begin(&session).await?;
+    let chunk = state::Chunk { snapshot, rows };
+    state::record_chunk(&session, context.name(), 0, &chunk).await?;
+    state::start_position(&session, context.name(), consistent_point).await?;
+    state::set_phase(&session, context.name(), Phase::Copied).await?;
+    context
+        .audit(&session, &format!("copied {rows} rows"), None)
+        .await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(Event::ChunkRecorded)
+}

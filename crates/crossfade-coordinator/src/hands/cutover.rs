@@ -1,0 +1,380 @@
+//! The worker of the cutover: two sessions, the holder of the locks and a witness that looks and writes beside it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder};
+use crossfade_core::migration::Event;
+use crossfade_core::phase::Phase;
+use crossfade_core::piece::{FetchKey, KeyCells, marker};
+use crossfade_core::plan::Stage;
+use crossfade_core::position::Xid;
+use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
+use crossfade_postgres::catalog::{in_words, target_differences};
+use crossfade_postgres::lock::{self, LockOutcome, SnapshotHolder, XactStatus};
+use crossfade_postgres::session::{Session, SqlClass, SqlError};
+use crossfade_postgres::{planner, state, wal};
+use tokio::sync::mpsc;
+
+use super::{Hands, send};
+use crate::context::{Context, Message, Note};
+use crate::failure::Failure;
+
+/// What the worker can be asked for.
+pub(super) enum CutoverOrder {
+    /// A step of the cutover.
+    Command(CutoverCommand),
+    /// Rows of the source, in the holder's session: its lock stands in everyone else's way.
+    Fetch(Vec<FetchKey>),
+}
+
+impl Hands {
+    pub(super) fn order_cutover(&mut self, order: CutoverOrder) {
+        if self.cutovers.is_none() {
+            let (orders, receiver) = mpsc::channel(2);
+            self.tasks.spawn(work(Arc::clone(&self.context), receiver));
+            self.cutovers = Some(orders);
+        }
+        send(self.cutovers.as_ref(), order);
+    }
+}
+
+async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<CutoverOrder>) {
+    let mut worker = match Worker::open(Arc::clone(&context)).await {
+        Ok(worker) => worker,
+        Err(failure) => {
+            let _ = context.answers.send(Err(failure));
+            return;
+        }
+    };
+    while let Some(order) = orders.recv().await {
+        let event = match order {
+            CutoverOrder::Command(command) => worker.perform(command).await.map(Event::Cutover),
+            CutoverOrder::Fetch(keys) => worker.fetch(keys).await,
+        };
+        let failed = event.is_err();
+        let _ = context.answers.send(event.map(Message::Event));
+        if failed {
+            return;
+        }
+    }
+}
+
+struct Worker {
+    context: Arc<Context>,
+    /// Holds the locks; its transaction is the swap's.
+    holder: Session,
+    /// Never in a transaction.
+    witness: Session,
+    locked_at: Option<Instant>,
+    /// Prepared on the holder; none for a table without a key, of which nothing is fetched.
+    fetcher: Option<Fetcher>,
+    /// The transaction whose COMMIT was sent.
+    swap: Option<Xid>,
+}
+
+impl Worker {
+    async fn open(context: Arc<Context>) -> Result<Self, Failure> {
+        let holder = context.session().await?;
+        let source = &context.step().source;
+        // Its staging table cannot be made under the lock without adding to the time that it is held.
+        let fetcher = match source.key {
+            Some(_) => Some(Fetcher::prepare(&holder, source).await?),
+            None => None,
+        };
+        let witness = context.session().await?;
+        Ok(Worker {
+            context,
+            holder,
+            witness,
+            locked_at: None,
+            fetcher,
+            swap: None,
+        })
+    }
+
+    async fn perform(&mut self, command: CutoverCommand) -> Result<CutoverEvent, Failure> {
+        match command {
+            CutoverCommand::ListOldSnapshots { round } => {
+                let holders = self.old_snapshots().await?;
+                Ok(CutoverEvent::OldSnapshots { round, holders })
+            }
+            CutoverCommand::Lock { slice } => self.lock(slice).await,
+            CutoverCommand::PlantMarker { attempt } => {
+                wal::emit(&self.witness, &marker(self.context.name(), attempt)).await?;
+                Ok(CutoverEvent::MarkerPlanted)
+            }
+            CutoverCommand::Swap { attempt } => self.swap(attempt).await,
+            CutoverCommand::Resolve => self.resolve().await,
+            CutoverCommand::Unlock => {
+                self.holder.batch_execute("ROLLBACK").await?;
+                self.locked_at = None;
+                Ok(CutoverEvent::Unlocked)
+            }
+        }
+    }
+
+    /// Sessions that wait for our own lock are not waited for: afterwards they take a new snapshot (R28).
+    async fn old_snapshots(&self) -> Result<Vec<Holder>, Failure> {
+        let name = self.context.plan.name.application_name();
+        let seen = lock::old_snapshots(&self.witness, self.holder.pid(), &name).await?;
+        let waited_for = seen.into_iter().filter(|snapshot| !snapshot.waits_for_us);
+        let holders = waited_for.filter_map(|snapshot| match snapshot.holder {
+            SnapshotHolder::Backend { pid } => Some(Holder {
+                id: (pid, snapshot.transaction.unwrap_or_default()),
+                description: describe(pid, snapshot.user, snapshot.application, None, snapshot.age_s),
+            }),
+            // A standby's feedback never ends as a transaction does; `plan` tells of its readers.
+            SnapshotHolder::Walsender { .. } | SnapshotHolder::Slot { .. } => None,
+        });
+        Ok(holders.collect())
+    }
+
+    async fn lock(&mut self, slice: Duration) -> Result<CutoverEvent, Failure> {
+        if let Some(blocker) = self.unyielding_autovacuum(slice).await? {
+            return Ok(CutoverEvent::LockTimedOut {
+                blockers: vec![blocker],
+            });
+        }
+        let asked_at = Instant::now();
+        self.context.begin(&self.holder).await?;
+        let statements = self.context.statements(Stage::Lock);
+        let locks: Vec<String> = statements
+            .iter()
+            .map(|(_, statement)| statement.sql.clone())
+            .collect();
+        let (outcome, blockers) = tokio::join!(
+            lock::try_lock(&self.holder, &locks, slice),
+            self.watch_blockers(asked_at + slice),
+        );
+        self.context.note(Note::LockQueue(asked_at.elapsed()));
+        match outcome? {
+            LockOutcome::TimedOut => {
+                self.context.line(format!("no lock yet: {}", names(&blockers)));
+                Ok(CutoverEvent::LockTimedOut { blockers })
+            }
+            LockOutcome::Locked => {
+                self.locked_at = Some(Instant::now());
+                self.check_source().await?;
+                Ok(CutoverEvent::Locked)
+            }
+        }
+    }
+
+    /// A request that gives up before `deadlock_timeout` never gets past an autovacuum; one against wraparound
+    /// yields to nobody.
+    async fn unyielding_autovacuum(&self, slice: Duration) -> Result<Option<Holder>, Failure> {
+        let source = self.context.step().source.oid;
+        let Some(autovacuum) = lock::autovacuum_on(&self.witness, source).await? else {
+            return Ok(None);
+        };
+        let yields = !autovacuum.against_wraparound && slice > lock::deadlock_timeout(&self.witness).await?;
+        let kind = if autovacuum.against_wraparound {
+            "autovacuum against wraparound"
+        } else {
+            "autovacuum"
+        };
+        let holder = Holder {
+            id: (autovacuum.pid, String::new()),
+            description: format!("{kind} pid {}", autovacuum.pid),
+        };
+        Ok((!yields).then_some(holder))
+    }
+
+    /// Who stands in the way shortly before the slice ends; nobody, if the lock is granted before.
+    async fn watch_blockers(&self, until: Instant) -> Vec<Holder> {
+        let mut seen = Vec::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if Instant::now() >= until {
+                return seen;
+            }
+            match lock::blockers(&self.witness, self.holder.pid()).await {
+                Ok(blockers) if blockers.is_empty() => return seen,
+                Ok(blockers) => {
+                    let holder = |blocker: lock::Blocker| Holder {
+                        id: (blocker.pid, String::new()),
+                        description: describe(
+                            blocker.pid,
+                            blocker.user,
+                            blocker.application,
+                            blocker.state,
+                            blocker.transaction_age_s,
+                        ),
+                    };
+                    seen = blockers.into_iter().map(holder).collect();
+                }
+                // The lock's own session will tell.
+                Err(_) => return seen,
+            }
+        }
+    }
+
+    async fn check_source(&self) -> Result<(), Failure> {
+        let differences = planner::still_valid(&self.holder, &self.context.plan)
+            .await
+            .map_err(|error| Failure::needs_operator(error, ABORT_AND_PLAN))?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        self.holder.batch_execute("ROLLBACK").await?;
+        let reason = format!(
+            "the source is no longer what was planned: {}",
+            in_words(&differences)
+        );
+        Err(Failure::needs_operator(reason, ABORT_AND_PLAN))
+    }
+
+    async fn swap(&mut self, _attempt: u32) -> Result<CutoverEvent, Failure> {
+        match self.swap_uncommitted().await {
+            Ok(xid) => self.commit(xid).await,
+            Err(failure) => {
+                // Whatever failed, failed before COMMIT: nothing has changed.
+                self.holder.batch_execute("ROLLBACK").await?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Everything but the COMMIT; returns the transaction, which is written down (R29).
+    async fn swap_uncommitted(&self) -> Result<Xid, Failure> {
+        let context = &self.context;
+        for (_, statement) in context.statements(Stage::Swap) {
+            self.holder.batch_execute(&statement.sql).await?;
+        }
+        for target in &context.step().targets {
+            let differences = target_differences(&self.holder, target)
+                .await
+                .map_err(|error| Failure::needs_operator(error, ABORT_AND_PLAN))?;
+            if !differences.is_empty() {
+                let reason = format!(
+                    "the new table is not what was planned: {}",
+                    in_words(&differences)
+                );
+                return Err(Failure::needs_operator(reason, ABORT_AND_PLAN));
+            }
+        }
+        state::set_phase(&self.holder, context.name(), Phase::Swapped).await?;
+        context.audit(&self.holder, "swapped", None).await?;
+        wal::emit_here(&self.holder, format!("swap {}", context.name()).as_bytes()).await?;
+        let xid = lock::current_xid(&self.holder).await?;
+        state::record_swap_attempt(&self.witness, context.name(), xid).await?;
+        Ok(xid)
+    }
+
+    async fn commit(&mut self, xid: Xid) -> Result<CutoverEvent, Failure> {
+        self.swap = Some(xid);
+        let waiting = lock::waiting_behind(&self.witness, self.holder.pid())
+            .await
+            .unwrap_or(0);
+        let committed = self.holder.batch_execute("COMMIT").await;
+        let held = self.locked_at.take().map(|at| at.elapsed()).unwrap_or_default();
+        match committed {
+            Ok(()) => {
+                let note = Note::Swapped {
+                    held,
+                    waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+                };
+                self.context.note(note);
+                Ok(CutoverEvent::Swapped)
+            }
+            Err(error) if is_lost(&error) => Ok(CutoverEvent::SwapUnknown),
+            Err(error) => Ok(CutoverEvent::SwapRolledBack {
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Only `pg_xact_status` decides, once the transaction is no longer in progress (R29).
+    async fn resolve(&mut self) -> Result<CutoverEvent, Failure> {
+        let Some(xid) = self.swap else {
+            return Ok(CutoverEvent::SwapRolledBack {
+                reason: "no swap was sent".to_owned(),
+            });
+        };
+        let event = match resolve(&self.witness, xid).await? {
+            true => CutoverEvent::Swapped,
+            false => CutoverEvent::SwapRolledBack {
+                reason: "the connection was lost at COMMIT".to_owned(),
+            },
+        };
+        let fresh = Worker::open(Arc::clone(&self.context)).await?;
+        (self.holder, self.fetcher) = (fresh.holder, fresh.fetcher);
+        Ok(event)
+    }
+
+    async fn fetch(&mut self, keys: Vec<FetchKey>) -> Result<Event, Failure> {
+        let keys: Vec<KeyCells> = keys.into_iter().map(|fetch| fetch.key).collect();
+        let Some(fetcher) = &self.fetcher else {
+            return Err(FetchError::NoKey.into());
+        };
+        let fetched = fetcher.fetch_here(&self.holder, &keys).await?;
+        Ok(Event::Fetched {
+            snapshot: fetched.snapshot,
+            rows: fetched.rows,
+            reach: fetched.insert_lsn,
+        })
+    }
+}
+
+const ABORT_AND_PLAN: &str = "The source is untouched. `crossfade abort`, then plan the change again.";
+/// How long a backend whose client is gone may take to notice.
+const IN_PROGRESS_MAX: Duration = Duration::from_secs(60);
+
+/// Whether the transaction committed, once it is no longer in progress.
+pub(crate) async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure> {
+    let deadline = Instant::now() + IN_PROGRESS_MAX;
+    let remedy = "Look at pg_locks for the transaction, and run `crossfade status` when it has ended.";
+    loop {
+        match lock::xact_status(session, xid).await? {
+            XactStatus::Committed => return Ok(true),
+            XactStatus::Aborted => return Ok(false),
+            XactStatus::InProgress if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            XactStatus::InProgress => {
+                let reason = format!("transaction {xid}, the swap, is neither committed nor rolled back");
+                return Err(Failure::needs_operator(reason, remedy));
+            }
+            XactStatus::Forgotten => {
+                let reason = format!("the server no longer knows what became of transaction {xid}, the swap");
+                return Err(Failure::needs_operator(reason, remedy));
+            }
+        }
+    }
+}
+
+fn is_lost(error: &SqlError) -> bool {
+    match error.class() {
+        SqlClass::Lost | SqlClass::Canceled => true,
+        SqlClass::LockTimeout
+        | SqlClass::UniqueViolation
+        | SqlClass::ExclusionViolation
+        | SqlClass::SerializationOrDeadlock
+        | SqlClass::NotPermitted
+        | SqlClass::Other => false,
+    }
+}
+
+fn describe(
+    pid: i32,
+    user: Option<String>,
+    application: Option<String>,
+    state: Option<String>,
+    age: Option<f64>,
+) -> String {
+    let user = user.map(|user| format!("user {user}"));
+    let application = application.filter(|name| !name.is_empty());
+    let age = age.map(|age| format!("for {age:.1} s"));
+    let known = [Some(format!("pid {pid}")), user, application, state, age];
+    known.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn names(holders: &[Holder]) -> String {
+    let all: Vec<&str> = holders.iter().map(|holder| holder.description.as_str()).collect();
+    if all.is_empty() {
+        "its holder is not known".to_owned()
+    } else {
+        all.join("; ")
+    }
+}

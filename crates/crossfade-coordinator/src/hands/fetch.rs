@@ -1,0 +1,152 @@
+//! The worker that asks the source on behalf of the feed: which keys are equal (R12), and rows that the stream did
+//! not carry whole (R16).
+//!
+//! A fetching transaction stays open until its batch has ended, so that later rows of the batch can be read under
+//! the same snapshot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossfade_core::migration::Event;
+use crossfade_core::piece::{FetchKey, KeyCells};
+use crossfade_core::position::Lsn;
+use crossfade_postgres::apply::fetch::Fetcher;
+use crossfade_postgres::session::Session;
+use crossfade_postgres::{copy, wal};
+use tokio::sync::mpsc;
+
+use super::{Hands, send};
+use crate::context::{Context, Message};
+use crate::failure::Failure;
+
+/// What the worker can be asked for.
+pub(crate) enum FetchOrder {
+    /// The equivalence classes of these keys.
+    Classify(Vec<KeyCells>),
+    /// These rows.
+    Fetch {
+        /// Which.
+        keys: Vec<FetchKey>,
+        /// Under the snapshot of the transaction that is open.
+        same_snapshot: bool,
+    },
+    /// The batch has ended.
+    End,
+}
+
+impl Hands {
+    pub(super) fn order_fetch(&mut self, order: FetchOrder) {
+        if self.fetches.is_none() {
+            // Two, since the end of a batch may meet the first order of the next.
+            let (orders, receiver) = mpsc::channel(2);
+            let context = Arc::clone(&self.context);
+            self.tasks.spawn(work(context, receiver));
+            self.fetches = Some(orders);
+        }
+        send(self.fetches.as_ref(), order);
+    }
+}
+
+async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<FetchOrder>) {
+    let mut worker = None;
+    while let Some(order) = orders.recv().await {
+        let answer = perform(&context, &mut worker, order).await;
+        let failed = answer.is_err();
+        if let Some(answer) = answer.transpose() {
+            let _ = context.answers.send(answer);
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+struct Worker {
+    /// Reads; its transaction keeps the snapshot.
+    reader: Session,
+    /// Makes the insert position durable, which a transaction that is open cannot.
+    witness: Session,
+    fetcher: Fetcher,
+    /// The open transaction's position: its batch must reach it (R17).
+    reach: Option<Lsn>,
+}
+
+async fn perform(
+    context: &Context,
+    worker: &mut Option<Worker>,
+    order: FetchOrder,
+) -> Result<Option<Message>, Failure> {
+    if worker.is_none() {
+        *worker = Some(Worker::open(context).await?);
+    }
+    let Some(worker) = worker.as_mut() else {
+        return Ok(None);
+    };
+    let event = match order {
+        FetchOrder::Classify(keys) => Event::Classified(worker.classify(&keys).await?),
+        FetchOrder::Fetch { keys, same_snapshot } => {
+            let keys: Vec<KeyCells> = keys.into_iter().map(|fetch| fetch.key).collect();
+            worker.fetch(context, &keys, same_snapshot).await?
+        }
+        FetchOrder::End => {
+            worker.end().await?;
+            return Ok(None);
+        }
+    };
+    Ok(Some(Message::Event(event)))
+}
+
+/// A snapshot that did not see a change yet is given this long to be followed by one that does.
+const VISIBILITY_PAUSE: Duration = Duration::from_millis(2);
+
+impl Worker {
+    async fn open(context: &Context) -> Result<Self, Failure> {
+        let (reader, witness) = (context.session().await?, context.session().await?);
+        let fetcher = Fetcher::prepare(&reader, &context.step().source).await?;
+        Ok(Worker {
+            reader,
+            witness,
+            fetcher,
+            reach: None,
+        })
+    }
+
+    async fn classify(&self, keys: &[KeyCells]) -> Result<Vec<u32>, Failure> {
+        if self.reach.is_some() {
+            return Ok(self.fetcher.classify_here(&self.reader, keys).await?);
+        }
+        Ok(self.fetcher.classify(&self.reader, keys).await?)
+    }
+
+    async fn fetch(&mut self, context: &Context, keys: &[KeyCells], same: bool) -> Result<Event, Failure> {
+        if self.reach.is_some() && !same {
+            self.end().await?;
+            tokio::time::sleep(VISIBILITY_PAUSE).await;
+        }
+        if self.reach.is_none() {
+            self.reader
+                .batch_execute(&copy::begin_reading(&context.step().source))
+                .await?;
+        }
+        let fetched = self.fetcher.fetch_here(&self.reader, keys).await?;
+        let reach = match self.reach {
+            Some(reach) => reach,
+            None => {
+                wal::make_durable(&self.witness).await?;
+                *self.reach.insert(fetched.insert_lsn)
+            }
+        };
+        Ok(Event::Fetched {
+            snapshot: fetched.snapshot,
+            rows: fetched.rows,
+            reach,
+        })
+    }
+
+    async fn end(&mut self) -> Result<(), Failure> {
+        if self.reach.take().is_some() {
+            self.reader.batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! Performs the machine's commands: each becomes a task, or an order to a worker that owns a session.
+//!
+//! Every answer comes back through one channel. Tasks are aborted when the hands are dropped: their sockets close
+//! and the server rolls back what was open.
+
+mod copy;
+mod cutover;
+mod fetch;
+mod finish;
+mod follow;
+mod statements;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crossfade_core::change::StreamItem;
+use crossfade_core::migration::{Activity, Command, Event, Progress, Stop};
+use crossfade_core::piece::Piece;
+use crossfade_core::plan::Stage;
+use crossfade_postgres::{state, wal};
+use crossfade_replication::reader::ReaderHandle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::context::{Answer, Context, Message, Note};
+use crate::failure::Failure;
+use crate::report::{Report, now_ms};
+
+pub(crate) use self::copy::Opened;
+use self::cutover::CutoverOrder;
+pub(crate) use self::cutover::resolve;
+use self::fetch::FetchOrder;
+pub(crate) use self::finish::SLOT_RELEASE_MAX;
+pub(crate) use self::statements::{run_in_order, run_patiently};
+
+/// See the module.
+pub(crate) struct Hands {
+    context: Arc<Context>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    tasks: JoinSet<()>,
+    /// What the copy reads; let go when its ledger row is committed.
+    opened: Option<Arc<Opened>>,
+    pieces: Option<mpsc::Sender<Piece>>,
+    fetches: Option<mpsc::Sender<FetchOrder>>,
+    cutovers: Option<mpsc::Sender<CutoverOrder>>,
+    reader: Option<ReaderHandle>,
+    items: Option<mpsc::Receiver<Vec<StreamItem>>>,
+    /// The last thing worth a line.
+    note: watch::Sender<Option<String>>,
+    report: Report,
+}
+
+impl Hands {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        answers: mpsc::UnboundedReceiver<Answer>,
+        report: Report,
+        note: watch::Sender<Option<String>>,
+    ) -> Self {
+        Hands {
+            context,
+            answers,
+            tasks: JoinSet::new(),
+            opened: None,
+            pieces: None,
+            fetches: None,
+            cutovers: None,
+            reader: None,
+            items: None,
+            note,
+            report,
+        }
+    }
+
+    /// The report so far, with the machine's numbers of this engine added to those of earlier ones.
+    pub(crate) fn report(&self, progress: &Progress) -> Report {
+        let mut report = self.report.clone();
+        report.rows_copied = report.rows_copied.max(progress.rows_copied);
+        report.changes_delivered += progress.feed.delivered;
+        report.changes_dropped += progress.feed.dropped;
+        report.changes_applied += progress.feed.applied;
+        report.rows_fetched += progress.feed.fetched;
+        report.changes_last_drain = report.changes_last_drain.max(progress.last_drain);
+        report.cutover_attempts += progress.attempts;
+        report
+    }
+
+    /// Starts one command. `Some` when the machine has ended.
+    pub(crate) fn perform(&mut self, command: Command) -> Result<Option<Stop>, Failure> {
+        let context = Arc::clone(&self.context);
+        match command {
+            Command::Prepare => self.answer(async move { statements::prepare(&context).await }),
+            Command::RecordPhase(phase) => self.answer(async move {
+                let session = context.session().await?;
+                context.begin(&session).await?;
+                state::set_phase(&session, context.name(), phase).await?;
+                context
+                    .audit(&session, &format!("phase {}", phase.as_str()), None)
+                    .await?;
+                session.batch_execute("COMMIT").await?;
+                Ok(Event::PhaseRecorded)
+            }),
+            Command::OpenSnapshot => self.spawn(async move {
+                let opened = copy::open_snapshot(&context).await?;
+                Ok(Message::Opened(Box::new(opened)))
+            }),
+            Command::CopyRange(range) => {
+                if let Some(opened) = self.opened.clone() {
+                    self.answer(async move { copy::copy_range(&context, &opened, range).await });
+                }
+            }
+            Command::RecordChunk {
+                consistent_point,
+                snapshot,
+                rows,
+            } => {
+                self.answer(
+                    async move { copy::record_chunk(&context, consistent_point, snapshot, rows).await },
+                );
+            }
+            Command::CloseSnapshot => self.opened = None,
+            Command::Follow { from } => self.follow(from),
+            Command::BuildKeyIndex => self.answer(async move {
+                statements::run_in_order(&context, Stage::KeyIndex).await?;
+                Ok(Event::KeyIndexBuilt)
+            }),
+            Command::BuildIndexes => self.answer(async move {
+                statements::run_side_by_side(&context, Stage::Index).await?;
+                Ok(Event::IndexesBuilt)
+            }),
+            Command::Analyze => self.answer(async move {
+                statements::run_in_order(&context, Stage::Analyze).await?;
+                Ok(Event::Analyzed)
+            }),
+            Command::ReadInsertPosition => self.answer(async move {
+                let session = context.session().await?;
+                Ok(Event::InsertPosition(
+                    wal::durable_insert_position(&session).await?,
+                ))
+            }),
+            Command::Classify(keys) => self.order_fetch(FetchOrder::Classify(keys)),
+            Command::Fetch {
+                keys,
+                same_snapshot,
+                locked: false,
+            } => {
+                self.order_fetch(FetchOrder::Fetch { keys, same_snapshot });
+            }
+            Command::Fetch {
+                keys,
+                same_snapshot: _,
+                locked: true,
+            } => self.order_cutover(CutoverOrder::Fetch(keys)),
+            Command::EndFetch => self.order_fetch(FetchOrder::End),
+            Command::Apply(piece) => send(self.pieces.as_ref(), piece),
+            Command::Acknowledge(lsn) => {
+                if let Some(reader) = &self.reader {
+                    reader.acknowledge(lsn);
+                }
+            }
+            Command::Cutover(command) => self.order_cutover(CutoverOrder::Command(command)),
+            Command::Finish => {
+                self.end_stream();
+                self.answer(async move { finish::finish(&context).await });
+            }
+            Command::Stop(stop) => return Ok(Some(stop)),
+        }
+        Ok(None)
+    }
+
+    /// The next answer that is the machine's business (the others are kept here), or the next items of the stream
+    /// if they are wanted.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: receiving from a channel is cancel safe.
+    pub(crate) async fn next(&mut self, wants_items: bool) -> Result<Next, Failure> {
+        loop {
+            let items = self.items.as_mut();
+            tokio::select! {
+                // The context holds a sender as long as we are: there is always somebody to wait for.
+                Some(answer) = self.answers.recv() => match answer? {
+                    Message::Event(event) => return Ok(Next::Event(event)),
+                    Message::Opened(opened) => return Ok(Next::Event(self.opened(*opened))),
+                    Message::Note(note) => self.note(note),
+                },
+                items = receive(items), if wants_items => match items {
+                    Some(items) => return Ok(Next::Items(items)),
+                    None => return Err(self.stream_ended().await),
+                },
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes moments down.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        let timeline = &mut self.report.timeline;
+        match event {
+            Event::SnapshotOpened { .. } => timeline.copy_started = Some(now_ms()),
+            Event::ChunkRecorded => timeline.copy_ended = Some(now_ms()),
+            Event::IndexesBuilt => timeline.indexed = Some(now_ms()),
+            Event::Finished => timeline.ended = Some(now_ms()),
+            _other => {}
+        }
+    }
+
+    /// As [`Hands::observe`].
+    pub(crate) fn activity_changed(&mut self, activity: Activity) {
+        if activity == Activity::Ready {
+            self.report.timeline.ready.get_or_insert_with(now_ms);
+        }
+    }
+
+    fn opened(&mut self, opened: Opened) -> Event {
+        let event = opened.event();
+        self.opened = Some(Arc::new(opened));
+        event
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::LockQueue(queue) => {
+                let ms = queue.as_secs_f64() * 1e3;
+                self.report.lock_queue_ms_max = self.report.lock_queue_ms_max.max(ms);
+            }
+            Note::Swapped { held, waiting } => {
+                let now = now_ms();
+                self.report.lock_held_ms = held.as_secs_f64() * 1e3;
+                self.report.sessions_waiting_at_swap = waiting;
+                self.report.timeline.swapped = Some(now);
+                self.report.timeline.locked = Some(now.saturating_sub(held.as_millis() as u64));
+            }
+            Note::Line(line) => {
+                tracing::info!("{line}");
+                self.note.send_replace(Some(line));
+            }
+        }
+    }
+
+    /// Runs a command whose answer is an event.
+    fn answer(&mut self, task: impl Future<Output = Result<Event, Failure>> + Send + 'static) {
+        self.spawn(async move { task.await.map(Message::Event) });
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = Answer> + Send + 'static) {
+        let answers = self.context.answers.clone();
+        self.tasks.spawn(async move {
+            // The receiver is gone only when the hands are, and this task with them.
+            let _ = answers.send(task.await);
+        });
+    }
+}
+
+/// What the hands wake the loop for.
+pub(crate) enum Next {
+    /// An answer.
+    Event(Event),
+    /// What the reader delivered.
+    Items(Vec<StreamItem>),
+}
+
+async fn receive(items: Option<&mut mpsc::Receiver<Vec<StreamItem>>>) -> Option<Vec<StreamItem>> {
+    match items {
+        Some(items) => items.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Workers take orders one at a time and the machine gives one at a time: there is always room. A worker that is
+/// gone has sent its failure, which ends the engine.
+fn send<T>(worker: Option<&mpsc::Sender<T>>, order: T) {
+    if let Some(worker) = worker {
+        let _ = worker.try_send(order);
+    }
+}

@@ -1,0 +1,156 @@
+//! The operator's task: reads requests, writes heartbeat and progress, measures lag; in a session of its own, so
+//! that nothing of this adds to the time under a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossfade_core::migration::{Ask, Event};
+use crossfade_core::phase::Phase;
+use crossfade_postgres::session::Session;
+use crossfade_postgres::{slot, state, wal};
+use tokio::sync::watch;
+
+use crate::context::{Context, Message};
+use crate::failure::Failure;
+use crate::report::{Report, Status};
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the loop publishes for the state schema.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) status: Status,
+    pub(crate) report: Report,
+}
+
+/// What the task measures for the loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Measured {
+    /// WAL behind the insert position that is not applied, in bytes.
+    pub(crate) lag_bytes: u64,
+    /// WAL that our slot retains, in bytes.
+    pub(crate) retained_bytes: u64,
+}
+
+/// Runs until its session is lost; `session` is the one that the state schema knows the engine by.
+pub(crate) async fn operate(
+    context: Arc<Context>,
+    session: Session,
+    published: watch::Receiver<Option<Published>>,
+    measured: watch::Sender<Measured>,
+) {
+    let mut operator = Operator {
+        context,
+        session,
+        published,
+        measured,
+        written: None,
+    };
+    loop {
+        if let Err(failure) = operator.look().await {
+            let _ = operator.context.answers.send(Err(failure));
+            return;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+struct Operator {
+    context: Arc<Context>,
+    session: Session,
+    published: watch::Receiver<Option<Published>>,
+    measured: watch::Sender<Measured>,
+    written: Option<Report>,
+}
+
+impl Operator {
+    async fn look(&mut self) -> Result<(), Failure> {
+        for verb in state::take(&self.session, self.context.name()).await? {
+            self.asked(verb).await?;
+        }
+        self.measure().await?;
+        self.write().await
+    }
+
+    async fn asked(&self, verb: state::Verb) -> Result<(), Failure> {
+        let (session, name) = (&self.session, self.context.name());
+        let ask = match verb {
+            state::Verb::Pause => Ask::Pause,
+            state::Verb::Continue => Ask::Continue,
+            state::Verb::Cutover => Ask::Cutover,
+        };
+        match verb {
+            state::Verb::Pause => state::set_paused(session, name, true).await?,
+            state::Verb::Continue => state::set_paused(session, name, false).await?,
+            state::Verb::Cutover => {}
+        }
+        self.context
+            .audit(session, &format!("asked: {}", verb.as_str()), None)
+            .await?;
+        let _ = self.context.answers.send(Ok(Message::Event(Event::Asked(ask))));
+        Ok(())
+    }
+
+    async fn measure(&mut self) -> Result<(), Failure> {
+        let slot = slot::find(&self.session, &self.context.plan.name.slot()).await?;
+        let retained_bytes = slot.as_ref().and_then(|slot| slot.retained_bytes).unwrap_or(0);
+        let applied = self
+            .published
+            .borrow()
+            .as_ref()
+            .map(|published| published.status.progress.applied);
+        let lag_bytes = match applied {
+            Some(applied) if applied.0 > 0 => wal::insert_position(&self.session)
+                .await?
+                .0
+                .saturating_sub(applied.0),
+            Some(_) | None => 0,
+        };
+        self.measured.send_replace(Measured {
+            lag_bytes,
+            retained_bytes,
+        });
+        let _ = self
+            .context
+            .answers
+            .send(Ok(Message::Event(Event::RetainedWal(retained_bytes))));
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<(), Failure> {
+        let Some(published) = self.published.borrow().clone() else {
+            return Ok(());
+        };
+        let progress = progress(&published.status).to_string();
+        state::heartbeat(&self.session, self.context.name(), &progress).await?;
+        // The swap holds the migration's row until its COMMIT: this must not wait for it.
+        let settled = published.status.phase != Phase::Swapped;
+        if settled && self.written.as_ref() != Some(&published.report) {
+            store_report(&self.session, self.context.name(), &published.report).await?;
+            self.written = Some(published.report);
+        }
+        Ok(())
+    }
+}
+
+/// What `status` shows of a running engine.
+fn progress(status: &Status) -> serde_json::Value {
+    serde_json::json!({
+        "activity": status.activity.map(|activity| format!("{activity:?}")),
+        "rows_copied": status.progress.rows_copied,
+        "rows_expected": status.rows_expected,
+        "changes_applied": status.progress.feed.applied,
+        "lag_bytes": status.lag_bytes,
+        "retained_bytes": status.retained_bytes,
+        "cutover_attempts": status.progress.attempts,
+        "note": status.note,
+    })
+}
+
+/// Writes the report down.
+pub(crate) async fn store_report(session: &Session, name: &str, report: &Report) -> Result<(), Failure> {
+    let text = serde_json::to_string(report)
+        .map_err(|error| Failure::stopped(error, "This is a defect of crossfade: please report it."))?;
+    Ok(state::store_report(session, name, &text).await?)
+}

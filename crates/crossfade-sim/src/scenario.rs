@@ -1,0 +1,196 @@
+//! What a seed decides before the first step: the table, the writers, the limits, the faults.
+
+use crossfade_core::feed::FeedLimits;
+use crossfade_core::limits::Limits;
+use crossfade_core::name::TableName;
+use crossfade_core::plan::{
+    CopyMode, CopyStep, Equality, Estimate, Expression, Key, PLAN_VERSION, Plan, ServerIdentity, Source,
+    SourceColumn, Step, Target, TargetColumn,
+};
+
+use crate::dice::Dice;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// Key numbers run from 0 to below this; the next one is the writers' temporary key.
+    pub(crate) keys: u8,
+    /// Equal keys may differ in bytes, so that only the server can compare them.
+    pub(crate) server_equality: bool,
+    /// A target column's expression reads the TOASTed column and another one.
+    pub(crate) mixed: bool,
+    /// `code` is unique on the source, and by an index on the target.
+    pub(crate) unique: bool,
+    pub(crate) truncates: bool,
+    /// Transactions of many changes.
+    pub(crate) bulk: bool,
+    /// Commits stay invisible for long after they are decoded.
+    pub(crate) slow_visibility: bool,
+    /// The copy reads a snapshot later than the slot's consistent point.
+    pub(crate) late_snapshot: bool,
+    /// Transactions on other tables come as empty ones (before PostgreSQL 15) instead of not at all.
+    pub(crate) empty_transactions: bool,
+    /// Other applications use up transaction ids by the hundreds of millions.
+    pub(crate) burns_xids: bool,
+    pub(crate) first_xid: u64,
+    pub(crate) accepts_old_snapshots: bool,
+    pub(crate) cutover_when_ready: bool,
+    pub(crate) copiers: usize,
+    pub(crate) feed: FeedLimits,
+    pub(crate) limits: Limits,
+    /// Steps with faults; after them everything must come to its end.
+    pub(crate) stormy_steps: u64,
+    /// One fault in so many steps; 0: none but those of the world itself.
+    pub(crate) fault_interval: u64,
+    /// An operator gives up at this step.
+    pub(crate) abort_at: Option<u64>,
+    /// The slot is said to retain too much at this step.
+    pub(crate) wal_budget_at: Option<u64>,
+}
+
+/// More than the limit that scenarios with a WAL budget set.
+pub(crate) const TOO_MUCH_WAL: u64 = 2_000_000;
+
+impl Scenario {
+    pub(crate) fn roll(dice: &mut Dice) -> Self {
+        let keys = 6 + dice.below(8) as u8;
+        let fault_interval = [0, 25, 60, 150][dice.index(4)];
+        Scenario {
+            keys,
+            server_equality: dice.chance(35),
+            mixed: dice.chance(35),
+            unique: dice.chance(60),
+            truncates: dice.chance(40),
+            bulk: dice.chance(40),
+            slow_visibility: dice.chance(40),
+            late_snapshot: dice.chance(50),
+            empty_transactions: dice.chance(25),
+            burns_xids: dice.chance(20),
+            first_xid: first_xid(dice),
+            accepts_old_snapshots: dice.chance(20),
+            cutover_when_ready: dice.chance(60),
+            copiers: 1 + dice.index(3),
+            feed: feed_limits(dice),
+            limits: limits(dice),
+            stormy_steps: 100 + dice.below(700),
+            fault_interval,
+            abort_at: dice.once_in(30).then(|| dice.below(600)),
+            wal_budget_at: dice.once_in(40).then(|| dice.below(600)),
+        }
+    }
+
+    /// The plan that the machine runs.
+    pub(crate) fn plan(&self) -> Plan {
+        let equality = if self.server_equality {
+            Equality::Server
+        } else {
+            Equality::Bytes
+        };
+        let step = CopyStep {
+            source: Source {
+                name: TableName::new("public", "t"),
+                oid: 16_384,
+                columns: vec![
+                    source_column("key", equality),
+                    source_column("code", Equality::Bytes),
+                    source_column("small", Equality::Bytes),
+                    source_column("big", Equality::Bytes),
+                ],
+                key: Some(Key { columns: vec![0] }),
+                identity_to_restore: None,
+        full_identity: false,
+                binary: false,
+                definition: String::new(),
+            },
+            targets: vec![self.target()],
+            copy_mode: CopyMode::Snapshot,
+            copy_mode_reason: String::new(),
+            estimate: Estimate::default(),
+            statements: Vec::new(),
+        };
+        Plan {
+            version: PLAN_VERSION,
+            name: "sim".parse().expect("a valid name"),
+            server: ServerIdentity {
+                system_identifier: 1,
+                version_num: 150_000,
+                database: "sim".into(),
+            },
+            search_path: String::new(),
+            steps: vec![Step::CopyIntoTables(Box::new(step))],
+            limits: self.limits.clone(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn target(&self) -> Target {
+        let mut columns = vec![
+            target_column("key", &[0]),
+            target_column("code", &[1]),
+            target_column("label", &[2]),
+            target_column("big", &[3]),
+        ];
+        if self.mixed {
+            columns.push(target_column("mixed", &[2, 3]));
+        }
+        Target {
+            shadow: TableName::new("crossfade_sim", "t"),
+            name: TableName::new("public", "t"),
+            columns,
+            key: Some(vec![0]),
+            filter: None,
+            definition: String::new(),
+        }
+    }
+}
+
+/// Mostly shortly before the 32-bit ids begin again.
+fn first_xid(dice: &mut Dice) -> u64 {
+    let epoch = 1 + dice.below(3);
+    let before_wrap = if dice.chance(70) { dice.below(80) } else { 1 << 30 };
+    ((epoch + 1) << 32) - before_wrap - 20
+}
+
+fn feed_limits(dice: &mut Dice) -> FeedLimits {
+    let usual = FeedLimits::default();
+    let piece_changes_max = [1, 2, 3, 5, usual.piece_changes_max][dice.index(5)];
+    // A queue must hold more than a piece, or a transaction larger than it would wait for ever.
+    let narrow = piece_changes_max < usual.piece_changes_max && dice.chance(50);
+    FeedLimits {
+        piece_changes_max,
+        queue_bytes_max: if narrow { 6_000 } else { usual.queue_bytes_max },
+        ..usual
+    }
+}
+
+fn limits(dice: &mut Dice) -> Limits {
+    Limits {
+        execution_max_ms: dice.once_in(20).then(|| 400 + dice.below(2_000)),
+        lock_timeout_ms: 30 + dice.below(100),
+        hold_budget_ms: 60 + dice.below(300),
+        cutover_max_ms: if dice.chance(25) { 400 } else { 20_000 },
+        chunk_delay_ms: if dice.chance(20) { 30 } else { 0 },
+        retained_wal_max_bytes: Some(TOO_MUCH_WAL / 2),
+        ..Limits::default()
+    }
+}
+
+fn source_column(name: &str, equality: Equality) -> SourceColumn {
+    SourceColumn {
+        name: name.into(),
+        type_oid: 25,
+        type_name: "text".into(),
+        equality,
+    }
+}
+
+fn target_column(name: &str, reads: &[usize]) -> TargetColumn {
+    TargetColumn {
+        name: name.into(),
+        type_name: "text".into(),
+        value: Expression {
+            sql: name.into(),
+            reads: reads.to_vec(),
+        },
+    }
+}
