@@ -50,10 +50,17 @@ fn key_of<'a>(context: &DdlContext, desired: &'a Definition) -> Option<&'a Index
         .or_else(|| candidates().next())
 }
 
-/// Stage `Index`: all other indexes and exclusion constraints, each independent of the others.
+/// Stage `Index`: all other indexes and exclusion constraints, each independent of the others. Those that
+/// foreign keys rely on come first: of several with the same columns the server takes the oldest.
 pub fn indexes(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
     let table = context.shadow(desired);
-    others(context, desired)
+    let keys = desired.incoming.iter().chain(&desired.foreign_keys);
+    let relied_on: BTreeSet<&String> = keys.filter_map(|key| key.index.as_ref()).collect();
+    let (first, then): (Vec<&Index>, Vec<&Index>) =
+        others(context, desired).partition(|index| relied_on.contains(&index.name));
+    first
+        .into_iter()
+        .chain(then)
         .map(|index| private(Stage::Index, create(&table, desired, index)))
         .collect()
 }

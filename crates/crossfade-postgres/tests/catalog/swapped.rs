@@ -170,3 +170,26 @@ async fn describing_leaves_the_search_path_alone_and_says_so_of_a_missing_table(
         assert_eq!(after, before);
     }
 }
+
+#[tokio::test]
+async fn abort_leaves_nothing_whatever_has_been_done() {
+    let server = server_with_carried().await;
+    let client = engine(&server).await;
+    let source = describe(&client, TABLE).await;
+    let desired = desired(&client, &source, None).await;
+    let context = context(&["id"]);
+    let statements = [
+        ddl::shadow(&context, &desired),
+        ddl::key_index(&context, &desired),
+        ddl::indexes(&context, &desired),
+        ddl::analyze(&context, &desired),
+    ];
+    let statements = statements.concat();
+    for done in [0, 1, 2, statements.len() / 2, statements.len()] {
+        run(&client, &statements[..done]).await;
+        run(&client, &ddl::abort(&context)).await;
+        let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'crossfade%'";
+        assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
+        assert_eq!(differences(&source, &describe(&client, TABLE).await), [""; 0]);
+    }
+}
