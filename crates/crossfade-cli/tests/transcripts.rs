@@ -1,5 +1,7 @@
 //! What the binary says when it is asked for help, and when it cannot do what was asked.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot begin shall fail")]
+
 use std::process::{Command, Output};
 
 /// Runs `crossfade` without anything of our environment that would change what it says.

@@ -1,17 +1,17 @@
-//! From what was asked to a plan: one read-only session, or the reasons why not.
+//! From what was asked to a plan: one session that changes nothing, or the reasons why not.
 
+use crossfade_coordinator::ended::Ended;
+use crossfade_coordinator::operate;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::Plan;
-use crossfade_postgres::catalog::CarriedItem;
-use crossfade_postgres::change::ChangeRequest;
+use crossfade_core::refusal::Refusal;
+use crossfade_postgres::catalog::Difference;
+use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::planner::{self, PlanError, Planned, ValidityError};
+use crossfade_postgres::session::{Session, SessionOptions};
 
 use crate::failure::Failure;
-
-pub(super) struct Planned {
-    pub plan: Plan,
-    pub carried: Vec<CarriedItem>,
-}
 
 /// Plans a change.
 pub(super) async fn plan(
@@ -19,17 +19,68 @@ pub(super) async fn plan(
     request: &ChangeRequest,
     name: &MigrationName,
 ) -> Result<Planned, Failure> {
-    let _ = (config, request, name);
-    Err(Failure::usage(anyhow::anyhow!("x")))
+    let session = open(config).await?;
+    let planned = planner::plan(&session, request, name).await;
+    planned.map_err(|error| of_planning(Some(name), error))
 }
 
-/// Whether the catalogs are still those that were planned.
-pub(super) async fn still_valid(config: &ConnectConfig, plan: &Plan) -> Result<(), Failure> {
-    let _ = (config, plan);
-    Ok(())
-}
-
+/// A change file to start from.
 pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<String, Failure> {
-    let _ = (config, table);
-    Ok(String::new())
+    let table: TypedName = table.parse().map_err(Failure::usage)?;
+    let session = open(config).await?;
+    let text = planner::template(&session, &table).await;
+    text.map_err(|error| of_planning(None, error))
+}
+
+async fn open(config: &ConnectConfig) -> Result<Session, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await;
+    session.map_err(Failure::no_access)
+}
+
+fn of_planning(name: Option<&MigrationName>, error: PlanError) -> Failure {
+    match error {
+        PlanError::Refused(refusals) => refused(name, refusals),
+        PlanError::Sql(_) | PlanError::Catalog(_) | PlanError::Facts(_) | PlanError::Document(_) => {
+            Failure::no_access(error)
+        }
+    }
+}
+
+fn refused(name: Option<&MigrationName>, refusals: Vec<Refusal>) -> Failure {
+    Failure::Engine {
+        name: name.cloned(),
+        ended: Ended::Refused(refusals),
+    }
+}
+
+/// Refuses a plan whose table is no longer the one that was planned. A migration that was begun with it is
+/// compared by the engine.
+pub(super) async fn still_valid(config: &ConnectConfig, plan: &Plan) -> Result<(), Failure> {
+    let begun = operate::status(config, Some(&plan.name)).await;
+    let begun = begun.map_err(|ended| Failure::Engine {
+        name: Some(plan.name.clone()),
+        ended,
+    })?;
+    if !begun.is_empty() {
+        return Ok(());
+    }
+    let session = open(config).await?;
+    match planner::still_valid(&session, plan).await {
+        Ok(differences) if differences.is_empty() => Ok(()),
+        Ok(differences) => Err(refused(
+            Some(&plan.name),
+            differences.iter().map(|found| outdated(plan, found)).collect(),
+        )),
+        Err(error @ ValidityError::Document { .. }) => Err(Failure::usage(error)),
+        Err(error @ (ValidityError::Sql(_) | ValidityError::Catalog(_))) => Err(Failure::no_access(error)),
+    }
+}
+
+fn outdated(plan: &Plan, found: &Difference) -> Refusal {
+    Refusal {
+        code: "plan_outdated".to_owned(),
+        object: format!("plan {}", plan.name),
+        message: format!("The table is no longer the one that was planned: {found}."),
+        remedy: "Make the plan again with `crossfade plan --out`, and read it.".to_owned(),
+    }
 }

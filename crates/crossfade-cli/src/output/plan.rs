@@ -163,7 +163,7 @@ fn section(text: &mut String, heading: &str, lines: &[String]) {
 }
 
 /// `15.20` of `150020`.
-fn version(version_num: u32) -> String {
+pub(crate) fn version(version_num: u32) -> String {
     format!("{}.{}", version_num / 10_000, version_num % 10_000)
 }
 

@@ -1,6 +1,6 @@
 //! What a migration did, in numbers.
 
-use crossfade_coordinator::report::{Report, Timeline};
+use crossfade_coordinator::report::Report;
 use crossfade_core::name::MigrationName;
 
 use super::units::{count, millis};
@@ -49,11 +49,6 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             report.sessions_waiting_at_swap.to_string(),
         ),
     ]
-}
-
-/// From when to when the copy ran, for those who count changes around it.
-pub(crate) fn copy_span(timeline: &Timeline) -> Option<(u64, u64)> {
-    timeline.copy_started.zip(timeline.copy_ended)
 }
 
 fn between(from: Option<u64>, to: Option<u64>) -> Option<u64> {
