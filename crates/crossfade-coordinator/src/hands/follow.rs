@@ -32,6 +32,7 @@ impl Hands {
             }),
             limits: ReaderLimits::default(),
         });
+        reader.acknowledge(from);
         self.reader = Some(reader);
         self.items = Some(items);
         let (pieces, receiver) = mpsc::channel(1);
@@ -92,7 +93,10 @@ async fn apply(context: Arc<Context>, mut pieces: mpsc::Receiver<Piece>) {
         }
     };
     while let Some(piece) = pieces.recv().await {
-        let answer = match applier.apply(&piece).await {
+        let began = std::time::Instant::now();
+        let outcome = applier.apply(&piece).await;
+        tracing::debug!(puts = piece.puts.len(), deletes = piece.deletes.len(), took = ?began.elapsed(), "piece");
+        let answer = match outcome {
             Outcome::Pending | Outcome::Applied { .. } => Ok(Message::Event(Event::PieceApplied)),
             Outcome::NotApplied(error) => Err(error.into()),
             // The position that commits with the rows tells, once an engine begins again.

@@ -210,7 +210,7 @@ impl Hands {
 
     /// As [`Hands::observe`].
     pub(crate) fn activity_changed(&mut self, activity: Activity) {
-        if activity == Activity::Ready {
+        if matches!(activity, Activity::Ready | Activity::CuttingOver) {
             self.report.timeline.ready.get_or_insert_with(now_ms);
         }
     }

@@ -244,9 +244,15 @@ impl Feed {
             .map(|(_, lsn)| *lsn)
     }
 
-    /// A snapshot of this server's life was seen.
-    pub fn observe(&mut self, snapshot: &Snapshot) {
-        self.reference = snapshot.xmax();
+    /// Markers passed so far are not those of the lock that was just granted.
+    pub fn forget_markers(&mut self) {
+        self.markers.clear();
+    }
+
+    /// A snapshot of this server's life had this `xmax`. To be told at least every 2^30 transactions, also when
+    /// nothing is fetched: the stream's ids are widened by it.
+    pub fn observe(&mut self, xmax: Xid) {
+        self.reference = self.reference.max(xmax);
     }
 
     /// Takes what the stream delivered.
@@ -466,7 +472,7 @@ impl Feed {
         else {
             return None;
         };
-        self.observe(&snapshot);
+        self.observe(snapshot.xmax());
         let seen = wanted(&coalesced.finals).all(|(_, _, xid)| snapshot.sees(xid));
         self.batch.snapshot = Some(snapshot);
         if !seen {

@@ -4,7 +4,7 @@ use crate::change::{Row, StreamItem};
 use crate::cutover::{CutoverCommand, CutoverEvent};
 use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
-use crate::position::Lsn;
+use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
 
 /// A range of the copy, by its number in the list that [`Event::SnapshotOpened`] announced.
@@ -126,6 +126,8 @@ pub enum Event {
     Finished,
     /// An operator asked for something.
     Asked(Ask),
+    /// `xmax` of a fresh snapshot, told unasked at least every 2^30 transactions of the server.
+    Reference(Xid),
     /// WAL that our slot retains, in bytes.
     RetainedWal(u64),
 }

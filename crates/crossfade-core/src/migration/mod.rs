@@ -104,8 +104,9 @@ pub enum Activity {
     Stopped,
 }
 
-/// A drain round shorter than this has caught up: what is left takes no longer.
-const CAUGHT_UP: Duration = Duration::from_millis(500);
+/// A drain round shorter than this part of the hold budget has caught up: under the lock, where nothing is added,
+/// what is left takes no longer.
+const CAUGHT_UP_SHARE: u32 = 4;
 /// How long positions at which nothing was changed may wait before they are written down.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -337,6 +338,12 @@ impl Migration {
             Event::Cutover(event) => self.cutover_event(now, event),
             Event::Finished => self.stop(Stop::Done),
             Event::Asked(ask) => self.asked(ask),
+            Event::Reference(xmax) => {
+                self.reference = xmax;
+                if let Some(feed) = &mut self.feed {
+                    feed.observe(xmax);
+                }
+            }
             Event::RetainedWal(retained) => {
                 if self
                     .plan
@@ -500,8 +507,19 @@ impl Migration {
     fn cutover_event(&mut self, now: Instant, event: CutoverEvent) {
         if event == CutoverEvent::Locked {
             self.applied_at_lock = self.progress().feed.applied;
+            // Attempts are numbered anew by every engine, and a former one's marker may have been replayed.
+            if let Some(feed) = &mut self.feed {
+                feed.forget_markers();
+            }
         }
         self.cutover.handle_event(now, event);
+    }
+
+    /// A cutover ends with an answer or, between two attempts, with its time.
+    fn cutover_ended(&mut self) {
+        if self.activity != Activity::CuttingOver {
+            return;
+        }
         match self.cutover.outcome().cloned() {
             None => {}
             Some(Outcome::Swapped) => {
@@ -529,6 +547,7 @@ impl Migration {
 
     /// After every event: what has become possible.
     fn go_on(&mut self, now: Instant, flush: bool) {
+        self.cutover_ended();
         if self.activity == Activity::Stopped {
             return;
         }
@@ -600,7 +619,7 @@ impl Migration {
         }
         let started = self.round.started.unwrap_or(now);
         self.round = Round::default();
-        if now.saturating_duration_since(started) > CAUGHT_UP {
+        if now.saturating_duration_since(started) > self.plan.limits.hold_budget() / CAUGHT_UP_SHARE {
             self.round.started = Some(now);
             self.commands.push_back(Command::ReadInsertPosition);
         } else {
