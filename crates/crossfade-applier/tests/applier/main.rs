@@ -1,0 +1,14 @@
+//! The applier against a real server.
+
+#![expect(clippy::print_stdout, reason = "tests say which server they ran on")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "also in functions that are not tests themselves"
+)]
+
+mod batches;
+mod keeping;
+mod keys;
+mod scene;
+mod swaps;
+mod values;
