@@ -9,12 +9,16 @@
 //!
 //! Nothing of the user's is locked, except that a foreign key added by the user locks the table it refers to.
 
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crossfade_core::name::TableName;
 use crossfade_core::refusal::Refusal;
-use tokio_postgres::error::{DbError, ErrorPosition};
 
+use self::refusals::{
+    not_over_the_source, object, reads_retyped, reads_row, rejected, retyped_twice, retypes_added, untyped,
+};
 use super::PlanError;
 use super::expression::{self, Dependence};
 use super::node_tree;
@@ -468,106 +472,6 @@ fn create_image(source: &Definition, image: &TableName) -> String {
     });
     let columns: Vec<String> = columns.collect();
     format!("CREATE TABLE {} ({})", ident::table(image), columns.join(", "))
-}
-
-fn object(source: &Definition, column: &str) -> String {
-    format!("column {column} of {}", source.name)
-}
-
-/// The server's own words about the user's statement, with the place in the text as typed.
-fn rejected(source: &Definition, statement: &AlterStatement, table: &str, told: &DbError) -> Refusal {
-    let detail = told
-        .detail()
-        .map(|detail| format!(" {detail}"))
-        .unwrap_or_default();
-    let shown = match told.position() {
-        Some(ErrorPosition::Original(position)) => {
-            format!("\n{}", statement.show_position(table, *position as usize))
-        }
-        _ => format!("\n  {}", statement.as_typed()),
-    };
-    let names_foreign_key = source
-        .foreign_keys
-        .iter()
-        .any(|key| told.message().contains(&format!("\"{}\"", key.name)));
-    let remedy = match told.hint() {
-        _ if names_foreign_key => {
-            "Drop or rename a foreign key by itself, before planning: it rewrites nothing."
-        }
-        Some(hint) => hint,
-        None => "Correct the statement; a plain ALTER TABLE would fail in the same way.",
-    };
-    refusal(
-        if told.message().starts_with("cannot use subquery") {
-            "expression_has_subquery"
-        } else {
-            "alter_rejected"
-        },
-        source.name.to_string(),
-        format!("The server says: {}.{detail}{shown}", told.message()),
-        remedy,
-    )
-}
-
-fn not_over_the_source(source: &Definition, column: &str, told: &DbError, using: &Using) -> Refusal {
-    refusal(
-        if using.has_subquery {
-            "expression_has_subquery"
-        } else {
-            "expression_not_over_source"
-        },
-        object(source, column),
-        format!(
-            "Its USING cannot be computed from a row of the table as it is today: {}.",
-            told.message()
-        ),
-        "Read only columns that exist today, with the types that they have today.",
-    )
-}
-
-fn retypes_added(source: &Definition, column: &str) -> Refusal {
-    refusal(
-        "retypes_added_column",
-        object(source, column),
-        "The same change adds it and then gives it another type.".to_owned(),
-        "Add it with the type that it shall have.",
-    )
-}
-
-fn retyped_twice(source: &Definition, column: &str) -> Refusal {
-    refusal(
-        "retyped_twice",
-        object(source, column),
-        "Two statements give it a type.".to_owned(),
-        "Give it its final type in one statement.",
-    )
-}
-
-fn reads_retyped(source: &Definition, column: &str) -> Refusal {
-    refusal(
-        "expression_reads_retyped",
-        object(source, column),
-        "Its USING reads a column that an earlier statement of the change retypes.".to_owned(),
-        "Retype both in one ALTER TABLE, and write the USING over the types of today.",
-    )
-}
-
-fn reads_row(object: &str, what: &str) -> Refusal {
-    refusal(
-        "expression_reads_row",
-        object,
-        format!("Its USING reads {what}."),
-        "Name the columns that it needs.",
-    )
-}
-
-fn untyped(object: &str) -> Refusal {
-    refusal(
-        "expression_untyped",
-        object,
-        "Its USING is a literal without a type.".to_owned(),
-        "Write the type behind it, such as `''::text` or `NULL::integer`.",
-    )
 }
 
 #[cfg(test)]

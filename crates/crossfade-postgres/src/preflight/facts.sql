@@ -42,7 +42,7 @@ SELECT jsonb_build_object(
         'referencing', k.confrelid = c.oid,
         'lockable', has_table_privilege(o.oid, 'UPDATE') OR has_table_privilege(o.oid, 'DELETE')
           OR has_table_privilege(o.oid, 'TRUNCATE'),
-        'may_reference', has_any_column_privilege(o.oid, 'REFERENCES')) ORDER BY k.conname), '[]')
+        'may_reference', has_table_privilege(o.oid, 'REFERENCES')) ORDER BY k.conname), '[]')
       FROM pg_constraint k
       JOIN pg_class o ON o.oid = CASE WHEN k.confrelid = c.oid THEN k.conrelid ELSE k.confrelid END
       JOIN pg_namespace n ON n.oid = o.relnamespace

@@ -1,6 +1,8 @@
 //! What stands in the way is said all at once.
 
 use crossfade_lab::server::ServerOptions;
+use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::planner;
 
 use crate::{World, shown};
 
@@ -39,9 +41,11 @@ async fn many_at_once() {
 #[tokio::test]
 async fn a_stranger_is_told_what_to_grant() {
     let world = World::create().await;
-    let refusals = world
-        .refusals_of("stranger", "shop.orders", &["ALTER id TYPE bigint"])
-        .await;
+    let alter: &[&str] = &["ALTER id TYPE bigint"];
+    let hidden = world.refusals_of("stranger", "shop.orders", alter).await;
+    assert_eq!(hidden[0].code, "table_not_visible");
+    world.sql("GRANT USAGE ON SCHEMA shop TO stranger").await;
+    let refusals = world.refusals_of("stranger", "shop.orders", alter).await;
     insta::assert_snapshot!(shown(&refusals));
 }
 
@@ -81,4 +85,55 @@ async fn the_change_itself() {
             .await,
     );
     insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn foreign_keys_must_fit_the_new_types() {
+    let world = World::create().await;
+    let own = ["ALTER customer_id TYPE text"];
+    let incoming = ["ALTER id DROP DEFAULT, ALTER id TYPE text"];
+    let both = world.refusals_of("engine", "orders", &own).await;
+    let text = shown(&both) + &shown(&world.refusals_of("engine", "orders", &incoming).await);
+    insta::assert_snapshot!(text);
+
+    world
+        .sql("CREATE TABLE shop.tree (id int PRIMARY KEY, up int REFERENCES shop.tree)")
+        .await;
+    world.sql("ALTER TABLE shop.tree OWNER TO app").await;
+    assert_eq!(
+        world.codes("tree", &["ALTER up TYPE text"]).await,
+        ["foreign_key_impossible"]
+    );
+    world
+        .plan("tree", &["ALTER up TYPE text, ALTER id TYPE text"])
+        .await;
+    world.plan("tree", &["ALTER id TYPE bigint"]).await;
+}
+
+#[tokio::test]
+async fn row_security_that_binds_us_is_seen() {
+    let world = World::create().await;
+    world.sql("ALTER TABLE shop.log ENABLE ROW LEVEL SECURITY").await;
+    let alter: &[&str] = &["ALTER line TYPE varchar(9)"];
+    assert_eq!(world.codes("log", alter).await, ["row_security"]);
+    world.sql("ALTER TABLE shop.log FORCE ROW LEVEL SECURITY").await;
+    assert_eq!(
+        world.codes("log", alter).await,
+        ["row_security_applies", "row_security"]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_change_still_tells_what_would_be_carried() {
+    let world = World::create().await;
+    let request = ChangeRequest::from_arguments("orders", &["OWNER TO bob"]).unwrap();
+    let carried = planner::carried(&world.session("engine").await, &request)
+        .await
+        .unwrap();
+    assert!(
+        carried
+            .iter()
+            .any(|item| item.class == "index" && item.object == "orders_status"),
+        "{carried:?}"
+    );
 }

@@ -1,0 +1,303 @@
+//! A plan in the making: from a table found and looked around to both sides of the copy, and to the plan.
+
+use std::collections::BTreeSet;
+
+use crossfade_core::name::MigrationName;
+use crossfade_core::plan::{
+    CopyMode, CopyStep, Key, PLAN_VERSION, Plan, ReplicaIdentity, ServerIdentity, Source, Step, Target,
+};
+use crossfade_core::refusal::{Notice, Refusal};
+
+use super::key::{KeyChoice, NoKey};
+use super::probe::{ProbeOptions, Probed};
+use super::{Found, PlanError, Planned, Surroundings};
+use super::{carry, foreign_keys, key, notices, probe, source, statements, target};
+use crate::catalog::{self, Definition};
+use crate::change::limits::show_bytes;
+use crate::change::{Alteration, ChangeRequest};
+use crate::ident;
+use crate::preflight::{self, Context, refusal};
+use crate::session::{Session, SqlError};
+
+/// A plan in the making.
+pub(super) struct Draft<'a> {
+    pub(super) session: &'a Session,
+    pub(super) request: &'a ChangeRequest,
+    pub(super) name: &'a MigrationName,
+    pub(super) found: &'a Found,
+    pub(super) surroundings: &'a Surroundings,
+}
+
+/// Both sides of the copy.
+struct Sides {
+    source: Source,
+    target: Target,
+    desired: Definition,
+    probed: Probed,
+}
+
+impl Draft<'_> {
+    /// The plan, or all that stands in the way.
+    pub(super) async fn finish(&self) -> Result<Planned, PlanError> {
+        let mut refusals = self.preflight();
+        let alteration = match self.alteration() {
+            Ok(alteration) => alteration,
+            Err(refusal) => {
+                refusals.push(refusal);
+                return Err(refused(refusals));
+            }
+        };
+        refusals.extend(alteration.refusals.iter().cloned());
+        let (source, more) = self.source().await?;
+        refusals.extend(more);
+        if self.can_probe(alteration) {
+            match self.sides(alteration, source).await? {
+                Ok(sides) if refusals.is_empty() => return self.plan(alteration, sides).await,
+                Ok(_) => {}
+                Err(more) => refusals.extend(more),
+            }
+        }
+        Err(refused(refusals))
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            facts: &self.surroundings.facts,
+            table: &self.found.name,
+            name: self.name,
+            limits: &self.request.limits,
+            estimate: &self.surroundings.estimate,
+        }
+    }
+
+    fn preflight(&self) -> Vec<Refusal> {
+        let mut refusals = preflight::check(&self.context());
+        let attached = catalog::refuse(&self.surroundings.definition, &[]);
+        refusals.extend(
+            attached
+                .into_iter()
+                .filter(|refusal| !self.said_of_our_role(refusal)),
+        );
+        refusals
+    }
+
+    /// What the check of our role has said already, with the statement to run.
+    fn said_of_our_role(&self, refusal: &Refusal) -> bool {
+        let facts = &self.surroundings.facts;
+        let of_owner = refusal.code == "not_a_member" && refusal.object == format!("role {}", facts.owner);
+        refusal.code == "privilege_missing" || (of_owner && !facts.owns_table)
+    }
+
+    fn alteration(&self) -> Result<&Alteration, Refusal> {
+        match self.request.targets.as_slice() {
+            [target] => Ok(&target.alteration),
+            _ => Err(refusal(
+                "split_not_served",
+                self.found.name.to_string(),
+                "Splitting a table into several is not served yet.".to_owned(),
+                "Plan a change of one table.",
+            )),
+        }
+    }
+
+    fn can_probe(&self, alteration: &Alteration) -> bool {
+        let served = alteration.refusals.is_empty();
+        let table = self.surroundings.definition.table.kind == "r";
+        served && table && self.surroundings.facts.may_create_schemas
+    }
+
+    async fn source(&self) -> Result<(Source, Vec<Refusal>), PlanError> {
+        let columns = source::columns(self.session, self.found.oid).await?;
+        let columns: Vec<source::TableColumn> =
+            columns.into_iter().filter(|column| !column.generated).collect();
+        let definition = &self.surroundings.definition;
+        let choice = key::choose(definition);
+        let mut refusals = Vec::new();
+        let position = |name: &String| columns.iter().position(|column| column.column.name == *name);
+        let (key, identity_to_restore) = match &choice {
+            KeyChoice::Columns(names) => {
+                let positions = names.iter().filter_map(position).collect();
+                (Some(Key { columns: positions }), None)
+            }
+            KeyChoice::Keyless(why) => {
+                refusals.extend(self.not_append_only(why));
+                let today = &definition.table.replica_identity;
+                (None, (*today != ReplicaIdentity::Full).then(|| today.clone()))
+            }
+        };
+        let source = Source {
+            name: self.found.name.clone(),
+            oid: self.found.oid,
+            key,
+            full_identity: identity_to_restore.is_some()
+                || definition.table.replica_identity == ReplicaIdentity::Full,
+            identity_to_restore,
+            binary: columns.iter().all(|column| column.binary),
+            columns: columns.into_iter().map(|column| column.column).collect(),
+            definition: document(definition)?,
+        };
+        Ok((source, refusals))
+    }
+
+    /// A keyless table is served where nothing but inserts has ever been seen in it.
+    fn not_append_only(&self, why: &NoKey) -> Option<Refusal> {
+        if self.surroundings.facts.changed_or_deleted == 0 {
+            return None;
+        }
+        let table = ident::table(&self.found.name);
+        Some(refusal(
+            "no_usable_key",
+            self.found.name.to_string(),
+            format!(
+                "Rows of it are updated or deleted, and nothing tells them apart: {}.",
+                why.words()
+            ),
+            &format!(
+                "Run `ALTER TABLE {table} ADD PRIMARY KEY (…)`, or `ALTER TABLE {table} REPLICA IDENTITY USING \
+                 INDEX …` with a unique index over columns that are NOT NULL."
+            ),
+        ))
+    }
+
+    async fn sides(
+        &self,
+        alteration: &Alteration,
+        source: Source,
+    ) -> Result<Result<Sides, Vec<Refusal>>, PlanError> {
+        let today = &self.surroundings.definition;
+        let options = ProbeOptions {
+            source: today,
+            search_path: &self.found.search_path,
+        };
+        let probed = match probe::probe(self.session, &options, alteration).await? {
+            Ok(probed) => probed,
+            Err(refusals) => return Ok(Err(refusals)),
+        };
+        let mut refusals = carry::not_carried(today, &probed);
+        let desired = match catalog::desired(today, &probed.definition) {
+            Ok(desired) => desired,
+            Err(more) => {
+                refusals.extend(more);
+                return Ok(Err(refusals));
+            }
+        };
+        let trial = foreign_keys::Trial {
+            session: self.session,
+            today,
+            desired: &desired,
+            clone: &probed.definition.name,
+        };
+        refusals.extend(trial.refusals().await?);
+        let built = target::build(&target::Pieces {
+            name: self.name,
+            source: &source,
+            today,
+            desired: &desired,
+            probed: &probed,
+        });
+        let mut target = match built {
+            Ok(target) if refusals.is_empty() => target,
+            Ok(_) => return Ok(Err(refusals)),
+            Err(more) => {
+                refusals.extend(more);
+                return Ok(Err(refusals));
+            }
+        };
+        target.definition = document(&desired)?;
+        Ok(Ok(Sides {
+            source,
+            target,
+            desired,
+            probed,
+        }))
+    }
+
+    async fn plan(&self, alteration: &Alteration, sides: Sides) -> Result<Planned, PlanError> {
+        let today = &self.surroundings.definition;
+        let statements = statements::list(&statements::Pieces {
+            name: self.name,
+            source: &sides.source,
+            today,
+            target: &sides.target,
+            desired: &sides.desired,
+            role: &self.surroundings.facts.role,
+            limits: &self.request.limits,
+        });
+        let notices = self.notices(alteration, &sides);
+        let carried = catalog::carried(&sides.desired);
+        let step = CopyStep {
+            copy_mode: CopyMode::Snapshot,
+            copy_mode_reason: self.copy_mode_reason(),
+            estimate: self.surroundings.estimate,
+            source: sides.source,
+            targets: vec![sides.target],
+            statements,
+        };
+        let plan = Plan {
+            version: PLAN_VERSION,
+            name: self.name.clone(),
+            server: self.server().await?,
+            search_path: self.found.search_path.clone(),
+            steps: vec![Step::CopyIntoTables(Box::new(step))],
+            limits: self.request.limits.clone(),
+            notices,
+        };
+        Ok(Planned { plan, carried })
+    }
+
+    fn notices(&self, alteration: &Alteration, sides: &Sides) -> Vec<Notice> {
+        let pieces = notices::Pieces {
+            today: &self.surroundings.definition,
+            desired: &sides.desired,
+            probed: &sides.probed,
+            alteration,
+            keyless: sides.source.key.is_none(),
+        };
+        let mut notices = notices::all(&pieces);
+        notices.extend(preflight::notices(&self.context()));
+        notices.extend(catalog::notices(&self.surroundings.definition));
+        notices
+    }
+
+    fn copy_mode_reason(&self) -> String {
+        let bounds = [
+            self.request
+                .limits
+                .retained_wal_max_bytes
+                .map(|bytes| ("retained_wal_max", bytes)),
+            self.surroundings
+                .facts
+                .slot_keeps_bytes
+                .map(|bytes| ("max_slot_wal_keep_size", bytes)),
+        ];
+        let bound = bounds.into_iter().flatten().min_by_key(|(_, bytes)| *bytes);
+        let kept = match bound {
+            Some((name, bytes)) => format!("up to {name} ({})", show_bytes(bytes)),
+            None => "without bound: set retained_wal_max to have one".to_owned(),
+        };
+        format!(
+            "one snapshot, by several copiers at once: the fastest way for about {}; meanwhile the server keeps \
+             all WAL for our slot, {kept}",
+            preflight::about(self.surroundings.estimate.bytes)
+        )
+    }
+
+    async fn server(&self) -> Result<ServerIdentity, SqlError> {
+        Ok(ServerIdentity {
+            system_identifier: self.session.system_identifier().await?,
+            version_num: self.session.version_num(),
+            database: self.surroundings.facts.database.clone(),
+        })
+    }
+}
+
+/// Each refusal once: a check and the catalogs may have found the same thing.
+fn refused(mut refusals: Vec<Refusal>) -> PlanError {
+    let mut seen = BTreeSet::new();
+    refusals.retain(|refusal| seen.insert((refusal.code.clone(), refusal.object.clone())));
+    PlanError::Refused(refusals)
+}
+
+fn document(definition: &Definition) -> Result<String, PlanError> {
+    serde_json::to_string(definition).map_err(PlanError::Document)
+}
