@@ -1,0 +1,2 @@
+//! Scenarios that take longer than `cargo test` should: `cargo scenario -- --help`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The engine dies, is interrupted, or never hears the answer.

@@ -1,0 +1,1 @@
+//! What goes wrong on the side of the server or of the applications.

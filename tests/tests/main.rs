@@ -1,0 +1,13 @@
+//! Scenarios against a real PostgreSQL, in one binary: all tests share one server, each has a database of its own.
+//!
+//! - `scenario`: changes under load, from `run` to the rows compared.
+//! - `crash`: `kill -9`, signals, lost answers; then `abort` or `continue`.
+//! - `plan`: what `plan` prints is what the server executes.
+//! - `cli`: what operators do from other processes.
+//! - `failures`: what goes wrong on the side of the server or of the applications.
+
+mod cli;
+mod crash;
+mod failures;
+mod plan;
+mod scenario;
