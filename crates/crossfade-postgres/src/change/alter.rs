@@ -68,7 +68,7 @@ pub enum Action {
     },
     /// `ADD CONSTRAINT`, with or without a name.
     AddConstraint {
-        /// The kind, in SQL's words: `FOREIGN KEY`.
+        /// The kind, in SQL's words: `CHECK`.
         kind: &'static str,
     },
     /// `DROP CONSTRAINT`, `RENAME CONSTRAINT`, storage parameters, `CLUSTER ON`.
@@ -274,7 +274,10 @@ fn served(action: &AlterTableAction) -> Option<Action> {
         AlterTableAction::AddColumn(add) => Some(Action::AddColumn {
             name: add.column_name()?.text(),
         })
-        .filter(|_| add.alter_option_list().is_none()),
+        .filter(|_| {
+            !add.constraints()
+                .any(|constraint| constraint_kind(&constraint) == Some(FOREIGN_KEY))
+        }),
         AlterTableAction::DropColumn(drop) => Some(Action::DropColumn {
             name: drop.column_name_ref()?.text(),
         })
@@ -284,9 +287,9 @@ fn served(action: &AlterTableAction) -> Option<Action> {
             from: rename.column_name_ref()?.text(),
             to: rename.column_name()?.text(),
         }),
-        AlterTableAction::AddConstraint(add) => {
-            constraint_kind(&add.constraint()?).map(|kind| Action::AddConstraint { kind })
-        }
+        AlterTableAction::AddConstraint(add) => constraint_kind(&add.constraint()?)
+            .filter(|kind| *kind != FOREIGN_KEY)
+            .map(|kind| Action::AddConstraint { kind }),
         AlterTableAction::DropConstraint(drop) => {
             Some(Action::Other).filter(|_| !cascades(drop.drop_behavior()))
         }
@@ -346,11 +349,16 @@ fn using_text(using: &ast::UsingExpr) -> Option<Using> {
     })
 }
 
+/// Not served: even the probe would lock the table that it refers to.
+const FOREIGN_KEY: &str = "FOREIGN KEY";
+
 fn constraint_kind(constraint: &ast::Constraint) -> Option<&'static str> {
     match constraint {
         ast::Constraint::CheckConstraint(_) => Some("CHECK"),
         ast::Constraint::ExcludeConstraint(_) => Some("EXCLUDE"),
-        ast::Constraint::ForeignKeyConstraint(_) => Some("FOREIGN KEY"),
+        ast::Constraint::ForeignKeyConstraint(_) | ast::Constraint::ReferencesConstraint(_) => {
+            Some(FOREIGN_KEY)
+        }
         ast::Constraint::PrimaryKeyConstraint(_) => Some("PRIMARY KEY"),
         ast::Constraint::UniqueConstraint(_) => Some("UNIQUE"),
         _ => None,
@@ -362,6 +370,10 @@ fn not_supported(action: &SyntaxNode) -> Refusal {
     let remedy = match action.kind() {
         SyntaxKind::DROP_COLUMN | SyntaxKind::DROP_CONSTRAINT => {
             "Drop what depends on it yourself first, then plan without CASCADE."
+        }
+        SyntaxKind::ADD_COLUMN | SyntaxKind::ADD_CONSTRAINT => {
+            "Add the foreign key after the swap with `ADD CONSTRAINT … NOT VALID`, then run `VALIDATE \
+             CONSTRAINT`: neither rewrites anything."
         }
         SyntaxKind::SET_TABLESPACE
         | SyntaxKind::SET_ACCESS_METHOD

@@ -12,14 +12,6 @@ use crate::preflight::refusal;
 /// All of it.
 pub(super) fn not_carried(today: &Definition, probed: &Probed) -> Vec<Refusal> {
     let table = &today.name;
-    let added_keys = probed.definition.foreign_keys.iter().map(|key| {
-        refusal(
-            "alter_not_supported",
-            format!("foreign key {} on {table}", key.name),
-            "A change cannot add a foreign key: its lock on the other table is not planned.".to_owned(),
-            "After the swap run `ALTER TABLE … ADD … NOT VALID`, then `VALIDATE CONSTRAINT`: neither rewrites.",
-        )
-    });
     let serials = probed
         .definition
         .sequences
@@ -46,7 +38,7 @@ pub(super) fn not_carried(today: &Definition, probed: &Probed) -> Vec<Refusal> {
             "Run `ALTER TABLE … RENAME COLUMN` by itself, before planning or after the swap: it rewrites nothing.",
         ))
     });
-    added_keys.chain(serials).chain(renamed).collect()
+    serials.chain(renamed).collect()
 }
 
 /// What names a column of the source and is taken over by name. A trigger's condition may name any column.

@@ -7,7 +7,7 @@
 //! moment, and takes each `USING` expression as a check constraint, so that the server writes it down fully
 //! qualified, in the source's names, with the columns it reads and the functions it calls.
 //!
-//! Nothing of the user's is locked, except that a foreign key added by the user locks the table it refers to.
+//! Nothing of the user's is locked: foreign keys, the one thing that would, are neither on the clone nor served.
 
 mod refusals;
 
