@@ -1,0 +1,81 @@
+//! Holds an engine exactly where it writes a phase down.
+//!
+//! A trigger on the state's table takes a shared advisory lock named after the new phase; whoever holds that lock
+//! exclusively keeps the engine there: the phase before it is durable, this one is not. The engine knows nothing
+//! of it, and a `kill -9` there is a crash at that transition.
+
+use anyhow::Result;
+use crossfade_core::phase::Phase;
+use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::session::{Session, SessionOptions};
+use crossfade_postgres::state;
+use tokio_postgres::Client;
+
+use crate::stage::Stage;
+use crate::until;
+
+const TRIGGER: &str = "
+CREATE FUNCTION public.wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext(NEW.phase));
+    RETURN NEW;
+END $$;
+GRANT EXECUTE ON FUNCTION public.wait_at_gate() TO PUBLIC;
+CREATE TRIGGER gate BEFORE UPDATE OF phase ON crossfade.migration
+    FOR EACH ROW WHEN (OLD.phase IS DISTINCT FROM NEW.phase) EXECUTE FUNCTION public.wait_at_gate();";
+
+/// A gate that is closed until it is dropped.
+pub struct Gate {
+    /// Holds the lock: it is free when the session ends.
+    holder: Client,
+    phase: Phase,
+}
+
+impl Gate {
+    /// Closes the gate in front of `phase`, before the engine is started.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn close(stage: &Stage, phase: Phase) -> Result<Gate> {
+        let holder = stage.superuser().await?;
+        let there = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'gate')";
+        if !holder.query_one(there, &[]).await?.get::<_, bool>(0) {
+            let session = Session::open(
+                &ConnectConfig::parse(&stage.engine())?,
+                &SessionOptions::default(),
+            )
+            .await?;
+            state::ensure(&session).await?;
+            holder.batch_execute(TRIGGER).await?;
+        }
+        holder
+            .execute("SELECT pg_advisory_lock(hashtext($1))", &[&phase.as_str()])
+            .await?;
+        Ok(Gate { holder, phase })
+    }
+
+    /// Waits until the engine stands in front of it.
+    ///
+    /// # Errors
+    /// It never does.
+    pub async fn reached(&self) -> Result<()> {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        until::so(
+            format!("the engine is about to write down `{}`", self.phase.as_str()),
+            || async { Ok(self.holder.query_one(waiting, &[]).await?.get(0)) },
+        )
+        .await
+    }
+
+    /// Lets the engine through.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn open(self) -> Result<()> {
+        self.holder
+            .execute("SELECT pg_advisory_unlock(hashtext($1))", &[&self.phase.as_str()])
+            .await?;
+        Ok(())
+    }
+}

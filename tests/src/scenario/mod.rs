@@ -1,0 +1,4 @@
+//! Scenarios that `cargo test` runs small and `cargo scenario` runs large.
+
+pub mod memory;
+pub mod pgbench;

@@ -1,0 +1,342 @@
+//! A database of its own for one test, on the shared server or on one of its own, with the two roles of every
+//! scenario: the application, which owns the tables, and the engine, which `docs/grants.sql` lets work.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, anyhow};
+use crossfade_core::name::MigrationName;
+use crossfade_core::phase::Phase;
+use crossfade_lab::grants::Grants;
+use crossfade_lab::server::{SUPERUSER, Server, ServerOptions};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use crate::process::{Ended, Process};
+use crate::until;
+
+/// Owns the tables; applications are it.
+pub const APPLICATION: &str = "app";
+/// What `crossfade` connects as. No superuser.
+pub const ENGINE: &str = "engine";
+/// The password of both, for connections by TCP.
+pub const PASSWORD: &str = "as on a throwaway server";
+
+/// The server of all tests that need no settings of their own. It lives in a runtime of its own, since each test's
+/// ends with the test; when this process ends, the server's watchdog removes it.
+static SHARED: LazyLock<Result<(Runtime, Server), String>> = LazyLock::new(|| {
+    let starting = std::thread::spawn(|| -> Result<(Runtime, Server)> {
+        let runtime = Runtime::new()?;
+        let server = runtime.block_on(start(ServerOptions::default()))?;
+        Ok((runtime, server))
+    });
+    let started = starting
+        .join()
+        .map_err(|_| "the thread that starts the server panicked".to_owned())?;
+    started.map_err(|error| format!("{error:#}"))
+});
+
+/// Grants to one role from several databases at once trip over each other in the shared catalogs.
+static GRANTING: Mutex<()> = Mutex::const_new(());
+
+static NUMBER: AtomicU32 = AtomicU32::new(1);
+
+/// See the module.
+pub struct Stage {
+    server: Held,
+    database: String,
+    name: MigrationName,
+    folder: TempDir,
+}
+
+enum Held {
+    Shared(&'static Server),
+    Own(Box<Server>),
+}
+
+impl Deref for Held {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        match self {
+            Held::Shared(server) => server,
+            Held::Own(server) => server,
+        }
+    }
+}
+
+impl Stage {
+    /// A fresh database on the server that all tests of this program share.
+    ///
+    /// # Errors
+    /// The server or the database cannot be made.
+    pub async fn shared() -> Result<Stage> {
+        let started = SHARED
+            .as_ref()
+            .map_err(|error| anyhow!("start the shared server: {error}"))?;
+        Stage::on(Held::Shared(&started.1)).await
+    }
+
+    /// A database on a server of its own.
+    ///
+    /// # Errors
+    /// The server or the database cannot be made.
+    pub async fn own(options: ServerOptions) -> Result<Stage> {
+        Stage::on(Held::Own(Box::new(start(options).await?))).await
+    }
+
+    async fn on(server: Held) -> Result<Stage> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let database = format!("shop_{number}");
+        server.create_database(&database, APPLICATION).await?;
+        let stage = Stage {
+            // Slots are the server's and not the database's: two tests must not share a name.
+            name: format!("change_{number}").parse()?,
+            server,
+            database,
+            folder: TempDir::new()?,
+        };
+        let grants = Grants {
+            engine: ENGINE,
+            database: &stage.database,
+            schema: "public",
+            owner: APPLICATION,
+        };
+        let _one_at_a_time = GRANTING.lock().await;
+        stage.superuser().await?.batch_execute(&grants.script()).await?;
+        Ok(stage)
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The server, if it is this stage's own: to restart or kill it.
+    pub fn own_server(&mut self) -> Option<&mut Server> {
+        match &mut self.server {
+            Held::Own(server) => Some(server),
+            Held::Shared(_) => None,
+        }
+    }
+
+    /// The name that this stage's migration has unless a test gives another one.
+    pub fn name(&self) -> &MigrationName {
+        &self.name
+    }
+
+    /// The database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// How the application connects.
+    pub fn application(&self) -> String {
+        self.server.connection(APPLICATION, &self.database)
+    }
+
+    /// How the engine connects.
+    pub fn engine(&self) -> String {
+        self.server.connection(ENGINE, &self.database)
+    }
+
+    /// A session of the application.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(self.server.connect(APPLICATION, &self.database).await?)
+    }
+
+    /// A session of the superuser, who sees everyone.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn superuser(&self) -> Result<Client> {
+        Ok(self.server.connect(SUPERUSER, &self.database).await?)
+    }
+
+    /// Starts `crossfade` as the engine's role, with `--json`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn crossfade(&self, arguments: &[&str]) -> Result<Process> {
+        Process::start(&arguments_to(&self.engine(), arguments))
+    }
+
+    /// Runs `crossfade` to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end.
+    pub async fn ended(&self, arguments: &[&str]) -> Result<Ended> {
+        self.crossfade(arguments)?.end().await
+    }
+
+    /// Starts `crossfade run` of this stage's migration.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run(&self, table: &str, alter: &str, more: &[&str]) -> Result<Process> {
+        let name = self.name.as_str();
+        let mut arguments = vec!["run", "--yes", "--name", name, "--table", table, "--alter", alter];
+        arguments.extend(more);
+        self.crossfade(&arguments)
+    }
+
+    /// Runs a command on this stage's migration to its end: `abort`, `status`, …
+    ///
+    /// # Errors
+    /// As [`Stage::ended`].
+    pub async fn operate(&self, verb: &str, more: &[&str]) -> Result<Ended> {
+        let mut arguments = vec![verb, self.name.as_str()];
+        arguments.extend(more);
+        self.ended(&arguments).await
+    }
+
+    /// Writes a change file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn change_file(&self, table: &str, alters: &[&str], limits: &[(&str, &str)]) -> Result<PathBuf> {
+        let limits = limits.iter().map(|(name, value)| format!("{name} = {value:?}\n"));
+        let text = format!(
+            "table = {table:?}\nalter = {alters:?}\n\n[limits]\n{}",
+            limits.collect::<String>()
+        );
+        let file = self.folder.path().join("change.toml");
+        std::fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    /// Where a test may put files; gone with the stage.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// What `crossfade status --json` says of this stage's migration.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn status(&self) -> Result<Value> {
+        let ended = self.operate("status", &[]).await?.expect(0)?;
+        let migration = ended.object.pointer("/migrations/0").cloned();
+        migration.with_context(|| format!("find a migration in {}", ended.object))
+    }
+
+    /// How far this stage's migration has come; `None` before it is stored.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn phase(&self, superuser: &Client) -> Result<Option<Phase>> {
+        let there = superuser
+            .query_one("SELECT to_regclass('crossfade.migration') IS NOT NULL", &[])
+            .await?;
+        if !there.get::<_, bool>(0) {
+            return Ok(None);
+        }
+        let select = "SELECT phase FROM crossfade.migration WHERE name = $1";
+        let row = superuser.query_opt(select, &[&self.name.as_str()]).await?;
+        Ok(row.and_then(|row| Phase::from_word(row.get(0))))
+    }
+
+    /// Waits until it has come so far, or farther.
+    ///
+    /// # Errors
+    /// It does not, before the deadline.
+    pub async fn reached(&self, phase: Phase) -> Result<()> {
+        let superuser = self.superuser().await?;
+        until::so(format!("`{}` is {}", self.name, phase.as_str()), || async {
+            Ok(self.phase(&superuser).await? >= Some(phase))
+        })
+        .await
+    }
+
+    /// What is left of a migration: slot, publication, schemas, sessions. Sessions are given the time to end.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn traces(&self) -> Result<Vec<String>> {
+        let superuser = self.superuser().await?;
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        until::so(format!("the sessions of `{}` end", self.name), || async {
+            let row = superuser
+                .query_one(sessions, &[&self.name.application_name()])
+                .await?;
+            Ok(row.get::<_, i64>(0) == 0)
+        })
+        .await?;
+        let traces = "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE slot_name = $1
+                UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = $2
+                UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($3, $4)";
+        let name = &self.name;
+        let (slot, publication, schema, retired) = (
+            name.slot(),
+            name.publication(),
+            name.schema(),
+            name.retired_schema(),
+        );
+        let rows = superuser
+            .query(traces, &[&slot, &publication, &schema, &retired])
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The type of a column of a table in `public`.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub async fn column_type(&self, table: &str, column: &str) -> Result<String> {
+        let select = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+                       WHERE attrelid = to_regclass('public.' || $1) AND attname = $2";
+        Ok(self
+            .superuser()
+            .await?
+            .query_one(select, &[&table, &column])
+            .await?
+            .get(0))
+    }
+
+    /// How many lines the audit trail has for this stage's migration.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn audit_lines(&self) -> Result<i64> {
+        let select = "SELECT count(*) FROM crossfade.audit WHERE migration = $1";
+        Ok(self
+            .superuser()
+            .await?
+            .query_one(select, &[&self.name.as_str()])
+            .await?
+            .get(0))
+    }
+}
+
+/// The arguments of every run.
+pub fn arguments_to(url: &str, arguments: &[&str]) -> Vec<String> {
+    let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    all.extend(["--json", "--color", "never", "--url", url].map(str::to_owned));
+    all
+}
+
+async fn start(options: ServerOptions) -> Result<Server> {
+    let server = Server::start(options).await?;
+    for role in [APPLICATION, ENGINE] {
+        server.create_role(role, PASSWORD, "").await?;
+    }
+    announce(&server);
+    Ok(server)
+}
+
+#[expect(clippy::print_stdout, reason = "tests say which server they ran on")]
+fn announce(server: &Server) {
+    println!(
+        "PostgreSQL {} from {}",
+        server.version(),
+        server.installation().bin.display()
+    );
+}
