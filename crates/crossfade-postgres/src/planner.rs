@@ -4,6 +4,7 @@
 //! the way is returned all at once, so that it can be mended at once.
 
 mod carry;
+mod checks;
 mod draft;
 mod estimate;
 mod expression;
@@ -28,6 +29,7 @@ use crate::ident;
 use crate::preflight::{self, Facts, FactsError, refusal};
 use crate::session::{Session, SqlClass, SqlError};
 
+pub use self::checks::{CheckError, CutoverChecks, in_words};
 pub use self::validity::{ValidityError, as_planned, digest, still_valid};
 
 /// A plan, and what is printed beside it.

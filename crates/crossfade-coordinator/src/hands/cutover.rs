@@ -10,15 +10,15 @@ use crossfade_core::piece::{FetchKey, KeyCells, marker};
 use crossfade_core::plan::Stage;
 use crossfade_core::position::Xid;
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
-use crossfade_postgres::catalog::{in_words, target_differences};
 use crossfade_postgres::lock::{self, LockOutcome, SnapshotHolder, XactStatus};
+use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
-use crossfade_postgres::{planner, state, wal};
+use crossfade_postgres::{state, wal};
 use tokio::sync::mpsc;
 
 use super::{Hands, send};
 use crate::context::{Context, Message, Note};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// What the worker can be asked for.
 pub(super) enum CutoverOrder {
@@ -67,6 +67,8 @@ struct Worker {
     /// Never in a transaction.
     witness: Session,
     locked_at: Option<Instant>,
+    /// Prepared on the holder.
+    checks: CutoverChecks,
     /// Prepared on the holder; none for a table without a key, of which nothing is fetched.
     fetcher: Option<Fetcher>,
     /// The transaction whose COMMIT was sent.
@@ -82,12 +84,16 @@ impl Worker {
             Some(_) => Some(Fetcher::prepare(&holder, source).await?),
             None => None,
         };
+        let checks = CutoverChecks::prepare(&holder, &context.plan)
+            .await
+            .map_err(unchecked)?;
         let witness = context.session().await?;
         Ok(Worker {
             context,
             holder,
             witness,
             locked_at: None,
+            checks,
             fetcher,
             swap: None,
         })
@@ -143,10 +149,15 @@ impl Worker {
             .iter()
             .map(|(_, statement)| statement.sql.clone())
             .collect();
-        let (outcome, blockers) = tokio::join!(
-            lock::try_lock(&self.holder, &locks, slice),
-            self.watch_blockers(asked_at + slice),
-        );
+        let mut blockers = Vec::new();
+        let outcome = {
+            let locking = lock::try_lock(&self.holder, &locks, slice);
+            let watching = self.watch_blockers(&mut blockers);
+            tokio::select! {
+                outcome = locking => outcome,
+                () = watching => unreachable!("it watches until it is dropped"),
+            }
+        };
         self.context.note(Note::LockQueue(asked_at.elapsed()));
         match outcome? {
             LockOutcome::TimedOut => {
@@ -181,39 +192,26 @@ impl Worker {
         Ok((!yields).then_some(holder))
     }
 
-    /// Who stands in the way shortly before the slice ends; nobody, if the lock is granted before.
-    async fn watch_blockers(&self, until: Instant) -> Vec<Holder> {
-        let mut seen = Vec::new();
+    /// Notes who stands in the way, until it is dropped.
+    async fn watch_blockers(&self, seen: &mut Vec<Holder>) {
         loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if Instant::now() >= until {
-                return seen;
-            }
-            match lock::blockers(&self.witness, self.holder.pid()).await {
-                Ok(blockers) if blockers.is_empty() => return seen,
-                Ok(blockers) => {
-                    let holder = |blocker: lock::Blocker| Holder {
-                        id: (blocker.pid, String::new()),
-                        description: describe(
-                            blocker.pid,
-                            blocker.user,
-                            blocker.application,
-                            blocker.state,
-                            blocker.transaction_age_s,
-                        ),
-                    };
-                    seen = blockers.into_iter().map(holder).collect();
-                }
-                // The lock's own session will tell.
-                Err(_) => return seen,
+            tokio::time::sleep(BLOCKERS_INTERVAL).await;
+            // If they cannot be listed, the lock's own session will tell what is wrong.
+            let Ok(blockers) = lock::blockers(&self.witness, self.holder.pid()).await else {
+                continue;
+            };
+            if !blockers.is_empty() {
+                *seen = blockers.into_iter().map(holder).collect();
             }
         }
     }
 
     async fn check_source(&self) -> Result<(), Failure> {
-        let differences = planner::still_valid(&self.holder, &self.context.plan)
+        let differences = self
+            .checks
+            .source_differences(&self.holder)
             .await
-            .map_err(|error| Failure::needs_operator(error, ABORT_AND_PLAN))?;
+            .map_err(unchecked)?;
         if differences.is_empty() {
             return Ok(());
         }
@@ -242,17 +240,17 @@ impl Worker {
         for (_, statement) in context.statements(Stage::Swap) {
             self.holder.batch_execute(&statement.sql).await?;
         }
-        for target in &context.step().targets {
-            let differences = target_differences(&self.holder, target)
-                .await
-                .map_err(|error| Failure::needs_operator(error, ABORT_AND_PLAN))?;
-            if !differences.is_empty() {
-                let reason = format!(
-                    "the new table is not what was planned: {}",
-                    in_words(&differences)
-                );
-                return Err(Failure::needs_operator(reason, ABORT_AND_PLAN));
-            }
+        let differences = self
+            .checks
+            .target_differences(&self.holder)
+            .await
+            .map_err(unchecked)?;
+        if !differences.is_empty() {
+            let reason = format!(
+                "the new table is not what was planned: {}",
+                in_words(&differences)
+            );
+            return Err(Failure::needs_operator(reason, ABORT_AND_PLAN));
         }
         state::set_phase(&self.holder, context.name(), Phase::Swapped).await?;
         context.audit(&self.holder, "swapped", None).await?;
@@ -299,7 +297,7 @@ impl Worker {
             },
         };
         let fresh = Worker::open(Arc::clone(&self.context)).await?;
-        (self.holder, self.fetcher) = (fresh.holder, fresh.fetcher);
+        (self.holder, self.checks, self.fetcher) = (fresh.holder, fresh.checks, fresh.fetcher);
         Ok(event)
     }
 
@@ -318,6 +316,8 @@ impl Worker {
 }
 
 const ABORT_AND_PLAN: &str = "The source is untouched. `crossfade abort`, then plan the change again.";
+/// Between two looks at who blocks us.
+const BLOCKERS_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a backend whose client is gone may take to notice.
 const IN_PROGRESS_MAX: Duration = Duration::from_secs(60);
 
@@ -340,6 +340,15 @@ pub(crate) async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure
                 let reason = format!("the server no longer knows what became of transaction {xid}, the swap");
                 return Err(Failure::needs_operator(reason, remedy));
             }
+        }
+    }
+}
+
+fn unchecked(error: CheckError) -> Failure {
+    match error {
+        CheckError::Sql(error) => error.into(),
+        CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
+            Failure::needs_operator(chain(&error), ABORT_AND_PLAN)
         }
     }
 }
@@ -368,6 +377,14 @@ fn describe(
     let age = age.map(|age| format!("for {age:.1} s"));
     let known = [Some(format!("pid {pid}")), user, application, state, age];
     known.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn holder(blocker: lock::Blocker) -> Holder {
+    let age = blocker.transaction_age_s;
+    Holder {
+        id: (blocker.pid, String::new()),
+        description: describe(blocker.pid, blocker.user, blocker.application, blocker.state, age),
+    }
 }
 
 fn names(holders: &[Holder]) -> String {

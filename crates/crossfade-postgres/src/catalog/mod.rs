@@ -6,7 +6,6 @@
 //! the table in its place can be compared as they are.
 
 mod carried;
-mod check;
 mod compare;
 mod definition;
 mod describe;
@@ -15,7 +14,6 @@ mod normalize;
 mod refuse;
 
 pub use carried::{CarriedItem, carried};
-pub use check::{CheckError, in_words, target_differences};
 pub use compare::{Difference, compare};
 pub use definition::{
     Column, Constraint, ConstraintKind, Definition, Edge, Fires, ForeignKey, Generated, Grant, Identity,
