@@ -6,6 +6,8 @@
 //! - `cli`: what operators do from other processes.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
+#![expect(clippy::print_stdout, reason = "tests print what they measured")]
+
 mod cli;
 mod crash;
 mod failures;

@@ -1,1 +1,5 @@
-//! Changes of tables under load.
+//! Changes of tables under load, from `run` to the rows compared.
+
+mod history;
+mod memory;
+mod pgbench;
