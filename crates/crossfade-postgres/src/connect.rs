@@ -2,7 +2,7 @@
 //!
 //! What libpq would take, this takes: a URL or a keyword string, the environment for what it leaves out, the
 //! password file for the password. TLS is not here yet, so a mode that demands it is refused rather than
-//! ignored; its place is [`ConnectConfig::from_parts`].
+//! ignored; its place is where the parts of a configuration are put together.
 
 mod environment;
 mod passfile;
