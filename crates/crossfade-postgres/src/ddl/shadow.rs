@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crossfade_core::plan::{ReplicaIdentity, Stage, Statement};
 
-use crate::catalog::{Constraint, ConstraintKind, Definition, Grant, Owned};
+use crate::catalog::{Constraint, ConstraintKind, Definition, Grant, Identity, Owned};
 use crate::ddl::render::{self, GrantTarget};
 use crate::ddl::{DdlContext, index, private};
 use crate::ident::{self, Ident};
@@ -46,12 +46,21 @@ pub fn shadow(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
             Ident(owner)
         ));
     }
-    sql.extend(table_itself(&context.shadow_schema, desired));
+    sql.extend(table_itself(&context.shadow_schema, &following(desired)));
     if *owner != context.role {
         sql.push(format!("ALTER TABLE {table} OWNER TO {}", Ident(owner)));
     }
     sql.extend(privileges(context, desired));
     sql.into_iter().map(|sql| private(Stage::Prepare, sql)).collect()
+}
+
+/// As the shadow is while it follows: changes write identity columns, and the server lets nobody update one that
+/// is GENERATED ALWAYS. It becomes that in the swap.
+fn following(desired: &Definition) -> Definition {
+    let mut following = desired.clone();
+    let identities = following.columns.iter_mut().filter_map(|column| column.identity.as_mut());
+    identities.for_each(|identity| *identity = Identity::ByDefault);
+    following
 }
 
 /// The table with all that can be there before its rows.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Stage, Statement};
 
-use crate::catalog::{Definition, Fires, ForeignKey, Owned, Sequence, Trigger};
+use crate::catalog::{Definition, Fires, ForeignKey, Identity, Owned, Sequence, Trigger};
 use crate::ddl::render::{self, GrantTarget};
 use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, KEY_INDEX, index, lock};
@@ -69,6 +69,7 @@ impl Swap<'_> {
         self.move_tables();
         self.own_sequences();
         self.set_identities();
+        self.identities_always();
         self.attach_constraints();
         self.attach_triggers();
         self.grant_as_others();
@@ -207,6 +208,19 @@ impl Swap<'_> {
             "ALTER TABLE {} SET SCHEMA {schema}",
             context.shadow(desired)
         ));
+    }
+
+    /// See [`super::shadow`]: while it followed, every identity was BY DEFAULT.
+    fn identities_always(&mut self) {
+        let desired = self.desired;
+        let always = desired.columns.iter().filter(|column| column.identity == Some(Identity::Always));
+        for column in always {
+            self.private(format!(
+                "ALTER TABLE {} ALTER COLUMN {} SET GENERATED ALWAYS",
+                ident::table(&desired.name),
+                Ident(&column.name)
+            ));
+        }
     }
 
     /// The move has locked the old sequence, so nothing can be drawn from it after this was read.

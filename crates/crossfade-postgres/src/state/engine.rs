@@ -82,12 +82,15 @@ pub async fn raise_generation(
     if take_over == TakeOver::Refuse {
         refuse_connected(session, name).await?;
     }
-    end_sessions(session, application_name).await?;
+    // Before: so that raising does not wait for a long statement of theirs. After: one that began in between has
+    // failed or will, at its guard; a slot that is being made is guarded by nothing.
+    end_sessions(session, name, application_name).await?;
     let upsert = "\
 INSERT INTO crossfade.generation AS g (migration, generation) VALUES ($1, 1)
     ON CONFLICT (migration) DO UPDATE SET generation = g.generation + 1
 RETURNING generation";
     let generation = session.query_one(upsert, &[&name]).await?.get(0);
+    end_sessions(session, name, application_name).await?;
     let register = "\
 INSERT INTO crossfade.engine (migration, host, process, backend_pid, backend_started)
 SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())
@@ -118,18 +121,21 @@ async fn refuse_connected(session: &Session, name: &str) -> Result<(), StateErro
 }
 
 /// Ends the sessions of that name, walsenders included, and waits until they are gone.
-async fn end_sessions(session: &Session, application_name: &str) -> Result<(), StateError> {
+async fn end_sessions(session: &Session, name: &str, application_name: &str) -> Result<(), StateError> {
     let terminate = "\
 SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
  WHERE application_name = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user";
     let deadline = Instant::now() + ENDING_MAX;
-    while !session.query(terminate, &[&application_name]).await?.is_empty() {
+    loop {
+        let left = session.query(terminate, &[&application_name]).await?.len();
+        if left == 0 {
+            return Ok(());
+        }
         if Instant::now() >= deadline {
-            break; // The generation keeps what they send from committing.
+            return Err(StateError::NotEnding { name: name.into(), sessions: left });
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    Ok(())
 }
 
 /// The first statement of every writing transaction: locks the generation's row. No row: another engine has taken

@@ -56,6 +56,14 @@ pub enum StateError {
         /// Which process there.
         process: i64,
     },
+    /// What an earlier engine left behind does not end.
+    #[error("take over `{name}`: {sessions} sessions of an earlier engine do not end")]
+    NotEnding {
+        /// The migration.
+        name: String,
+        /// How many.
+        sessions: usize,
+    },
     /// A later engine has taken over; nothing that this one sends may commit (R24).
     #[error("write as generation {generation} of `{name}`: another engine has taken over")]
     Superseded {
