@@ -1,8 +1,10 @@
-//! The last mile: lock in slices, fence, drain, wait for old snapshots, swap; else give the lock back.
+//! The last mile: catch up, lock in slices, fence, drain, wait for old snapshots, swap; else give the lock back.
 //!
 //! ```text
-//!  start ─► approaching ─► locking ─► fencing ─► draining ─► checking ─► swapping ─► swapped
-//!               ▲             │          │          │           │           │  └─► resolving ─► swapped
+//!  start ─► catching up
+//!               ▼
+//!           approaching ─► locking ─► fencing ─► draining ─► checking ─► swapping ─► swapped
+//!   catching up ▲             │          │          │           │           │  └─► resolving ─► swapped
 //!               │ back off ◄──┴──────────┴──────────┴───────────┘           │          └─► (not committed)
 //!               └─────────────── unlocking ◄────────────────────────────────┘
 //! ```
@@ -111,6 +113,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
+    /// Waiting for the feed: a backlog under the lock would only use up the hold budget.
+    CatchingUp,
     /// Waiting for the transactions that were there at the start of the attempt, without a lock.
     Approaching,
     Locking,
@@ -175,7 +179,19 @@ impl Cutover {
     pub fn start(&mut self, now: Instant) {
         self.give_up_at = Some(now + self.limits.cutover_max());
         self.outcome = None;
-        self.approach(now);
+        self.catch_up();
+    }
+
+    /// An attempt waits for the feed to catch up, and for [`Cutover::caught_up`].
+    pub fn is_catching_up(&self) -> bool {
+        self.state == State::CatchingUp
+    }
+
+    /// What the feed has left fits the hold budget.
+    pub fn caught_up(&mut self, now: Instant) {
+        if self.state == State::CatchingUp {
+            self.approach(now);
+        }
     }
 
     /// How it ended, once it has.
@@ -191,6 +207,11 @@ impl Cutover {
     /// The lock has been asked for and there is no answer yet.
     pub fn is_locking(&self) -> bool {
         self.state == State::Locking
+    }
+
+    /// The lock is being given back.
+    pub fn is_unlocking(&self) -> bool {
+        self.state == State::Unlocking
     }
 
     /// The lock is held, or may be.
@@ -224,6 +245,7 @@ impl Cutover {
                 [self.look_again_at, self.deadline].into_iter().flatten().min()
             }
             State::Fencing | State::Draining | State::BackingOff => self.deadline,
+            State::CatchingUp => self.give_up_at,
             State::Idle
             | State::Locking
             | State::Swapping
@@ -289,13 +311,19 @@ impl Cutover {
     pub fn handle_timeout(&mut self, now: Instant) {
         let past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         match self.state {
-            State::BackingOff if past(self.deadline) => self.approach(now),
+            State::BackingOff if past(self.give_up_at) => self.give_up(),
+            State::BackingOff if past(self.deadline) => self.catch_up(),
+            State::CatchingUp if past(self.give_up_at) => {
+                self.obstacle = "the backlog does not get small enough".to_owned();
+                self.give_up();
+            }
             State::Approaching if past(self.deadline) => self.lock(now),
             State::Fencing | State::Draining | State::Checking if past(self.deadline) => self.unlock(),
             State::Approaching | State::Checking if past(self.look_again_at) => {
                 self.list_snapshots();
             }
             State::Idle
+            | State::CatchingUp
             | State::Approaching
             | State::Locking
             | State::Fencing
@@ -307,6 +335,11 @@ impl Cutover {
             | State::BackingOff
             | State::Ended => {}
         }
+    }
+
+    fn catch_up(&mut self) {
+        self.state = State::CatchingUp;
+        self.deadline = None;
     }
 
     fn approach(&mut self, now: Instant) {
@@ -441,6 +474,8 @@ mod tests {
         let now = std::hint::black_box(epoch());
         let mut cutover = Cutover::new(Limits::default(), policy);
         cutover.start(now);
+        assert!(cutover.is_catching_up());
+        cutover.caught_up(now);
         (cutover, now)
     }
 
@@ -527,6 +562,8 @@ mod tests {
         );
         cutover.handle_event(late, CutoverEvent::Unlocked);
         cutover.handle_timeout(cutover.poll_timeout().unwrap());
+        assert!(cutover.is_catching_up(), "what came meanwhile goes first");
+        cutover.caught_up(late);
         assert!(matches!(
             cutover.poll_command(),
             Some(CutoverCommand::ListOldSnapshots { .. })

@@ -226,16 +226,6 @@ impl Feed {
         !self.batch.open && matches!(self.forming, Forming::Nothing)
     }
 
-    /// The open batch contains fetched rows, whose transaction waits for its end.
-    pub fn has_fetched(&self) -> bool {
-        self.batch.snapshot.is_some()
-    }
-
-    /// A fetch has been asked for and not been answered.
-    pub fn is_fetching(&self) -> bool {
-        matches!(self.forming, Forming::Fetching { .. })
-    }
-
     /// Where the marker of that content was committed, once everything up to it has been applied.
     pub fn passed_marker(&self, content: &Bytes) -> Option<Lsn> {
         self.markers
@@ -481,11 +471,17 @@ impl Feed {
         self.batch.reach = self.batch.reach.max(reach);
         self.counts.fetched += rows.len() as u64;
         gathered.fetched = true;
+        let exact = self.shape.as_ref().is_some_and(|shape| shape.exact);
         let finals = coalesced.finals.iter_mut().zip(&coalesced.ids);
         let wanting = finals.filter(|(last, _)| matches!(last.image, Image::Fetch(_)));
         for ((last, id), row) in wanting.zip(rows) {
             match row {
-                Some(row) => last.image = Image::Row(row),
+                Some(row) => {
+                    last.image = Image::Row(row);
+                    if exact {
+                        self.batch.absent.remove(id);
+                    }
+                }
                 None => {
                     last.delete = true;
                     last.image = Image::Absent;

@@ -53,7 +53,8 @@ pub enum Command {
     Fetch {
         /// Which rows.
         keys: Vec<FetchKey>,
-        /// In the transaction of the last fetch, which is kept for this until [`Command::EndFetch`].
+        /// In the transaction of the last fetch, which is kept for this until [`Command::EndFetch`]; never under
+        /// the lock, where every snapshot sees the same.
         same_snapshot: bool,
         /// In the cutover's own session, whose lock stands in everyone else's way.
         locked: bool,

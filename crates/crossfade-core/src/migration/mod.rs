@@ -129,10 +129,14 @@ pub struct Migration {
     flush_at: Option<Instant>,
     stop_at: Option<Instant>,
     cutover: Cutover,
+    /// A round runs that an attempt waits for.
+    catching_up: bool,
     /// Waits until no transaction of a fetch holds a lock on the source.
     deferred_lock: Option<CutoverCommand>,
     /// Waits until it is known whether the cutover's session has the lock.
     deferred_fetch: Option<FeedStep>,
+    /// A fetch's transaction is open, outside the cutover's session, and holds a lock on the source.
+    fetch_open: bool,
     applied_at_lock: u64,
     last_drain: u64,
     commands: VecDeque<Command>,
@@ -178,8 +182,10 @@ impl Migration {
             flush_at: Some(now + FLUSH_INTERVAL),
             stop_at,
             cutover,
+            catching_up: false,
             deferred_lock: None,
             deferred_fetch: None,
+            fetch_open: false,
             applied_at_lock: 0,
             last_drain: 0,
             commands: VecDeque::new(),
@@ -478,24 +484,28 @@ impl Migration {
             Some(FeedStep::Apply(piece)) => Command::Apply(piece),
             Some(FeedStep::Classify(keys)) => Command::Classify(keys),
             // It would queue behind our own request for the lock, and then stand in its way.
-            Some(step @ FeedStep::Fetch { .. }) if self.may_wait_for_lock() => {
+            Some(step @ FeedStep::Fetch { .. }) if self.must_wait_for_lock() => {
                 self.deferred_fetch = Some(step);
                 return;
             }
-            Some(FeedStep::Fetch { keys, same_snapshot }) => Command::Fetch {
-                keys,
-                same_snapshot,
-                locked: self.cutover.is_locked(),
-            },
+            Some(FeedStep::Fetch { keys, same_snapshot }) => {
+                let locked = self.cutover.is_locked();
+                let same_snapshot = same_snapshot && self.fetch_open;
+                self.fetch_open |= !locked;
+                Command::Fetch {
+                    keys,
+                    same_snapshot,
+                    locked,
+                }
+            }
         };
         self.commands.push_back(command);
     }
 
     fn piece_applied(&mut self) {
         let Some(feed) = self.feed.as_mut() else { return };
-        let fetched = feed.has_fetched();
         feed.piece_applied();
-        if feed.is_at_boundary() && fetched {
+        if feed.is_at_boundary() && std::mem::take(&mut self.fetch_open) {
             self.commands.push_back(Command::EndFetch);
         }
         if feed.applied() > self.acknowledged {
@@ -556,30 +566,32 @@ impl Migration {
         if let (false, Some(stop)) = (undisturbed, self.interrupt.take()) {
             return self.stop(stop);
         }
-        self.feed_on(flush);
+        // Before the feed forms its next piece: under writers that never pause the only boundaries are between two.
         self.round_on(now);
+        self.feed_on(flush);
         self.ready_on(now);
         self.drain_to_marker();
         self.cutover_on();
     }
 
-    /// A fetch that belongs to a batch with an open fetch must run, so that the batch can end and the lock, which
-    /// waits for that, can be asked for.
-    fn may_wait_for_lock(&self) -> bool {
-        let fetched = self.feed.as_ref().is_some_and(Feed::has_fetched);
-        self.cutover.is_locking() && self.deferred_lock.is_none() && !fetched
+    /// A fetch of a batch whose transaction is open must run, so that the batch can end and the lock, which waits
+    /// for that, can be asked for. While the lock is given back the cutover's session is nobody's.
+    fn must_wait_for_lock(&self) -> bool {
+        let asked = self.cutover.is_locking() && self.deferred_lock.is_none() && !self.fetch_open;
+        asked || self.cutover.is_unlocking()
     }
 
     fn cutover_on(&mut self) {
-        if !self.cutover.is_locking() {
+        if self.cutover.is_catching_up() && !self.catching_up {
+            self.catching_up = true;
+            self.drain(self.activity);
+        }
+        if !self.must_wait_for_lock() {
             let step = self.deferred_fetch.take();
             self.perform(step);
         }
         while let Some(command) = self.deferred_lock.take().or_else(|| self.cutover.poll_command()) {
-            let holds =
-                |feed: &Feed| feed.has_fetched() || feed.is_fetching() && self.deferred_fetch.is_none();
-            let fetching = self.feed.as_ref().is_some_and(holds);
-            if matches!(command, CutoverCommand::Lock { .. }) && fetching {
+            if matches!(command, CutoverCommand::Lock { .. }) && self.fetch_open {
                 self.deferred_lock = Some(command);
                 return;
             }
@@ -623,12 +635,15 @@ impl Migration {
             self.round.started = Some(now);
             self.commands.push_back(Command::ReadInsertPosition);
         } else {
-            self.caught_up();
+            self.caught_up(now);
         }
     }
 
-    fn caught_up(&mut self) {
-        if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
+    fn caught_up(&mut self, now: Instant) {
+        self.catching_up = false;
+        if self.activity == Activity::CuttingOver {
+            self.cutover.caught_up(now);
+        } else if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
             self.activity = Activity::BuildingIndexes;
             self.commands.push_back(Command::BuildIndexes);
         } else if self.phase < Phase::Ready {
