@@ -34,7 +34,11 @@ async fn identity(stage: &Stage) -> Result<String> {
 async fn a_history_is_retyped_while_it_is_inserted_into() -> Result<()> {
     let stage = Stage::shared().await?;
     let writing = busy(&stage, 6).await?;
-    let ended = stage.run(TABLE, RETYPE, &["--cutover", "auto"])?.end().await?.expect(0)?;
+    let ended = stage
+        .run(TABLE, RETYPE, &["--cutover", "auto"])?
+        .end()
+        .await?
+        .expect(0)?;
     ensure!(ended.reported("changes_applied")? > 0, "{}", ended.object);
     writing.await?;
     let sums = Sums::read(&stage.client().await?).await?;
@@ -52,22 +56,32 @@ async fn stops_at(statement: &str) -> Result<()> {
     stage.reached(Phase::Ready).await?;
     ensure!(identity(&stage).await? == "f", "published with every column");
     let client = stage.client().await?;
-    ensure!(client.execute(statement, &[]).await? == 1, "the application goes on");
+    ensure!(
+        client.execute(statement, &[]).await? == 1,
+        "the application goes on"
+    );
     let ended = engine.end().await?.expect(30)?;
     ensure!(ended.says("key"), "the remedy is a key: {}", ended.object);
     // It is not served as it is: going on stops at the same change.
     stage.operate("continue", &[]).await?.expect(30)?;
-    ensure!(client.execute(statement, &[]).await? == 1, "the application still goes on");
+    ensure!(
+        client.execute(statement, &[]).await? == 1,
+        "the application still goes on"
+    );
     stage.operate("abort", &[]).await?.expect(0)?;
     ensure!(stage.traces().await?.is_empty(), "{:?}", stage.traces().await?);
     ensure!(identity(&stage).await? == "d", "the identity is restored");
-    ensure!(stage.column_type(TABLE, "delta").await? == "integer", "the source is untouched");
+    ensure!(
+        stage.column_type(TABLE, "delta").await? == "integer",
+        "the source is untouched"
+    );
     writing.await
 }
 
 #[tokio::test]
 async fn the_first_update_of_a_history_stops_the_engine() -> Result<()> {
-    stops_at("UPDATE pgbench_history SET filler = 'x' WHERE ctid = (SELECT min(ctid) FROM pgbench_history)").await
+    stops_at("UPDATE pgbench_history SET filler = 'x' WHERE ctid = (SELECT min(ctid) FROM pgbench_history)")
+        .await
 }
 
 #[tokio::test]
@@ -79,7 +93,9 @@ async fn the_first_delete_from_a_history_stops_the_engine() -> Result<()> {
 async fn another_table_without_a_key_is_refused_with_its_remedy() -> Result<()> {
     let stage = Stage::shared().await?;
     let client = stage.client().await?;
-    client.batch_execute("CREATE TABLE keyless (a integer); INSERT INTO keyless VALUES (1), (2)").await?;
+    client
+        .batch_execute("CREATE TABLE keyless (a integer); INSERT INTO keyless VALUES (1), (2)")
+        .await?;
     client.batch_execute("UPDATE keyless SET a = a + 1").await?;
     let superuser = stage.superuser().await?;
     // The refusal is about what has been done to the table, which the statistics tell, in their own time.
@@ -88,7 +104,11 @@ async fn another_table_without_a_key_is_refused_with_its_remedy() -> Result<()> 
         Ok(superuser.query_one(select, &[]).await?.get(0))
     })
     .await?;
-    let ended = stage.run("keyless", "ALTER COLUMN a TYPE bigint", &[])?.end().await?.expect(10)?;
+    let ended = stage
+        .run("keyless", "ALTER COLUMN a TYPE bigint", &[])?
+        .end()
+        .await?
+        .expect(10)?;
     ensure!(ended.says("PRIMARY KEY"), "{}", ended.object);
     ensure!(stage.traces().await?.is_empty());
     Ok(())
