@@ -25,9 +25,12 @@ use crate::output::{self, Console};
 use crate::signals;
 
 /// What is changed, live.
-const ALTERS: [&str; 3] = [
+const ALTERS: [&str; 5] = [
     "ALTER COLUMN id TYPE bigint",
+    // The default is a text, and no text is cast to an enum by itself: a plain ALTER TABLE wants this too.
+    "ALTER COLUMN status DROP DEFAULT",
     "ALTER COLUMN status TYPE order_status USING status::order_status",
+    "ALTER COLUMN status SET DEFAULT 'new'",
     "ADD COLUMN priority integer NOT NULL DEFAULT 0",
 ];
 /// How long the writers have the table to themselves, before the engine begins and after it has ended.
