@@ -163,11 +163,16 @@ impl From<StateError> for Failure {
         match error {
             StateError::Sql(error) => error.into(),
             StateError::Superseded { .. } => Failure::Superseded,
-            StateError::NotEnding { .. } => {
-                Failure::stopped(error, "Look for them in pg_stat_activity by application_name, and end them.")
-            }
+            StateError::NotEnding { .. } => Failure::stopped(
+                error,
+                "Look for them in pg_stat_activity by application_name, and end them.",
+            ),
             StateError::Busy { .. } => Failure::stopped(error, "Stop that engine, or let it do the work."),
-            StateError::Unknown { .. } => Failure::stopped(error, "`crossfade status` lists all migrations."),
+            StateError::Unknown { .. } => Failure::Refused {
+                code: "unknown_migration",
+                reason: error.to_string(),
+                remedy: "`crossfade status` lists all migrations.",
+            },
             StateError::OtherPlan { .. } => Failure::Refused {
                 code: "name_taken",
                 reason: error.to_string(),

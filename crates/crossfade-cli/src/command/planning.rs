@@ -3,6 +3,7 @@
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::operate;
 use crossfade_core::name::MigrationName;
+use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
 use crossfade_core::refusal::Refusal;
 use crossfade_postgres::catalog::Difference;
@@ -61,7 +62,7 @@ pub(super) async fn still_valid(config: &ConnectConfig, plan: &Plan) -> Result<(
         name: Some(plan.name.clone()),
         ended,
     })?;
-    if !begun.is_empty() {
+    if begun.iter().any(|migration| migration.phase != Phase::Aborted) {
         return Ok(());
     }
     let session = open(config).await?;

@@ -290,15 +290,15 @@ impl Worker {
                 reason: "no swap was sent".to_owned(),
             });
         };
-        let event = match resolve(&self.witness, xid).await? {
-            true => CutoverEvent::Swapped,
-            false => CutoverEvent::SwapRolledBack {
-                reason: "the connection was lost at COMMIT".to_owned(),
-            },
-        };
+        if resolve(&self.witness, xid).await? {
+            // The shadow is where it belongs: there is nothing left to prepare for.
+            return Ok(CutoverEvent::Swapped);
+        }
         let fresh = Worker::open(Arc::clone(&self.context)).await?;
         (self.holder, self.checks, self.fetcher) = (fresh.holder, fresh.checks, fresh.fetcher);
-        Ok(event)
+        Ok(CutoverEvent::SwapRolledBack {
+            reason: "the connection was lost at COMMIT".to_owned(),
+        })
     }
 
     async fn fetch(&mut self, keys: Vec<FetchKey>) -> Result<Event, Failure> {
