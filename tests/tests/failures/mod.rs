@@ -1,1 +1,8 @@
-//! What goes wrong on the side of the server or of the applications.
+//! What goes wrong on the side of the server or of the applications: failures that other tools shipped, each a test
+//! named after its line in `docs/failures.md`.
+
+mod copy;
+mod cutover;
+mod scene;
+mod stream;
+mod writers;
