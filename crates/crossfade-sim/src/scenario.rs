@@ -98,7 +98,7 @@ impl Scenario {
                 ],
                 key: Some(Key { columns: vec![0] }),
                 identity_to_restore: None,
-        full_identity: false,
+                full_identity: false,
                 binary: false,
                 definition: String::new(),
             },

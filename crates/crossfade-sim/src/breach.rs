@@ -1,0 +1,155 @@
+//! What a checker may find.
+
+use crossfade_core::migration::{Activity, Stop};
+use crossfade_core::position::Lsn;
+
+use crate::row::TargetRow;
+
+/// A promise of the protocol that was broken, or a contract between machine and shell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// R1: a duplicate in the copy is a bug and surfaces as one.
+    #[error("the copy met key {key}, which is in the target already")]
+    CopyMetDuplicate {
+        /// The key.
+        key: u8,
+    },
+    /// The feed is consistent and the target is not the transform of the source.
+    #[error("{} differs at {at} in key {}: expected {:?}, found {:?}", .place, .difference.key, .difference.expected, .difference.found)]
+    Differs {
+        /// What was compared.
+        place: Place,
+        /// As of which position.
+        at: Lsn,
+        /// The first difference.
+        difference: Difference,
+    },
+    /// M18: a reader's snapshot is older than the rows of the table that it will read.
+    #[error("the swap committed while reader {pid} holds a snapshot older than the last apply")]
+    OldReader {
+        /// The reader.
+        pid: i32,
+    },
+    /// R22.
+    #[error("acknowledged {acknowledged}, and only {applied} is applied durably")]
+    AcknowledgedTooMuch {
+        /// What the slot was told.
+        acknowledged: Lsn,
+        /// What is durable.
+        applied: Lsn,
+    },
+    /// R16: a keep-update is never a no-op.
+    #[error("a value of key {key} is to be kept and the target has no such row")]
+    KeptNothing {
+        /// The key.
+        key: u8,
+    },
+    /// R16: an expression mixes a missing column with others.
+    #[error("key {key} keeps a column that an expression mixes with others")]
+    KeptMixed {
+        /// The key.
+        key: u8,
+    },
+    /// R19, R25: the source has no such violation at any commit, so neither has a consistent target.
+    #[error("code {code} is in the target twice")]
+    NotUnique {
+        /// The value.
+        code: u64,
+    },
+    /// Within a piece every key occurs at most once in each list.
+    #[error("key {key} occurs twice in a piece")]
+    RepeatedInPiece {
+        /// The key.
+        key: u8,
+    },
+    /// A piece or answer that nobody can read.
+    #[error("a row or key of the piece is not one of the table's")]
+    Unreadable,
+    /// Pieces out of order, twice at a time, or without their batch.
+    #[error("a piece came that does not belong to the open batch")]
+    PieceOutOfTurn,
+    /// R25: the applier is stopped while indexes are built.
+    #[error("a piece or fetch is out while indexes are built")]
+    BusyDuringIndexBuild,
+    /// Our own lock stands in its way.
+    #[error("a fetch waits for the cutover's own lock")]
+    FetchBehindOwnLock,
+    /// The cutover's session is asked for rows when it holds no lock.
+    #[error("a fetch in the cutover's session, which does not hold the lock")]
+    FetchWithoutOwnLock,
+    /// A snapshot is to be used again whose transaction has ended.
+    #[error("a fetch in the transaction of another, which is not open")]
+    NoFetchOpen,
+    /// R27.
+    #[error("the swap ran without the exclusive lock")]
+    SwapWithoutLock,
+    /// R29.
+    #[error("the swap ran twice")]
+    SwappedTwice,
+    /// Nothing fails any more and the migration does not end.
+    #[error("no end after {steps} quiet steps, at {activity:?}")]
+    NoProgress {
+        /// Quiet steps.
+        steps: u64,
+        /// What the machine is at; `None` between two engines.
+        activity: Option<Activity>,
+    },
+    /// A stop that this world gives no reason for.
+    #[error("stopped with {stop:?}")]
+    Stopped {
+        /// The reason given.
+        stop: Stop,
+    },
+    /// A panic in a machine.
+    #[error("panic: {message}")]
+    Panicked {
+        /// Its message.
+        message: String,
+    },
+}
+
+/// What was compared with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Target and transform of the source as of the applied LSN.
+    Target,
+    /// Target and transform of the source's latest committed state, at the swap.
+    Swap,
+    /// New table and the writers' acknowledged commits, at the end.
+    NewTable,
+    /// Source and the writers' acknowledged commits, after an abort: the world checks itself.
+    Source,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Place::Target => "the target",
+            Place::Swap => "the swapped-in table",
+            Place::NewTable => "the new table",
+            Place::Source => "the source",
+        })
+    }
+}
+
+/// The first key in which two tables differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key.
+    pub key: u8,
+    /// The row that should be there, for people.
+    pub expected: Option<String>,
+    /// The row that is there.
+    pub found: Option<String>,
+}
+
+impl Difference {
+    pub(crate) fn new(key: u8, expected: Option<&TargetRow>, found: Option<&TargetRow>) -> Self {
+        let show = |row: Option<&TargetRow>| row.map(|row| format!("{row:?}"));
+        Difference {
+            key,
+            expected: show(expected),
+            found: show(found),
+        }
+    }
+}

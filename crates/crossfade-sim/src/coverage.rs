@@ -1,0 +1,222 @@
+//! How often each branch, phase and fault was reached: a simulation that never reaches a place proves nothing
+//! about it.
+
+macro_rules! reached {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A place that runs must reach.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reached {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reached {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &[Reached] = &[$(Reached::$name,)+];
+        }
+    };
+}
+
+reached! {
+    // The copy.
+    /// The copy read the slot's own snapshot.
+    SnapshotExact,
+    /// The copy read a later one.
+    SnapshotLate,
+    /// The slot's creation waited for running transactions.
+    SlotWaited,
+    /// Two ranges were copied at the same time.
+    RangesSideBySide,
+    /// A target half filled was emptied.
+    CopyBegunAgain,
+    // The feed.
+    /// The copy contained it.
+    ChangeDropped,
+    /// It did not.
+    ChangeApplied,
+    /// A transaction larger than a piece.
+    PieceInsideTransaction,
+    /// A piece with rows from the source.
+    PieceFetched,
+    /// A batch of more than one piece.
+    BatchOfManyPieces,
+    /// A piece of nothing but its position.
+    IdlePositionApplied,
+    /// A fetch's snapshot did not see the change yet.
+    FetchAskedAgain,
+    /// A second fetch in the snapshot of the first.
+    FetchInSameSnapshot,
+    /// In the cutover's own session.
+    FetchUnderLock,
+    /// The row was not there any more.
+    FetchedRowGone,
+    /// The server was asked which keys are equal.
+    KeysClassified,
+    /// A piece that empties the target.
+    TruncateApplied,
+    /// A value was kept from the target's row.
+    ValueKept,
+    /// Deleted and inserted in one piece.
+    RowReplaced,
+    /// A unique value went from one row to another within a piece (R19).
+    UniqueRetried,
+    /// The stream had to wait.
+    BackPressure,
+    /// The target was compared at a consistent boundary.
+    ConsistentChecked,
+    // The cutover.
+    /// No lock within the slice.
+    LockTimedOut,
+    /// The hold budget ran out.
+    LockGivenBack,
+    /// Somebody held an old snapshot.
+    OldReadersWaitedFor,
+    /// A reader waited for our lock.
+    ReaderQueued,
+    /// Known not to have been committed.
+    SwapRolledBack,
+    /// The answer was lost, the swap was not.
+    SwapLostCommitted,
+    /// Both were lost.
+    SwapLostRolledBack,
+    /// Changes were applied under the lock.
+    DrainedChanges,
+    /// Not achieved in its time.
+    GaveUp,
+    /// A swap succeeded after a failed attempt.
+    SecondAttempt,
+    /// The new table is in place.
+    Swapped,
+    /// Writers went on with it.
+    WrittenAfterSwap,
+    // Engines that started at a phase.
+    /// An engine started at the durable phase `planned`.
+    StartedPlanned,
+    /// An engine started at the durable phase `prepared`.
+    StartedPrepared,
+    /// An engine started at the durable phase `copying`.
+    StartedCopying,
+    /// An engine started at the durable phase `copied`.
+    StartedCopied,
+    /// An engine started at the durable phase `following`.
+    StartedFollowing,
+    /// An engine started at the durable phase `ready`.
+    StartedReady,
+    /// An engine started at the durable phase `swapped`.
+    StartedSwapped,
+    /// An engine started at the durable phase `completed`.
+    StartedCompleted,
+    // Activities.
+    /// See `Activity::Preparing`.
+    AtPreparing,
+    /// See `Activity::OpeningSnapshot`.
+    AtOpeningSnapshot,
+    /// See `Activity::Copying`.
+    AtCopying,
+    /// See `Activity::RecordingChunk`.
+    AtRecordingChunk,
+    /// See `Activity::BuildingKeyIndex`.
+    AtBuildingKeyIndex,
+    /// See `Activity::DrainingBacklog`.
+    AtDrainingBacklog,
+    /// See `Activity::BuildingIndexes`.
+    AtBuildingIndexes,
+    /// See `Activity::Draining`.
+    AtDraining,
+    /// See `Activity::Analyzing`.
+    AtAnalyzing,
+    /// See `Activity::Ready`.
+    AtReady,
+    /// See `Activity::CuttingOver`.
+    AtCuttingOver,
+    /// See `Activity::Finishing`.
+    AtFinishing,
+    /// See `Activity::Stopped`.
+    AtStopped,
+    // Faults.
+    /// `kill -9`.
+    EngineCrashed,
+    /// Power lost.
+    ServerCrashed,
+    /// The stream broke.
+    ConnectionLost,
+    /// A statement of a dead engine committed before the next one began.
+    DeadEngineCommitted,
+    /// The answer to a batch's COMMIT was lost, and the batch with it.
+    PieceAnswerLost,
+    /// Only the answer was lost.
+    PieceAnswerLostCommitted,
+    /// The answer to the ledger row's COMMIT was lost.
+    ChunkAnswerLost,
+    /// A crash lost asynchronous commits.
+    CommitsLost,
+    /// Everything stood still for a while.
+    Stalled,
+    // The world.
+    /// A commit record began exactly where another ended.
+    CommitAdjoins,
+    /// A commit could be decoded and not be seen.
+    DecodedInvisible,
+    /// A commit could be seen and be lost.
+    VisibleUnflushed,
+    /// A transaction committed after one that began later.
+    CommitsOutOfOrder,
+    /// 32-bit ids began again.
+    EpochCrossed,
+    /// Ids were used up by the hundreds of millions.
+    XidsBurned,
+    /// The source was truncated.
+    Truncated,
+    // Operators.
+    /// Asked to hold back.
+    Paused,
+    /// Asked to go on.
+    Continued,
+    /// Asked to cut over.
+    CutoverAsked,
+    /// Asked to end.
+    Interrupted,
+    /// Gave up, and nothing was left.
+    Aborted,
+    /// The run's time was over.
+    OutOfTime,
+    /// The slot retained too much.
+    WalBudget,
+    /// A migration ended with the new table in place.
+    Done,
+}
+
+/// Counts of one run or of many.
+#[derive(Clone, Debug)]
+pub struct Coverage([u64; Reached::ALL.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Coverage([0; Reached::ALL.len()])
+    }
+}
+
+impl Coverage {
+    pub(crate) fn reach(&mut self, place: Reached) {
+        self.0[place as usize] += 1;
+    }
+
+    /// How often.
+    pub fn count(&self, place: Reached) -> u64 {
+        self.0[place as usize]
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Coverage) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
+    /// Places that were never reached.
+    pub fn missing(&self) -> impl Iterator<Item = Reached> {
+        Reached::ALL
+            .iter()
+            .copied()
+            .filter(|place| self.count(*place) == 0)
+    }
+}

@@ -1,0 +1,69 @@
+//! Runs seeds; a failure is one line, `seed S: what`, and exit code 1.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use crossfade_sim::{Coverage, Reached, run};
+
+/// Drive the engine's real machines through seeded worlds.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Run this seed alone.
+    #[arg(long, conflicts_with_all = ["seeds", "first"])]
+    seed: Option<u64>,
+    /// Print what happens, step by step.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Print how often each place was reached.
+    #[arg(long)]
+    coverage: bool,
+}
+
+/// Fewer seeds need not reach every place.
+const SEEDS_FOR_COVERAGE: u64 = 1_000;
+
+fn main() -> io::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mut out = io::stdout().lock();
+    let (first, seeds) = arguments
+        .seed
+        .map_or((arguments.first, arguments.seeds), |seed| (seed, 1));
+    let started = Instant::now();
+    let mut coverage = Coverage::default();
+    for seed in first..first + seeds {
+        let run = run(seed, None, arguments.trace);
+        for line in &run.trace {
+            writeln!(out, "{line}")?;
+        }
+        coverage.add(&run.coverage);
+        if let Err(breach) = run.result {
+            writeln!(out, "seed {seed}: {breach}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if arguments.coverage {
+        for place in Reached::ALL {
+            writeln!(out, "{:>10}  {place:?}", coverage.count(*place))?;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    writeln!(
+        out,
+        "{seeds} seeds in {seconds:.1} s, {:.0} a second",
+        seeds as f64 / seconds
+    )?;
+    let missing: Vec<Reached> = coverage.missing().collect();
+    if seeds >= SEEDS_FOR_COVERAGE && !missing.is_empty() {
+        writeln!(out, "never reached: {missing:?}")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}

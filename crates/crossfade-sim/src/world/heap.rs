@@ -1,0 +1,99 @@
+//! The source table's row versions: who made each, who ended it, and what a snapshot sees.
+
+use crossfade_core::position::Xid;
+use crossfade_core::snapshot::Snapshot;
+
+use crate::row::SourceRow;
+
+/// One version of a row.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    row: SourceRow,
+    made_by: Xid,
+    ended_by: Option<Xid>,
+}
+
+/// The versions of every key, oldest first. Row locks are the caller's: at most one transaction in progress
+/// has touched a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Heap(Vec<Vec<Version>>);
+
+impl Heap {
+    /// Room for keys below `keys`.
+    pub(crate) fn new(keys: u8) -> Self {
+        Heap(vec![Vec::new(); usize::from(keys)])
+    }
+
+    /// The newest version, whether committed or not.
+    pub(crate) fn current(&self, number: u8) -> Option<&SourceRow> {
+        self.0[usize::from(number)]
+            .last()
+            .filter(|version| version.ended_by.is_none())
+            .map(|version| &version.row)
+    }
+
+    /// All newest versions.
+    pub(crate) fn all_current(&self) -> impl Iterator<Item = &SourceRow> {
+        self.0
+            .iter()
+            .filter_map(|versions| versions.last())
+            .filter(|version| version.ended_by.is_none())
+            .map(|version| &version.row)
+    }
+
+    pub(crate) fn insert(&mut self, xid: Xid, row: SourceRow) {
+        self.0[usize::from(row.key.number)].push(Version {
+            row,
+            made_by: xid,
+            ended_by: None,
+        });
+    }
+
+    pub(crate) fn delete(&mut self, xid: Xid, number: u8) {
+        if let Some(version) = self.0[usize::from(number)].last_mut() {
+            version.ended_by = Some(xid);
+        }
+    }
+
+    /// Takes back everything that the transaction did.
+    pub(crate) fn undo(&mut self, xid: Xid) {
+        for versions in &mut self.0 {
+            versions.retain(|version| version.made_by != xid);
+            for version in versions {
+                if version.ended_by == Some(xid) {
+                    version.ended_by = None;
+                }
+            }
+        }
+    }
+
+    /// Not MVCC: older snapshots see nothing afterwards.
+    pub(crate) fn truncate(&mut self) -> Heap {
+        let empty = Heap::new(self.0.len() as u8);
+        std::mem::replace(self, empty)
+    }
+
+    /// The row of that key under `snapshot`.
+    pub(crate) fn row(&self, snapshot: &Snapshot, number: u8) -> Option<SourceRow> {
+        let sees = |version: &&Version| {
+            snapshot.sees(version.made_by) && !version.ended_by.is_some_and(|xid| snapshot.sees(xid))
+        };
+        self.0[usize::from(number)]
+            .iter()
+            .find(sees)
+            .map(|version| version.row)
+    }
+
+    /// All rows under `snapshot`.
+    pub(crate) fn rows(&self, snapshot: &Snapshot) -> impl Iterator<Item = SourceRow> {
+        (0..self.0.len() as u8).filter_map(|number| self.row(snapshot, number))
+    }
+
+    /// Removes versions that nobody can see any more: the caller knows that no snapshot is in use and that
+    /// whatever ended them cannot be lost.
+    pub(crate) fn vacuum(&mut self, is_over: impl Fn(Xid) -> bool) {
+        for versions in &mut self.0 {
+            versions.retain(|version| !version.ended_by.is_some_and(&is_over));
+        }
+    }
+}
