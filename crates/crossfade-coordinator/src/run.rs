@@ -366,12 +366,20 @@ async fn conclude(
     })
 }
 
-/// The report is for people; that it cannot be written must not hide why the engine ended.
+/// How long the end of an engine may wait for its report: a session that it has just let go of may still hold the
+/// row, until its server process notices.
+const STORE_MAX: Duration = Duration::from_secs(2);
+
+/// The report is for people; that it cannot be written must not hide why the engine ended, nor keep it from ending.
 async fn store_quietly(context: &Context, report: &Report) {
-    if let Ok(session) = context.session().await
-        && let Err(error) = store_report(&session, context.name(), report).await
-    {
-        tracing::warn!(%error, "the report was not stored");
+    let storing = async {
+        let session = context.session().await?;
+        store_report(&session, context.name(), report).await
+    };
+    match tokio::time::timeout(STORE_MAX, storing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the report was not stored"),
+        Err(_) => tracing::warn!("the report was not stored in time"),
     }
 }
 

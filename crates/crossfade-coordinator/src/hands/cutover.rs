@@ -71,8 +71,8 @@ struct Worker {
     checks: CutoverChecks,
     /// Prepared on the holder; none for a table without a key, of which nothing is fetched.
     fetcher: Option<Fetcher>,
-    /// The transaction whose COMMIT was sent.
-    swap: Option<Xid>,
+    /// The transaction whose COMMIT was sent, and what is to be noted of it once it is known to be committed.
+    swap: Option<(Xid, Note)>,
 }
 
 impl Worker {
@@ -261,22 +261,23 @@ impl Worker {
     }
 
     async fn commit(&mut self, xid: Xid) -> Result<CutoverEvent, Failure> {
-        self.swap = Some(xid);
         let waiting = lock::waiting_behind(&self.witness, self.holder.pid())
             .await
             .unwrap_or(0);
         let committed = self.holder.batch_execute("COMMIT").await;
-        let held = self.locked_at.take().map(|at| at.elapsed()).unwrap_or_default();
+        let note = Note::Swapped {
+            held: self.locked_at.take().map(|at| at.elapsed()).unwrap_or_default(),
+            waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+        };
         match committed {
             Ok(()) => {
-                let note = Note::Swapped {
-                    held,
-                    waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
-                };
                 self.context.note(note);
                 Ok(CutoverEvent::Swapped)
             }
-            Err(error) if is_lost(&error) => Ok(CutoverEvent::SwapUnknown),
+            Err(error) if is_lost(&error) => {
+                self.swap = Some((xid, note));
+                Ok(CutoverEvent::SwapUnknown)
+            }
             Err(error) => Ok(CutoverEvent::SwapRolledBack {
                 reason: error.to_string(),
             }),
@@ -285,13 +286,14 @@ impl Worker {
 
     /// Only `pg_xact_status` decides, once the transaction is no longer in progress (R29).
     async fn resolve(&mut self) -> Result<CutoverEvent, Failure> {
-        let Some(xid) = self.swap else {
+        let Some((xid, note)) = self.swap.take() else {
             return Ok(CutoverEvent::SwapRolledBack {
                 reason: "no swap was sent".to_owned(),
             });
         };
         if resolve(&self.witness, xid).await? {
             // The shadow is where it belongs: there is nothing left to prepare for.
+            self.context.note(note);
             return Ok(CutoverEvent::Swapped);
         }
         let fresh = Worker::open(Arc::clone(&self.context)).await?;

@@ -561,9 +561,13 @@ impl Migration {
         if self.activity == Activity::Stopped {
             return;
         }
-        // A swap that may be committed is neither interrupted nor forgotten.
-        let undisturbed = self.cutover.is_swapping() || self.activity == Activity::Finishing;
-        if let (false, Some(stop)) = (undisturbed, self.interrupt.take()) {
+        // A swap that may be committed is neither interrupted nor forgotten. What comes after it the next engine can
+        // finish, but no bound of a migration that is still to be swapped counts any more.
+        let may_stop = match self.activity {
+            Activity::Finishing => matches!(self.interrupt, Some(Stop::Interrupted)),
+            _before => !self.cutover.is_swapping(),
+        };
+        if may_stop && let Some(stop) = self.interrupt.take() {
             return self.stop(stop);
         }
         // Before the feed forms its next piece: under writers that never pause the only boundaries are between two.
