@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use crossfade_sim::{Coverage, Reached, run};
+use crossbeam_channel::Receiver;
+use crossfade_sim::{Coverage, Reached, Run, run};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 /// Drive the engine's real machines through seeded worlds.
 #[derive(Debug, Parser)]
@@ -38,8 +40,7 @@ fn main() -> io::Result<ExitCode> {
         .map_or((arguments.first, arguments.seeds), |seed| (seed, 1));
     let started = Instant::now();
     let mut coverage = Coverage::default();
-    for seed in first..first + seeds {
-        let run = run(seed, None, arguments.trace);
+    for (seed, run) in runs(first..first + seeds, arguments.trace) {
         for line in &run.trace {
             writeln!(out, "{line}")?;
         }
@@ -66,4 +67,19 @@ fn main() -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs that may wait to be counted.
+const WAITING_MAX: usize = 64;
+
+/// Runs the seeds on all cores. Each is a world of its own; they come back in the order in which they end.
+fn runs(seeds: std::ops::Range<u64>, trace: bool) -> Receiver<(u64, Run)> {
+    let (ended, runs) = crossbeam_channel::bounded(WAITING_MAX);
+    rayon::spawn(move || {
+        seeds.into_par_iter().for_each_with(ended, |ended, seed| {
+            // Nobody receives any more once a run has failed.
+            let _ = ended.send((seed, run(seed, None, trace)));
+        });
+    });
+    runs
 }
