@@ -1,1 +1,5 @@
-//! What operators see and do.
+//! What operators see and do, from other processes and through the state schema only.
+
+mod again;
+mod cutover;
+mod operator;

@@ -12,7 +12,7 @@ use crossfade_tests::stage::Stage;
 
 /// Enough rows for every phase to take a moment, few enough for fifty runs.
 const ROWS: i64 = 2_000;
-const WRITERS: u32 = 2;
+const WRITERS: u32 = 1;
 
 /// Starts a run that swaps as soon as it is ready.
 fn run(stage: &Stage) -> Result<Process> {
