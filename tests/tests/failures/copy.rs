@@ -13,7 +13,9 @@ const WIDE: &str = "CREATE TABLE public.t (id integer PRIMARY KEY, gate integer 
 async fn changed_alike(tables: &str) -> u64 {
     let scene = Scene::new(tables).await;
     let report = scene.change("public.t", &[super::scene::GATED]).await;
-    scene.assert_same("TABLE public.t", &format!("TABLE {}", scene.retired())).await;
+    scene
+        .assert_same("TABLE public.t", &format!("TABLE {}", scene.retired()))
+        .await;
     report.rows_copied
 }
 
@@ -34,19 +36,27 @@ async fn t15_many_ranges_of_mostly_dead_rows() {
     // 160 MB of heap with rows in its first and last places.
     let rows = "INSERT INTO public.t SELECT i, 0, repeat('x', 3900) FROM generate_series(1, 40000) i;
                 DELETE FROM public.t WHERE id % 20 <> 0 AND id BETWEEN 3 AND 39997";
-    assert_eq!(changed_alike(&format!("{WIDE}; {rows}")).await, 2006 - 1);
+    assert_eq!(changed_alike(&format!("{WIDE}; {rows}")).await, 2_004);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t15_a_table_that_grows_while_it_is_planned_and_copied() {
-    let scene = Scene::with_twin("n integer", "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 2000) i").await;
+    let scene = Scene::with_twin(
+        "n integer",
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 2000) i",
+    )
+    .await;
     let writers = Writers::of_the_app(&scene, 2).await;
     writers.commit_more(20).await;
     let copying = scene.shut(1).await;
     both(&scene.app, "UPDATE {t} SET gate = 1 WHERE id = 1000").await;
     let engine = scene.run(How::default()).await;
     copying.reached(&scene).await;
-    both(&scene.app, "INSERT INTO {t} SELECT i, 0, i FROM generate_series(10001, 14000) i").await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(10001, 14000) i",
+    )
+    .await;
     writers.commit_more(50).await;
     copying.open().await;
     engine.done().await;
@@ -58,22 +68,31 @@ async fn t15_a_table_that_grows_while_it_is_planned_and_copied() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t16_a_tiny_heap_with_huge_toast_is_split_by_all_its_bytes() {
     let scene = Scene::new(
-        "CREATE TABLE public.t (id integer PRIMARY KEY, gate integer NOT NULL DEFAULT 0, big text);
-         ALTER TABLE public.t ALTER COLUMN big SET STORAGE EXTERNAL, ALTER COLUMN gate SET STATISTICS 10;
-         ALTER TABLE public.t SET (autovacuum_enabled = off);
+        "CREATE TABLE public.t (id integer PRIMARY KEY, gate integer NOT NULL DEFAULT 0, big text)
+           WITH (fillfactor = 10, autovacuum_enabled = off);
+         ALTER TABLE public.t ALTER COLUMN big SET STORAGE EXTERNAL;
          INSERT INTO public.t SELECT i, 0, repeat(md5(i::text), 32768) FROM generate_series(1, 200) i",
     )
     .await;
     let copying = scene.shut(1).await;
-    scene.app.batch_execute("UPDATE public.t SET gate = 1 WHERE id = 1").await.unwrap();
+    scene
+        .app
+        .batch_execute("UPDATE public.t SET gate = 1 WHERE id = 1")
+        .await
+        .unwrap();
     let mut engine = scene.run(How::default()).await;
     copying.reached(&scene).await;
-    let status = engine.until(|status| status.activity == Some(Activity::Copying)).await;
+    let status = engine
+        .until(|status| status.activity == Some(Activity::Copying))
+        .await;
     assert!(status.progress.ranges.0 >= 3, "{:?}", status.progress.ranges);
     copying.open().await;
     engine.done().await;
     let compared = "SELECT id, gate, md5(big) FROM";
     scene
-        .assert_same(&format!("{compared} public.t"), &format!("{compared} {}", scene.retired()))
+        .assert_same(
+            &format!("{compared} public.t"),
+            &format!("{compared} {}", scene.retired()),
+        )
         .await;
 }

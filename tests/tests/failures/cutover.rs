@@ -18,13 +18,21 @@ async fn hundred() -> Scene {
 
 /// Slices that are short beside everything else of a test.
 fn short_slices() -> Limits {
-    Limits { lock_timeout_ms: 300, ..Limits::default() }
+    Limits {
+        lock_timeout_ms: 300,
+        ..Limits::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t05_asynchronous_commits_right_before_the_fence() {
     // Nobody flushes but the engine: the walwriter comes every ten seconds.
-    let server = server(options().setting("wal_writer_delay", "10s").setting("synchronous_commit", "off")).await;
+    let server = server(
+        options()
+            .setting("wal_writer_delay", "10s")
+            .setting("synchronous_commit", "off"),
+    )
+    .await;
     let scene = Scene::on(server, "", &super::scene::gated_table("n integer")).await;
     both(&scene.app, HUNDRED).await;
     let holder = scene.session().await;
@@ -34,7 +42,11 @@ async fn t05_asynchronous_commits_right_before_the_fence() {
     both(&holder, "UPDATE {t} SET n = 0 WHERE id = 1").await;
     scene.cut_over().await;
     scene.until_lock_asked().await;
-    both(&holder, "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1001, 1100) i").await;
+    both(
+        &holder,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1001, 1100) i",
+    )
+    .await;
     holder.batch_execute("COMMIT").await.unwrap();
     let report = engine.done().await;
     assert!(report.changes_last_drain >= 101, "{report:?}");
@@ -51,7 +63,11 @@ async fn t22_changes_of_a_transaction_that_writes_while_the_swap_waits() {
     both(&holder, "UPDATE {t} SET n = 0 WHERE id = 1").await;
     scene.cut_over().await;
     scene.until_lock_asked().await;
-    both(&holder, "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1001, 6000) i").await;
+    both(
+        &holder,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1001, 6000) i",
+    )
+    .await;
     holder.batch_execute("COMMIT").await.unwrap();
     let report = engine.done().await;
     assert!(report.changes_last_drain >= 5001, "{report:?}");
@@ -64,7 +80,10 @@ async fn t23_a_long_reader_holds_up_the_cutover_and_nobody_else() {
     let mut engine = scene.run_within(MANUAL, short_slices()).await;
     engine.until_ready().await;
     let reader = scene.session().await;
-    reader.batch_execute("BEGIN; SELECT count(*) FROM public.t").await.unwrap();
+    reader
+        .batch_execute("BEGIN; SELECT count(*) FROM public.t")
+        .await
+        .unwrap();
     let writers = Writers::of_the_app(&scene, 2).await;
     scene.cut_over().await;
     engine.until_noted(&format!("pid {}", pid(&reader).await)).await;
@@ -75,8 +94,14 @@ async fn t23_a_long_reader_holds_up_the_cutover_and_nobody_else() {
     writers.commit_more(20).await;
     let seen = writers.stop().await;
     // A slice, and what a busy machine adds.
-    let bound = Duration::from_millis(300) + Duration::from_millis(700) + Duration::from_millis(report.lock_held_ms as u64);
-    assert!(seen.slowest < bound, "{:?} of {bound:?}; {report:?}", seen.slowest);
+    let bound = Duration::from_millis(300)
+        + Duration::from_millis(700)
+        + Duration::from_millis(report.lock_held_ms as u64);
+    assert!(
+        seen.slowest < bound,
+        "{:?} of {bound:?}; {report:?}",
+        seen.slowest
+    );
     scene.assert_twins().await;
 }
 
@@ -89,15 +114,24 @@ async fn t26_statements_prepared_before_the_swap_reach_the_new_table() {
                   'BEGIN RETURN (SELECT n FROM public.t WHERE id = $1); END';";
     scene.app.batch_execute(make).await.unwrap();
     let session = scene.session().await;
-    let read = session.prepare("SELECT n FROM public.t WHERE id = $1").await.unwrap();
+    let read = session
+        .prepare("SELECT n FROM public.t WHERE id = $1")
+        .await
+        .unwrap();
     let writes = ["public", "twin"].map(|schema| format!("UPDATE {schema}.t SET n = n + 1 WHERE id = $1"));
-    let [write, write_twin] = [session.prepare(&writes[0]).await.unwrap(), session.prepare(&writes[1]).await.unwrap()];
+    let [write, write_twin] = [
+        session.prepare(&writes[0]).await.unwrap(),
+        session.prepare(&writes[1]).await.unwrap(),
+    ];
     // More often than the server tries custom plans.
     let work = async |first: i32| {
         for id in first..first + 8 {
             session.query_one(&read, &[&1]).await.unwrap();
             session.query_one("SELECT public.read($1)", &[&id]).await.unwrap();
-            session.execute("SELECT public.write($1)", &[&(1000 + id)]).await.unwrap();
+            session
+                .execute("SELECT public.write($1)", &[&(1000 + id)])
+                .await
+                .unwrap();
             for statement in [&write, &write_twin] {
                 assert_eq!(session.execute(statement, &[&id]).await.unwrap(), 1);
             }
@@ -113,7 +147,10 @@ async fn t26_statements_prepared_before_the_swap_reach_the_new_table() {
 
 /// Holds the engine under its exclusive lock, with the changes before it not all applied, until the gate is opened.
 async fn held_under_the_lock(scene: &Scene) -> (super::scene::Engine, super::scene::Gate) {
-    let limits = Limits { hold_budget_ms: 60_000, ..Limits::default() };
+    let limits = Limits {
+        hold_budget_ms: 60_000,
+        ..Limits::default()
+    };
     let mut engine = scene.run_within(MANUAL, limits).await;
     engine.until_ready().await;
     let gate = scene.shut(2).await;
@@ -137,17 +174,25 @@ async fn commit_under_the_lock(scene: &Scene) {
 async fn m17_statements_blocked_on_the_swaps_lock_reach_the_new_table() {
     let scene = hundred().await;
     let session = scene.session().await;
-    let insert = "WITH i AS (INSERT INTO twin.t (id, n) VALUES ($1, 1)) INSERT INTO public.t (id, n) VALUES ($1, 1)";
+    let insert =
+        "WITH i AS (INSERT INTO twin.t (id, n) VALUES ($1, 1)) INSERT INTO public.t (id, n) VALUES ($1, 1)";
     let prepared = session.prepare(insert).await.unwrap();
     session.execute(&prepared, &[&600]).await.unwrap();
     let (engine, gate) = held_under_the_lock(&scene).await;
     let mut blocked = Vec::new();
     let (other, third) = (scene.session().await, scene.session().await);
     let pids = [pid(&session).await, pid(&other).await, pid(&third).await];
-    blocked.push(tokio::spawn(async move { session.execute(&prepared, &[&601]).await.unwrap() }));
-    blocked.push(tokio::spawn(async move { both(&other, "UPDATE {t} SET n = -5 WHERE id = 5").await; 1 }));
+    blocked.push(tokio::spawn(async move {
+        session.execute(&prepared, &[&601]).await.unwrap()
+    }));
+    blocked.push(tokio::spawn(async move {
+        both(&other, "UPDATE {t} SET n = -5 WHERE id = 5").await;
+        1
+    }));
     let returning = "SELECT count(*) FROM public.t WHERE id IN (1, 500)";
-    blocked.push(tokio::spawn(async move { third.query_one(returning, &[]).await.unwrap().get::<_, i64>(0) as u64 - 1 }));
+    blocked.push(tokio::spawn(async move {
+        third.query_one(returning, &[]).await.unwrap().get::<_, i64>(0) as u64 - 1
+    }));
     for pid in pids {
         scene.until_waiting(pid).await;
     }
@@ -163,7 +208,12 @@ async fn m17_statements_blocked_on_the_swaps_lock_reach_the_new_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t27_every_role_is_fenced() {
     let scene = hundred().await;
-    scene.admin().await.batch_execute(&format!("CREATE ROLE {}_other LOGIN", scene.database)).await.unwrap();
+    scene
+        .admin()
+        .await
+        .batch_execute(&format!("CREATE ROLE {}_other LOGIN", scene.database))
+        .await
+        .unwrap();
     let other = format!("{}_other", scene.database);
     let grant = format!("GRANT USAGE ON SCHEMA twin TO {other}; GRANT ALL ON public.t, twin.t TO {other}");
     scene.app.batch_execute(&grant).await.unwrap();
@@ -176,14 +226,21 @@ async fn t27_every_role_is_fenced() {
     let report = scene.run(How::default()).await.done().await;
     writers.commit_more(50).await;
     let commits = writers.stop().await.commits;
-    assert!(commits > 60 && report.changes_applied > 0, "{commits} commits, {report:?}");
+    assert!(
+        commits > 60 && report.changes_applied > 0,
+        "{commits} commits, {report:?}"
+    );
     scene.assert_twins().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t28_over_the_hold_budget_the_lock_is_given_back_and_tried_again() {
     let scene = hundred().await;
-    let limits = Limits { hold_budget_ms: 300, lock_timeout_ms: 1500, ..Limits::default() };
+    let limits = Limits {
+        hold_budget_ms: 300,
+        lock_timeout_ms: 1500,
+        ..Limits::default()
+    };
     let mut engine = scene.run_within(MANUAL, limits).await;
     engine.until_ready().await;
     let gate = scene.shut(2).await;
@@ -200,13 +257,20 @@ async fn t28_over_the_hold_budget_the_lock_is_given_back_and_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t28_a_cutover_that_is_not_achieved_can_go_on() {
     let scene = hundred().await;
-    let limits = Limits { hold_budget_ms: 300, lock_timeout_ms: 300, cutover_max_ms: 3000, ..Limits::default() };
+    let limits = Limits {
+        hold_budget_ms: 300,
+        lock_timeout_ms: 300,
+        cutover_max_ms: 3000,
+        ..Limits::default()
+    };
     let mut engine = scene.run_within(MANUAL, limits).await;
     engine.until_ready().await;
     let gate = scene.shut(2).await;
     commit_under_the_lock(&scene).await;
     let ended = engine.ended().await;
-    let Ended::CutoverNotAchieved { obstacle, .. } = ended else { panic!("{ended:?}") };
+    let Ended::CutoverNotAchieved { obstacle, .. } = ended else {
+        panic!("{ended:?}")
+    };
     assert!(!obstacle.is_empty());
     both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 1").await;
     gate.open().await;
@@ -231,7 +295,8 @@ async fn m11_writes_right_after_the_swap_are_in_the_new_table_only() {
     while !watcher.query_one(&is_there, &[]).await.unwrap().get::<_, bool>(0) {
         assert!(Instant::now() < deadline);
     }
-    let content = format!("SELECT count(*)::text || md5(string_agg(r::text, ',' ORDER BY id)) FROM {retired} r");
+    let content =
+        format!("SELECT count(*)::text || md5(string_agg(r::text, ',' ORDER BY id)) FROM {retired} r");
     let first: String = watcher.query_one(&content, &[]).await.unwrap().get(0);
     writers.commit_more(100).await;
     engine.done().await;
@@ -246,14 +311,22 @@ async fn m11_writes_right_after_the_swap_are_in_the_new_table_only() {
 /// A transaction that has read something, but not the table.
 async fn older_reader(scene: &Scene) -> tokio_postgres::Client {
     let reader = scene.session().await;
-    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM twin.t").await.unwrap();
+    reader
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM twin.t")
+        .await
+        .unwrap();
     reader
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m18_an_older_snapshot_is_waited_for_and_named() {
     let scene = hundred().await;
-    let limits = Limits { hold_budget_ms: 300, cutover_max_ms: 2000, ..Limits::default() };
+    let limits = Limits {
+        hold_budget_ms: 300,
+        lock_timeout_ms: 100,
+        cutover_max_ms: 3000,
+        ..Limits::default()
+    };
     let mut engine = scene.run_within(MANUAL, limits).await;
     engine.until_ready().await;
     both(&scene.app, "INSERT INTO {t} VALUES (101, 0, 0)").await;
@@ -261,10 +334,19 @@ async fn m18_an_older_snapshot_is_waited_for_and_named() {
     both(&scene.app, "INSERT INTO {t} VALUES (102, 0, 0)").await;
     scene.cut_over().await;
     let ended = engine.ended().await;
-    let Ended::CutoverNotAchieved { obstacle, attempts } = ended else { panic!("{ended:?}") };
-    assert!(obstacle.contains(&format!("pid {}", pid(&reader).await)), "{obstacle}");
+    let Ended::CutoverNotAchieved { obstacle, attempts } = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(
+        obstacle.contains(&format!("pid {}", pid(&reader).await)),
+        "{obstacle}"
+    );
     assert!(attempts >= 2, "{attempts}");
-    let rows: i64 = reader.query_one("SELECT count(*) FROM public.t", &[]).await.unwrap().get(0);
+    let rows: i64 = reader
+        .query_one("SELECT count(*) FROM public.t", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(rows, 101, "as of its snapshot");
     reader.batch_execute("COMMIT").await.unwrap();
     scene.resume(How::default()).done().await;
@@ -274,7 +356,11 @@ async fn m18_an_older_snapshot_is_waited_for_and_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m18_an_older_snapshot_is_accepted_on_request() {
     let scene = hundred().await;
-    let accepting = How { auto: false, old_snapshots: OldSnapshots::Accept, ..How::default() };
+    let accepting = How {
+        auto: false,
+        old_snapshots: OldSnapshots::Accept,
+        ..How::default()
+    };
     let mut engine = scene.run(accepting).await;
     engine.until_ready().await;
     let reader = older_reader(&scene).await;
@@ -282,7 +368,11 @@ async fn m18_an_older_snapshot_is_accepted_on_request() {
     scene.cut_over().await;
     engine.done().await;
     reader.batch_execute("COMMIT").await.unwrap();
-    let rows: i64 = reader.query_one("SELECT count(*) FROM public.t", &[]).await.unwrap().get(0);
+    let rows: i64 = reader
+        .query_one("SELECT count(*) FROM public.t", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(rows, 101);
     scene.assert_twins().await;
 }

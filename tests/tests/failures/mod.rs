@@ -3,6 +3,9 @@
 
 mod copy;
 mod cutover;
+mod objects;
 mod scene;
+mod server;
 mod stream;
+mod values;
 mod writers;

@@ -142,9 +142,10 @@ async fn t04_transactions_open_at_slot_creation() {
     }
     both(
         &writing,
-        "INSERT INTO {t} VALUES (200, 0, 1); UPDATE {t} SET n = -1 WHERE id = 2; SAVEPOINT s",
+        "INSERT INTO {t} VALUES (200, 0, 1); UPDATE {t} SET n = -1 WHERE id = 2",
     )
     .await;
+    savepoint(&writing, "s").await;
     let mut engine = scene.run(How::default()).await;
     engine.until_noted("creating the slot").await;
     both(
@@ -158,17 +159,14 @@ async fn t04_transactions_open_at_slot_creation() {
     writing.batch_execute("COMMIT").await.unwrap();
     copying.reached(&scene).await;
     // These began before the slot and write behind its snapshot.
-    both(
-        &later,
-        "SAVEPOINT a; UPDATE {t} SET n = 7 WHERE id = 5; SAVEPOINT b; DELETE FROM {t} WHERE id = 6",
-    )
-    .await;
+    savepoint(&later, "a").await;
+    both(&later, "UPDATE {t} SET n = 7 WHERE id = 5").await;
+    savepoint(&later, "b").await;
+    both(&later, "DELETE FROM {t} WHERE id = 6").await;
     later.batch_execute("ROLLBACK TO b").await.unwrap();
-    both(
-        &later,
-        "UPDATE {t} SET n = 8 WHERE id = 200; SAVEPOINT c; INSERT INTO {t} VALUES (201, 0, 0)",
-    )
-    .await;
+    both(&later, "UPDATE {t} SET n = 8 WHERE id = 200").await;
+    savepoint(&later, "c").await;
+    both(&later, "INSERT INTO {t} VALUES (201, 0, 0)").await;
     both(
         &older,
         "DELETE FROM {t} WHERE id = 7; INSERT INTO {t} VALUES (7, 0, 70)",
@@ -417,24 +415,27 @@ async fn t12_a_transaction_of_half_a_million_rows_with_aborted_subtransactions()
     scene.app.batch_execute("BEGIN").await.unwrap();
     for part in 0..10 {
         let (from, to) = (1000 + part * 50_000, 1000 + (part + 1) * 50_000 - 1);
+        savepoint(&scene.app, "s").await;
         let insert =
-            format!("SAVEPOINT s; INSERT INTO {{t}} SELECT i, 0, 1 FROM generate_series({from}, {to}) i");
+            format!("INSERT INTO {{t}} SELECT i, 0, 1 FROM generate_series({from}, {to}) i");
         both(&scene.app, &insert).await;
         if part % 3 == 2 {
             scene.app.batch_execute("ROLLBACK TO s").await.unwrap();
         }
     }
+    savepoint(&scene.app, "s").await;
     both(
         &scene.app,
-        "SAVEPOINT s; UPDATE {t} SET n = 2 WHERE id % 5 = 0; DELETE FROM {t} WHERE id % 7 = 0",
+        "UPDATE {t} SET n = 2 WHERE id % 5 = 0; DELETE FROM {t} WHERE id % 7 = 0",
     )
     .await;
     for id in 1..50 {
         // Each a subtransaction, every second one aborted.
         let end = if id % 2 == 0 { "RELEASE" } else { "ROLLBACK TO" };
+        savepoint(&scene.app, "one").await;
         both(
             &scene.app,
-            &format!("SAVEPOINT one; UPDATE {{t}} SET n = -{id} WHERE id = {id}"),
+            &format!("UPDATE {{t}} SET n = -{id} WHERE id = {id}"),
         )
         .await;
         scene.app.batch_execute(&format!("{end} one")).await.unwrap();
