@@ -106,3 +106,32 @@ fn settings_that_cannot_be_honoured_exit_with_2() {
         "postgres://app@db/shop?sslmode=require"
     ]));
 }
+
+#[test]
+fn a_server_that_is_not_there_exits_with_11() {
+    let url = "host=127.0.0.1 port=1 user=app dbname=shop";
+    let commands: [&[&str]; 4] = [
+        &["status"],
+        &[
+            "plan",
+            "--table",
+            "orders",
+            "--alter",
+            "ALTER COLUMN id TYPE bigint",
+        ],
+        &["abort", "orders"],
+        &["continue", "orders", "--json"],
+    ];
+    for command in commands {
+        let output = crossfade(&[command, &["--url", url]].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(11), "{command:?}: {stderr}");
+        let told = if command.contains(&"--json") {
+            String::from_utf8(output.stdout).unwrap()
+        } else {
+            stderr
+        };
+        assert!(told.contains("connect to app@127.0.0.1:1/shop"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `crossfade complete`: ends a migration whose tables have been swapped.
 
+use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::operate;
 
 use super::{Context, running};
@@ -9,6 +10,16 @@ use crate::meaning;
 
 pub(super) async fn perform(context: &Context, typed: Complete) -> Outcome {
     let config = meaning::connection(context.url.as_deref())?;
-    let ended = operate::complete(&config, &typed.name, typed.drop).await;
-    running::explained(context.console, &typed.name, ended)
+    match operate::complete(&config, &typed.name, typed.drop).await {
+        Ok(Ended::Done(_)) => {
+            let name = &typed.name;
+            let text = if typed.drop {
+                format!("`{name}` is complete and its retired table is dropped. The audit trail stays.")
+            } else {
+                format!("`{name}` is complete. `crossfade complete {name} --drop` drops its retired table.")
+            };
+            Ok(running::taken(context.console, name, &text))
+        }
+        ended => running::explained(context.console, &typed.name, ended),
+    }
 }

@@ -1,7 +1,7 @@
 //! From what was asked to a plan: one session that changes nothing, or the reasons why not.
 
 use crossfade_coordinator::ended::Ended;
-use crossfade_coordinator::operate;
+use crossfade_coordinator::operate::{self, MigrationStatus};
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
@@ -11,6 +11,7 @@ use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner::{self, PlanError, Planned, ValidityError};
 use crossfade_postgres::session::{Session, SessionOptions};
+use crossfade_postgres::state;
 
 use crate::failure::Failure;
 
@@ -31,6 +32,17 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
     let session = open(config).await?;
     let text = planner::template(&session, &table).await;
     text.map_err(|error| of_planning(None, error))
+}
+
+/// The plan of the migration of that name, unless it was aborted: then the name is free.
+pub(super) async fn stored(config: &ConnectConfig, name: &MigrationName) -> Result<Option<Plan>, Failure> {
+    let session = open(config).await?;
+    let stored = match state::exists(&session).await.map_err(Failure::no_access)? {
+        true => state::load(&session, name.as_str()).await.map_err(Failure::no_access)?,
+        false => None,
+    };
+    let begun = stored.filter(|stored| stored.phase != Phase::Aborted);
+    Ok(begun.map(|stored| stored.plan))
 }
 
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {
@@ -57,12 +69,14 @@ fn refused(name: Option<&MigrationName>, refusals: Vec<Refusal>) -> Failure {
 /// Refuses a plan whose table is no longer the one that was planned. A migration that was begun with it is
 /// compared by the engine.
 pub(super) async fn still_valid(config: &ConnectConfig, plan: &Plan) -> Result<(), Failure> {
-    let begun = operate::status(config, Some(&plan.name)).await;
-    let begun = begun.map_err(|ended| Failure::Engine {
+    let stored = operate::status(config, None).await;
+    let stored = stored.map_err(|ended| Failure::Engine {
         name: Some(plan.name.clone()),
         ended,
     })?;
-    if begun.iter().any(|migration| migration.phase != Phase::Aborted) {
+    let is_begun =
+        |migration: &MigrationStatus| migration.name == plan.name && migration.phase != Phase::Aborted;
+    if stored.iter().any(is_begun) {
         return Ok(());
     }
     let session = open(config).await?;

@@ -2,8 +2,12 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
+use crossfade_core::name::MigrationName;
 use crossfade_core::plan::Plan;
+use crossfade_core::refusal::Refusal;
+use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::connect::ConnectConfig;
 
 use super::{Context, planning, running};
@@ -53,6 +57,10 @@ async fn agreed(
             };
             let request = meaning::change(&change)?;
             let name = meaning::migration_name(typed.name, &request)?;
+            if let Some(plan) = begun(config, &request, &name).await? {
+                context.console.note(&format!("Migration `{name}` goes on where it was."));
+                return Ok(Some(plan));
+            }
             let planned = planning::plan(config, &request, &name).await?;
             (planned.plan, planned.carried)
         }
@@ -66,6 +74,31 @@ async fn agreed(
     }
     output::advise(&output::plan::render(&plan, &carried));
     Ok(confirmed(&plan).then_some(plan))
+}
+
+/// The plan of the migration of that name, if it was begun with the same change: what is already there stands in no
+/// one's way then. With another change it is refused.
+async fn begun(
+    config: &ConnectConfig,
+    request: &ChangeRequest,
+    name: &MigrationName,
+) -> Result<Option<Plan>, Failure> {
+    let Some(stored) = planning::stored(config, name).await? else {
+        return Ok(None);
+    };
+    if stored.change == request.canonical() {
+        return Ok(Some(stored));
+    }
+    let refusal = Refusal {
+        code: "name_taken".to_owned(),
+        object: format!("migration {name}"),
+        message: "It was begun with another change.".to_owned(),
+        remedy: format!("Choose another --name, or go on with `crossfade continue {name}`."),
+    };
+    Err(Failure::Engine {
+        name: Some(name.clone()),
+        ended: Ended::Refused(vec![refusal]),
+    })
 }
 
 /// Anything but yes is no.

@@ -38,7 +38,7 @@ pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &En
         Ended::Refused(reasons) => super::print(&refusals::render(reasons)),
         Ended::NoAccess { reason } => complain(reason),
         Ended::NeedsOperator { reason, remedy } => {
-            complain(&format!("decide alone: {reason}"));
+            complain(&format!("go on without an operator: {reason}"));
             advise(remedy);
         }
     }

@@ -91,7 +91,7 @@ fn describe(stage: Stage) -> &'static str {
         Stage::Prepare => "before anything is copied",
         Stage::Copy => "copying, once per range",
         Stage::KeyIndex => "after the copy, before the first change is applied",
-        Stage::Apply => "applying changes, once per batch",
+        Stage::Apply => "applying changes; a batch runs those that it needs",
         Stage::Index => "when the backlog is applied, in parallel",
         Stage::Analyze => "when all indexes are there",
         Stage::Lock => "cutover, one transaction: the locks",

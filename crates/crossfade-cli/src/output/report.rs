@@ -11,7 +11,7 @@ pub(crate) fn render(name: Option<&MigrationName>, report: &Report) -> String {
     let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
     let lines: String = rows(report)
         .into_iter()
-        .map(|(what, value)| format!("  {what:<44}{value}\n"))
+        .map(|(what, value)| format!("  {what:<48}{value}\n"))
         .collect();
     format!(
         "{GOOD}Done{GOOD:#}: migration{name} has its new table in place.\n\n{HEADING}Report{HEADING:#}\n{lines}"

@@ -24,7 +24,7 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
     );
     if with_numbers {
         for (what, value) in report::rows(&migration.report) {
-            text.push_str(&format!("  {what:<46}{value}\n"));
+            text.push_str(&format!("  {what:<48}{value}\n"));
         }
     }
     text
