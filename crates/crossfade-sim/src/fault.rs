@@ -11,6 +11,7 @@ use crate::planted::Planted;
 use crate::row::SourceRow;
 use crate::simulation::Simulation;
 use crate::target;
+use crate::world::Exclusive;
 
 /// What a planted bug leaves running after its engine.
 #[derive(Debug)]
@@ -48,13 +49,15 @@ impl Simulation {
         Ok(())
     }
 
-    /// Steps to a fault, on average; after the swap they are few, so faults are many.
+    /// Steps to a fault, on average. Under the lock and after the swap steps are few, so faults are many.
     fn fault_interval(&self) -> u64 {
+        const UNDER_LOCK: u64 = 20;
         const AFTER_SWAP: u64 = 8;
         match self.scenario.fault_interval {
             _ if self.is_calm() => 0,
             0 => 0,
             _ if self.world.swapped => AFTER_SWAP,
+            _ if self.world.exclusive == Exclusive::Held => UNDER_LOCK,
             interval => interval,
         }
     }

@@ -22,6 +22,9 @@ pub(crate) struct Scenario {
     /// `code` is unique on the source, and by an index on the target.
     pub(crate) unique: bool,
     pub(crate) truncates: bool,
+    /// In how many of a hundred steps applications do anything: with few the feed keeps up and the cutover comes
+    /// while faults still happen, with many there is a backlog.
+    pub(crate) load: u32,
     /// Transactions of many changes.
     pub(crate) bulk: bool,
     /// Commits stay invisible for long after they are decoded.
@@ -61,6 +64,7 @@ impl Scenario {
             mixed: dice.chance(35),
             unique: dice.chance(60),
             truncates: dice.chance(40),
+            load: [10, 25, 50, 100][dice.index(4)],
             bulk: dice.chance(40),
             slow_visibility: dice.chance(40),
             late_snapshot: dice.chance(50),
@@ -72,7 +76,7 @@ impl Scenario {
             copiers: 1 + dice.index(3),
             feed: feed_limits(dice),
             limits: limits(dice),
-            stormy_steps: 100 + dice.below(700),
+            stormy_steps: 100 + dice.below(900),
             fault_interval,
             abort_at: dice.once_in(30).then(|| dice.below(600)),
             wal_budget_at: dice.once_in(40).then(|| dice.below(600)),
@@ -117,6 +121,7 @@ impl Scenario {
                 database: "sim".into(),
             },
             search_path: String::new(),
+            change: String::new(),
             steps: vec![Step::CopyIntoTables(Box::new(step))],
             limits: self.limits.clone(),
             notices: Vec::new(),

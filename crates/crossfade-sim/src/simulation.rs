@@ -80,6 +80,8 @@ pub(crate) struct Simulation {
     pub(crate) now: Instant,
     pub(crate) steps: u64,
     pub(crate) end: Option<End>,
+    /// Swaps that failed or whose answer was lost.
+    pub(crate) swap_faults: u32,
     /// The machine was told an id since ids were burned.
     pub(crate) reference_told: bool,
     /// The target's rows at the moment of the swap.
@@ -131,6 +133,7 @@ impl Simulation {
             now: start,
             steps: 0,
             end: None,
+            swap_faults: 0,
             reference_told: true,
             swapped_rows: Rows::new(),
             dice,
@@ -194,8 +197,10 @@ impl Simulation {
         self.steps += 1;
         self.now += Duration::from_millis(self.dice.below(3));
         let calm = self.is_calm();
-        for _ in 0..self.dice.below(4) {
-            self.world.step(&mut self.dice, &self.scenario, calm);
+        if self.dice.chance(self.scenario.load) {
+            for _ in 0..self.dice.below(4) {
+                self.world.step(&mut self.dice, &self.scenario, calm);
+            }
         }
         if self.steps.is_multiple_of(8) {
             self.observe_world();
@@ -308,13 +313,12 @@ impl Simulation {
             return;
         }
         let next = self.world.next_xid().0;
-        let unsent = self.store.slot.map_or(next, |slot| {
-            let commits = self.world.wal.commits();
-            let first = commits.partition_point(|commit| commit.start < slot);
-            let pending = commits[first..].iter().map(|commit| commit.xid);
-            let active = self.world.active.keys().copied();
-            pending.chain(active).min().map_or(next, |xid| xid.0)
-        });
+        let commits = self.world.wal.commits();
+        let slot = self.store.slot.unwrap_or(self.world.wal.insert_position());
+        let pending = &commits[commits.partition_point(|commit| commit.start < slot)..];
+        let pending = pending.iter().map(|commit| commit.xid);
+        let active = self.world.active.keys().copied();
+        let unsent = pending.chain(active).min().map_or(next, |xid| xid.0);
         if next + BURN - unsent < (1 << 31) - (1 << 20) {
             self.coverage.reach(Reached::XidsBurned);
             self.world.burn_xids(BURN);

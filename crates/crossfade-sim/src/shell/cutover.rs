@@ -13,6 +13,9 @@ use crate::planted::Planted;
 use crate::simulation::Simulation;
 use crate::world::{Exclusive, Reader};
 
+/// So often the swap of one run may fail, also when other faults are over.
+const SWAP_FAULTS: u32 = 2;
+
 impl Simulation {
     pub(super) fn cutover(&mut self, task: &mut Task, command: CutoverCommand) -> Result<(), Breach> {
         match command {
@@ -86,8 +89,10 @@ impl Simulation {
     }
 
     fn swap(&mut self, task: &mut Task, attempt: u32) -> Result<(), Breach> {
-        let fails = !self.is_calm() && self.dice.once_in(6);
-        let lost = !self.is_calm() && self.dice.once_in(4);
+        let may_fail = self.scenario.fault_interval > 0 && self.swap_faults < SWAP_FAULTS;
+        let fails = may_fail && self.dice.once_in(4);
+        let lost = may_fail && self.dice.once_in(3);
+        self.swap_faults += u32::from(fails || lost);
         if !fails {
             self.commit_swap(attempt)?;
         }
