@@ -314,7 +314,10 @@ impl Cutover {
             State::BackingOff if past(self.give_up_at) => self.give_up(),
             State::BackingOff if past(self.deadline) => self.catch_up(),
             State::CatchingUp if past(self.give_up_at) => {
-                self.obstacle = "the backlog does not get small enough".to_owned();
+                // An attempt before has met something better to tell.
+                if self.obstacle.is_empty() {
+                    self.obstacle = "the backlog does not get small enough".to_owned();
+                }
                 self.give_up();
             }
             State::Approaching if past(self.deadline) => self.lock(now),
