@@ -46,6 +46,8 @@ pub struct Session {
     pub server_major: u32,
     /// The server is a standby.
     pub in_recovery: bool,
+    /// The database has no encoding (`SQL_ASCII`): its texts are bytes, and may be no UTF-8.
+    pub without_encoding: bool,
 }
 
 /// Which history a server is in, and how far.
@@ -98,13 +100,21 @@ impl Connection {
             session,
             canceller,
         };
-        if connection.session.server_major >= TRANSACTION_TIMEOUT_SINCE {
-            // Unknown to older servers, so it cannot be among the settings of the start-up packet.
-            connection
-                .command("pin the session's settings", "SET transaction_timeout = 0")
-                .await?;
-        }
+        connection.pin_by_server().await?;
         Ok(connection)
+    }
+
+    /// Pins what depends on the server, and so cannot be among the settings of the start-up packet.
+    async fn pin_by_server(&mut self) -> Result<(), TransportError> {
+        const DURING: &str = "pin the session's settings";
+        if self.session.server_major >= TRANSACTION_TIMEOUT_SINCE {
+            self.command(DURING, "SET transaction_timeout = 0").await?;
+        }
+        if self.session.without_encoding {
+            // Under any other client_encoding the server refuses to send bytes that are none of it.
+            self.command(DURING, "SET client_encoding = 'SQL_ASCII'").await?;
+        }
+        Ok(())
     }
 
     /// What the server told at start-up.

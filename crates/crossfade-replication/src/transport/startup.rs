@@ -131,6 +131,7 @@ impl Session {
                         })?;
             }
             "in_hot_standby" => self.in_recovery = value == "on",
+            "server_encoding" => self.without_encoding = value == "SQL_ASCII",
             _ => {}
         }
         Ok(())
@@ -158,7 +159,11 @@ mod tests {
         session
             .learn(Bytes::from_static(b"in_hot_standby\0on\0"))
             .unwrap();
+        session
+            .learn(Bytes::from_static(b"server_encoding\0SQL_ASCII\0"))
+            .unwrap();
         assert_eq!((session.server_major, session.in_recovery), (15, true));
+        assert!(session.without_encoding);
         assert!(
             session
                 .learn(Bytes::from_static(b"server_version\0devel\0"))
