@@ -80,13 +80,15 @@ async fn t23_a_long_reader_holds_up_the_cutover_and_nobody_else() {
     let mut engine = scene.run_within(MANUAL, short_slices()).await;
     engine.until_ready().await;
     let reader = scene.session().await;
+    let reader_pid = pid(&reader).await;
+    // Between its statements it has no snapshot, only the lock.
     reader
         .batch_execute("BEGIN; SELECT count(*) FROM public.t")
         .await
         .unwrap();
     let writers = Writers::of_the_app(&scene, 2).await;
     scene.cut_over().await;
-    engine.until_noted(&format!("pid {}", pid(&reader).await)).await;
+    engine.until_noted(&format!("pid {reader_pid}")).await;
     engine.until(|status| status.progress.attempts >= 3).await;
     writers.commit_more(20).await;
     reader.batch_execute("COMMIT").await.unwrap();

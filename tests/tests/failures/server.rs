@@ -55,9 +55,19 @@ async fn t29_settings_of_role_and_database_change_nothing() {
     both(&scene.app, "UPDATE {t} SET gate = 1 WHERE id = 20").await;
     let admin = scene.admin().await;
     for (name, value) in HOSTILE {
-        let value = if *name == "search_path" { (*value).to_owned() } else { format!("'{value}'") };
-        for whom in [format!("ROLE {ENGINE} IN DATABASE {}", scene.database), format!("DATABASE {}", scene.database)] {
-            admin.batch_execute(&format!("ALTER {whom} SET {name} = {value}")).await.unwrap();
+        let value = if *name == "search_path" {
+            (*value).to_owned()
+        } else {
+            format!("'{value}'")
+        };
+        for whom in [
+            format!("ROLE {ENGINE} IN DATABASE {}", scene.database),
+            format!("DATABASE {}", scene.database),
+        ] {
+            admin
+                .batch_execute(&format!("ALTER {whom} SET {name} = {value}"))
+                .await
+                .unwrap();
         }
     }
     let alters = [
@@ -85,8 +95,14 @@ async fn t29_settings_of_role_and_database_change_nothing() {
     admin.batch_execute("SET TimeZone = 'UTC'").await.unwrap();
     let expected = "SELECT id, gate, '2001-02-03 04:05:06.7+00' AS at, day, '0.30000000000000004' AS f, b, '1 mon -1 days' AS span, list FROM twin.t";
     for (name, _) in HOSTILE {
-        for whom in [format!("ROLE {ENGINE} IN DATABASE {}", scene.database), format!("DATABASE {}", scene.database)] {
-            admin.batch_execute(&format!("ALTER {whom} RESET {name}")).await.unwrap();
+        for whom in [
+            format!("ROLE {ENGINE} IN DATABASE {}", scene.database),
+            format!("DATABASE {}", scene.database),
+        ] {
+            admin
+                .batch_execute(&format!("ALTER {whom} RESET {name}"))
+                .await
+                .unwrap();
         }
     }
     scene.assert_same("TABLE public.t", expected).await;
@@ -100,6 +116,8 @@ const SEGMENT_XIDS: u64 = 1 << 20;
 async fn server_at(next: u64) -> Arc<Server> {
     let mut server = Server::start(options()).await.unwrap();
     let session = server.connect(SUPERUSER, "postgres").await.unwrap();
+    // So that nothing is left of a transaction that will seem to lie in the future.
+    session.batch_execute("VACUUM FREEZE").await.unwrap();
     session.batch_execute("CHECKPOINT").await.unwrap();
     drop(session);
     server.kill().unwrap();
@@ -108,7 +126,10 @@ async fn server_at(next: u64) -> Arc<Server> {
     server.restart(true).await.unwrap();
     add_roles(&server).await;
     let session = server.connect(SUPERUSER, "postgres").await.unwrap();
-    let row = session.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap();
+    let row = session
+        .query_one("SELECT pg_current_xact_id()::text", &[])
+        .await
+        .unwrap();
     let xid: u64 = row.get::<_, &str>(0).parse().unwrap();
     assert!((next..next + 100).contains(&xid), "{xid} after {next}");
     println!("PostgreSQL {} at transaction {xid}", server.version());
@@ -120,8 +141,15 @@ fn reset_wal(server: &Server, data: &Path, next: u64) {
     let (epoch, xid) = (next >> 32, next & u64::from(u32::MAX));
     let owner = std::fs::metadata(data).unwrap();
     let mut reset = Command::new(server.installation().bin.join("pg_resetwal"));
-    reset.args(["-f", "-e", &epoch.to_string(), "-x", &xid.to_string(), "-D"]).arg(data);
-    let done = reset.uid(owner.uid()).gid(owner.gid()).current_dir(data).output().unwrap();
+    reset
+        .args(["-f", "-e", &epoch.to_string(), "-x", &xid.to_string(), "-D"])
+        .arg(data);
+    let done = reset
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .current_dir(data)
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{done:?}");
     // What the server would have made of its way there.
     let segment = data.join("pg_xact").join(format!("{:04X}", xid / SEGMENT_XIDS));
@@ -132,7 +160,11 @@ fn reset_wal(server: &Server, data: &Path, next: u64) {
 /// Before, during and after the copy, all three; with `burn` transactions used up in each.
 async fn change_at(next: u64, burn: u32) {
     let scene = Scene::on(server_at(next).await, "", &gated_table("n integer")).await;
-    both(&scene.app, "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i").await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i",
+    )
+    .await;
     let copying = scene.shut(1).await;
     both(&scene.app, "UPDATE {t} SET gate = 1 WHERE id = 1").await;
     let writers = Writers::of_the_app(&scene, 2).await;
@@ -155,7 +187,9 @@ async fn change_at(next: u64, burn: u32) {
 }
 
 async fn use_up(scene: &Scene, transactions: u32) {
-    let burn = format!("DO $$ BEGIN FOR i IN 1..{transactions} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$");
+    let burn = format!(
+        "DO $$ BEGIN FOR i IN 1..{transactions} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+    );
     scene.app.batch_execute(&burn).await.unwrap();
 }
 
@@ -173,7 +207,11 @@ async fn m14_transaction_ids_wrap_around_while_a_table_is_copied() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m14_an_engine_goes_on_behind_the_wrap() {
     let scene = Scene::on(server_at((2 << 32) - 1500).await, "", &gated_table("n integer")).await;
-    both(&scene.app, "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i").await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i",
+    )
+    .await;
     let mut engine = scene.run(MANUAL).await;
     engine.until_ready().await;
     both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 1").await;

@@ -416,8 +416,7 @@ async fn t12_a_transaction_of_half_a_million_rows_with_aborted_subtransactions()
     for part in 0..10 {
         let (from, to) = (1000 + part * 50_000, 1000 + (part + 1) * 50_000 - 1);
         savepoint(&scene.app, "s").await;
-        let insert =
-            format!("INSERT INTO {{t}} SELECT i, 0, 1 FROM generate_series({from}, {to}) i");
+        let insert = format!("INSERT INTO {{t}} SELECT i, 0, 1 FROM generate_series({from}, {to}) i");
         both(&scene.app, &insert).await;
         if part % 3 == 2 {
             scene.app.batch_execute("ROLLBACK TO s").await.unwrap();
@@ -433,11 +432,7 @@ async fn t12_a_transaction_of_half_a_million_rows_with_aborted_subtransactions()
         // Each a subtransaction, every second one aborted.
         let end = if id % 2 == 0 { "RELEASE" } else { "ROLLBACK TO" };
         savepoint(&scene.app, "one").await;
-        both(
-            &scene.app,
-            &format!("UPDATE {{t}} SET n = -{id} WHERE id = {id}"),
-        )
-        .await;
+        both(&scene.app, &format!("UPDATE {{t}} SET n = -{id} WHERE id = {id}")).await;
         scene.app.batch_execute(&format!("{end} one")).await.unwrap();
     }
     scene.app.batch_execute("COMMIT").await.unwrap();

@@ -8,8 +8,15 @@ use super::scene::{GATED, How, MANUAL, Scene, both, gated_table, shared_server, 
 /// A table whose `big` is always out of line, uncompressed: 1 MB a row.
 async fn megabytes(rows: u32) -> Scene {
     let scene = Scene::new(&gated_table("n integer, big text, mix text, UNIQUE (n)")).await;
-    both(&scene.app, "ALTER TABLE {t} ALTER COLUMN big SET STORAGE EXTERNAL").await;
-    let insert = format!("INSERT INTO {{t}} SELECT i, 0, i, {}, 'm' || i FROM generate_series(1, {rows}) i", big("i"));
+    both(
+        &scene.app,
+        "ALTER TABLE {t} ALTER COLUMN big SET STORAGE EXTERNAL",
+    )
+    .await;
+    let insert = format!(
+        "INSERT INTO {{t}} SELECT i, 0, i, {}, 'm' || i FROM generate_series(1, {rows}) i",
+        big("i")
+    );
     both(&scene.app, &insert).await;
     scene
 }
@@ -67,7 +74,12 @@ async fn around_big_values(alters: &[&str], expected: &str, full: bool) -> u64 {
     }
     scene.cut_over().await;
     let report = engine.done().await;
-    scene.assert_same("SELECT id, gate, n, md5(big), length(big), mix FROM public.t", expected).await;
+    scene
+        .assert_same(
+            "SELECT id, gate, n, md5(big), length(big), mix FROM public.t",
+            expected,
+        )
+        .await;
     report.rows_fetched
 }
 
@@ -81,7 +93,8 @@ async fn t10_unchanged_big_values_are_kept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t10_unchanged_big_values_that_an_expression_reads_are_fetched() {
     let mixed = "ALTER COLUMN mix TYPE text USING left(big, 10) || coalesce(mix, 'none')";
-    let expected = "SELECT id, gate, n, md5(big), length(big), left(big, 10) || coalesce(mix, 'none') FROM twin.t";
+    let expected =
+        "SELECT id, gate, n, md5(big), length(big), left(big, 10) || coalesce(mix, 'none') FROM twin.t";
     let fetched = around_big_values(&[GATED, mixed], expected, false).await;
     assert!(fetched > 0);
 }
@@ -94,20 +107,88 @@ async fn t10_unchanged_big_values_under_replica_identity_full() {
 /// A column, and values of it.
 const KINDS: &[(&str, &[&str])] = &[
     ("bytea", &["''", r"'\x'", r"'\x00'", r"'\x6100'", r"'\x0000ff'"]),
-    ("date", &["'infinity'", "'-infinity'", "'20000-01-01'", "'4713-01-01 BC'", "'0044-03-15 BC'"]),
-    ("timestamp", &["'infinity'", "'-infinity'", "'20000-12-31 23:59:59.999999'", "'0001-01-01 BC'"]),
-    ("timestamptz", &["'infinity'", "'20000-12-31 23:59:59.999999+14'", "'1900-01-01 00:00:00 Europe/Amsterdam'"]),
+    (
+        "date",
+        &[
+            "'infinity'",
+            "'-infinity'",
+            "'20000-01-01'",
+            "'4713-01-01 BC'",
+            "'0044-03-15 BC'",
+        ],
+    ),
+    (
+        "timestamp",
+        &[
+            "'infinity'",
+            "'-infinity'",
+            "'20000-12-31 23:59:59.999999'",
+            "'0001-01-01 BC'",
+        ],
+    ),
+    (
+        "timestamptz",
+        &[
+            "'infinity'",
+            "'20000-12-31 23:59:59.999999+14'",
+            "'1900-01-01 00:00:00 Europe/Amsterdam'",
+        ],
+    ),
     ("time", &["'24:00'", "'00:00:00.000001'"]),
     ("timetz", &["'24:00+15:59:59'", "'00:00-15:59'"]),
-    ("interval", &["'1 mon -30 days'", "'-178000000 years'", "'1 day -24:00:00.000001'", "'24:00'", "'1 day'"]),
-    ("float8", &["'NaN'", "'-0'", "'0'", "'Infinity'", "'-Infinity'", "5e-324", "1.7976931348623157e308", "0.1"]),
+    (
+        "interval",
+        &[
+            "'1 mon -30 days'",
+            "'-178000000 years'",
+            "'1 day -24:00:00.000001'",
+            "'24:00'",
+            "'1 day'",
+        ],
+    ),
+    (
+        "float8",
+        &[
+            "'NaN'",
+            "'-0'",
+            "'0'",
+            "'Infinity'",
+            "'-Infinity'",
+            "5e-324",
+            "1.7976931348623157e308",
+            "0.1",
+        ],
+    ),
     ("float4", &["'NaN'", "'-0'", "'-Infinity'", "1e-45", "0.1"]),
-    ("numeric", &["'NaN'", "1.0", "1.00", "0.000", "('1' || repeat('0', 999))::numeric", "('0.' || repeat('3', 900))::numeric", "'Infinity'", "'-Infinity'"]),
+    (
+        "numeric",
+        &[
+            "'NaN'",
+            "1.0",
+            "1.00",
+            "0.000",
+            "('1' || repeat('0', 999))::numeric",
+            "('0.' || repeat('3', 900))::numeric",
+            "'Infinity'",
+            "'-Infinity'",
+        ],
+    ),
     ("numeric(1000, 500)", &["repeat('9', 500)::numeric", "0"]),
     ("bigint", &["-9223372036854775808", "9223372036854775807"]),
     ("smallint", &["-32768"]),
     ("money", &["'-92233720368547758.08'", "'0.01'"]),
-    ("text", &["''", "'0xab'", r"E'\\x00'", "' '", "'NULL'", r"E'tab\tline\nback\\slash'", "'é́🚀\u{200d}'"]),
+    (
+        "text",
+        &[
+            "''",
+            "'0xab'",
+            r"E'\\x00'",
+            "' '",
+            "'NULL'",
+            r"E'tab\tline\nback\\slash'",
+            "'é́🚀\u{200d}'",
+        ],
+    ),
     ("varchar(3)", &["'a  '", "''"]),
     ("char(5)", &["'a'", "'     '", "'é'"]),
     ("\"char\"", &["'x'", r"'\200'", "''"]),
@@ -119,9 +200,25 @@ const KINDS: &[(&str, &[&str])] = &[
     ("macaddr", &["'08:00:2b:01:02:03'"]),
     ("uuid", &["'00000000-0000-0000-0000-000000000000'"]),
     ("json", &[r#"'{"a": 1,  "a": 1.0}'"#, "'null'", "'\"\"'"]),
-    ("jsonb", &["'1.0'", "'1.00'", "'{\"a\": [1e2, null, \"\\u00e9\"]}'", "'[]'", "'0.10'"]),
+    (
+        "jsonb",
+        &[
+            "'1.0'",
+            "'1.00'",
+            "'{\"a\": [1e2, null, \"\\u00e9\"]}'",
+            "'[]'",
+            "'0.10'",
+        ],
+    ),
     ("jsonpath", &["'$.a[*] ? (@ > 1)'"]),
-    ("xml", &["'<a b=\"1\">x</a>'", "'text only'", "'<?xml version=\"1.0\"?><a/>'"]),
+    (
+        "xml",
+        &[
+            "'<a b=\"1\">x</a>'",
+            "'text only'",
+            "'<?xml version=\"1.0\"?><a/>'",
+        ],
+    ),
     ("tsvector", &["'a:1A fat:2B cat'", "''"]),
     ("tsquery", &["'a & (b | !c:*)'"]),
     ("point", &["'(NaN,-0)'", "'(1,2)'"]),
@@ -130,13 +227,22 @@ const KINDS: &[(&str, &[&str])] = &[
     ("int4range", &["'empty'", "'[1,5)'", "'(,)'", "'[,3]'"]),
     ("tstzrange", &["'[-infinity,infinity]'", "'(2000-01-01,)'"]),
     ("int8multirange", &["'{}'", "'{[1,2), [5,9)}'"]),
-    ("integer[]", &["'{}'", "'{1,NULL,3}'", "'[2:3][0:1]={{1,2},{3,NULL}}'"]),
-    ("text[]", &["'{\"\",NULL,\"NULL\",\"a,b\",\"\\\"\"}'", "'{{a},{b}}'"]),
+    (
+        "integer[]",
+        &["'{}'", "'{1,NULL,3}'", "'[2:3][0:1]={{1,2},{3,NULL}}'"],
+    ),
+    (
+        "text[]",
+        &["'{\"\",NULL,\"NULL\",\"a,b\",\"\\\"\"}'", "'{{a},{b}}'"],
+    ),
     ("bytea[]", &[r#"'{"\\x00",""}'"#]),
     ("mood", &["'sad'", "'so-so'", "'not ''known''  é'"]),
     ("mood[]", &["'{sad,NULL}'"]),
     ("positive", &["7"]),
-    ("pair", &["'(1,)'", "'(,\"\")'", "'(,)'", "ROW(1, 'a,b\"c')::pair"]),
+    (
+        "pair",
+        &["'(1,)'", "'(,\"\")'", "'(,)'", "ROW(1, 'a,b\"c')::pair"],
+    ),
     ("pair[]", &["ARRAY[ROW(1, 'x'), NULL]::pair[]"]),
     ("citext", &["'MiXed'", "'mixed'"]),
     ("hstore", &["'a=>NULL, b=>\"\", \"\"=>1'", "''"]),
@@ -166,8 +272,14 @@ CREATE TYPE spelled (INPUT = spelled_in, OUTPUT = spelled_out, LIKE = text);";
 async fn kinds(kinds: &[(&str, &[&str])]) -> Scene {
     let scene = Scene::new("").await;
     scene.admin().await.batch_execute(TYPES).await.unwrap();
-    let columns: Vec<String> = (0..).zip(kinds).map(|(n, (kind, _)): (u32, _)| format!("c{n} {kind}")).collect();
-    let table = gated_table(&format!("note text, made text GENERATED ALWAYS AS (note || '!') STORED, {}", columns.join(", ")));
+    let columns: Vec<String> = (0..)
+        .zip(kinds)
+        .map(|(n, (kind, _)): (u32, _)| format!("c{n} {kind}"))
+        .collect();
+    let table = gated_table(&format!(
+        "note text, made text GENERATED ALWAYS AS (note || '!') STORED, {}",
+        columns.join(", ")
+    ));
     scene.app.batch_execute(&table).await.unwrap();
     scene
 }
@@ -193,7 +305,10 @@ async fn rewrite_kinds(scene: &Scene, kinds: &[(&str, &[&str])], first: usize) {
         for place in 0..values.len() {
             id += 1;
             statements += &match place {
-                0 => format!("UPDATE {{t}} SET c{n} = {} WHERE id = {id};", values[values.len() - 1]),
+                0 => format!(
+                    "UPDATE {{t}} SET c{n} = {} WHERE id = {id};",
+                    values[values.len() - 1]
+                ),
                 1 => format!("UPDATE {{t}} SET note = NULL WHERE id = {id};"),
                 2 => format!("UPDATE {{t}} SET id = id + 50000 WHERE id = {id};"),
                 _ => format!("UPDATE {{t}} SET c{n} = NULL WHERE id = {id};"),
@@ -292,10 +407,21 @@ async fn m09_equal_keys_of_different_bytes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m09_invalid_utf8_in_a_database_without_an_encoding() {
     let attributes = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
-    let scene = Scene::on(shared_server().await, attributes, &gated_table("note text, big text")).await;
-    both(&scene.app, "ALTER TABLE {t} ALTER COLUMN big SET STORAGE EXTERNAL").await;
+    let scene = Scene::on(
+        shared_server().await,
+        attributes,
+        &gated_table("note text, big text"),
+    )
+    .await;
+    both(
+        &scene.app,
+        "ALTER TABLE {t} ALTER COLUMN big SET STORAGE EXTERNAL",
+    )
+    .await;
     let write = |id: u32| {
-        format!(r"INSERT INTO {{t}} VALUES ({id}, 0, E'\xff\xfe', repeat(E'\x80', 9000)), ({id} + 1, 0, E'caf\xe9', 'é')")
+        format!(
+            r"INSERT INTO {{t}} VALUES ({id}, 0, E'\xff\xfe', repeat(E'\x80', 9000)), ({id} + 1, 0, E'caf\xe9', 'é')"
+        )
     };
     both(&scene.app, &write(1)).await;
     let copying = scene.shut(1).await;
@@ -308,13 +434,22 @@ async fn m09_invalid_utf8_in_a_database_without_an_encoding() {
     copying.open().await;
     engine.until_ready().await;
     both(&scene.app, &write(21)).await;
-    both(&scene.app, r"UPDATE {t} SET note = E'\xa0' WHERE id IN (1, 11, 21)").await;
+    both(
+        &scene.app,
+        r"UPDATE {t} SET note = E'\xa0' WHERE id IN (1, 11, 21)",
+    )
+    .await;
     scene.cut_over().await;
     engine.done().await;
     let bytes = |note: &str, table: &str| {
         format!("SELECT id, convert_to({note}, 'SQL_ASCII'), md5(convert_to(big, 'SQL_ASCII')) FROM {table}")
     };
-    scene.assert_same(&bytes("note", "public.t"), &bytes("note || left(big, 1)", "twin.t")).await;
+    scene
+        .assert_same(
+            &bytes("note", "public.t"),
+            &bytes("note || left(big, 1)", "twin.t"),
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,11 +507,27 @@ async fn m04_unique_values_change_places_within_a_transaction() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t14_generated_columns_are_computed_again() {
-    let scene = Scene::new(&gated_table("n integer, twice integer GENERATED ALWAYS AS (n * 2) STORED")).await;
-    both(&scene.app, "INSERT INTO {t} (id, n) SELECT i, i FROM generate_series(1, 10) i").await;
-    let mut engine = scene.run(How { auto: false, ..How::default() }).await;
+    let scene = Scene::new(&gated_table(
+        "n integer, twice integer GENERATED ALWAYS AS (n * 2) STORED",
+    ))
+    .await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} (id, n) SELECT i, i FROM generate_series(1, 10) i",
+    )
+    .await;
+    let mut engine = scene
+        .run(How {
+            auto: false,
+            ..How::default()
+        })
+        .await;
     engine.until_ready().await;
-    both(&scene.app, "UPDATE {t} SET n = n + 1 WHERE id < 5; INSERT INTO {t} (id, n) VALUES (11, NULL)").await;
+    both(
+        &scene.app,
+        "UPDATE {t} SET n = n + 1 WHERE id < 5; INSERT INTO {t} (id, n) VALUES (11, NULL)",
+    )
+    .await;
     scene.cut_over().await;
     engine.done().await;
     both(&scene.app, "UPDATE {t} SET n = 100 WHERE id = 11").await;
