@@ -80,6 +80,15 @@ impl Process {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// Waits until it has ended; what it said is still there for [`Process::end`].
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn ended_early(&mut self) -> Result<String> {
+        let status = self.child.wait().await?;
+        Ok(format!("`{}` with {status}", self.command))
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_lab::grants::Grants;
@@ -254,6 +254,22 @@ impl Stage {
             Ok(self.phase(&superuser).await? >= Some(phase))
         })
         .await
+    }
+
+    /// As [`Stage::reached`]; an engine that ends before is a failure, told at once with what it said.
+    ///
+    /// # Errors
+    /// The engine ended, or it is not so before the deadline.
+    pub async fn reached_by(&self, engine: &mut Process, phase: Phase) -> Result<()> {
+        tokio::select! {
+            reached = self.reached(phase) => reached,
+            said = engine.ended_early() => {
+                // Whoever ended in that very moment may have come so far.
+                let now = self.phase(&self.superuser().await?).await?;
+                ensure!(now >= Some(phase), "before `{}` it ended: {}", phase.as_str(), said?);
+                Ok(())
+            }
+        }
     }
 
     /// What is left of a migration: slot, publication, schemas, sessions. Sessions are given the time to end.

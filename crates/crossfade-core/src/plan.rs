@@ -19,6 +19,9 @@ pub struct Plan {
     /// `search_path` under which the user's expressions were written; every session of the engine that
     /// evaluates one pins it.
     pub search_path: String,
+    /// What was asked for, in one form: asked for again under the same name, it is gone on with. A text of the
+    /// shell's, opaque here.
+    pub change: String,
     /// In order.
     pub steps: Vec<Step>,
     /// Bounds of the run.

@@ -12,8 +12,8 @@ const STOP_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 async fn the_same_run_goes_on_and_another_plan_is_refused() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
     engine.end_by(Signal::INT, STOP_MAX).await?.expect(130)?;
     let other = stage
         .run(TABLE, "ALTER COLUMN customer_id TYPE bigint", &[])?
@@ -112,8 +112,8 @@ async fn two_migrations_of_one_database_run_side_by_side() -> Result<()> {
 async fn two_migrations_of_one_table_are_refused() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
     let name = format!("{}_again", stage.name());
     let second = [
         "run", "--yes", "--name", &name, "--table", TABLE, "--alter", RETYPE,
@@ -134,8 +134,8 @@ async fn two_migrations_of_one_table_are_refused() -> Result<()> {
 async fn a_second_engine_is_refused_and_told_where_the_first_is() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
     let second = stage.run(TABLE, RETYPE, &["--cutover", "auto"])?.end().await?;
     ensure!(second.code != Some(0), "{}", second.object);
     ensure!(

@@ -10,8 +10,8 @@ use crossfade_tests::until;
 async fn an_engine_is_watched_paused_and_asked_to_swap_from_elsewhere() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
 
     let status = stage.status().await?;
     ensure!(
@@ -47,7 +47,7 @@ async fn an_engine_is_watched_paused_and_asked_to_swap_from_elsewhere() -> Resul
     ensure!(ended.object["outcome"] == "done", "{}", ended.object);
     let status = stage.status().await?;
     ensure!(
-        status["phase"] == "completed" && status["engine"].is_null(),
+        status["phase"] == "swapped" && status["engine"].is_null(),
         "{status}"
     );
     orders.goes_on(20).await?;
@@ -74,8 +74,8 @@ async fn a_manual_cutover_waits_until_it_is_asked_for() -> Result<()> {
 async fn a_request_that_nobody_can_take_says_how_to_start_an_engine() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
     engine.kill_9().await?;
     for verb in ["pause", "cutover"] {
         until::so("the server sees that the engine is gone", || async {
@@ -98,25 +98,23 @@ async fn a_request_that_nobody_can_take_says_how_to_start_an_engine() -> Result<
     Ok(())
 }
 
-/// After the swap: the retired table is kept until it is given up on request.
+/// After the swap the retired table is kept until it is dropped on request.
 #[tokio::test]
 async fn complete_drops_the_retired_table_on_request() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
-    stage.operate("complete", &[]).await.map(drop)?;
-    stage
-        .run(TABLE, RETYPE, &["--cutover", "auto"])?
-        .end()
-        .await?
-        .expect(0)?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
+    stage.operate("complete", &[]).await?.expect(20)?;
+    stage.operate("cutover", &[]).await?.expect(0)?;
+    engine.end().await?.expect(0)?;
+    stage.operate("complete", &[]).await?.expect(0)?;
     let retired = format!("schema {}", stage.name().retired_schema());
-    ensure!(
-        stage.traces().await? == [retired.as_str()],
-        "{:?}",
-        stage.traces().await?
-    );
+    let traces = stage.traces().await?;
+    ensure!(traces == [retired.as_str()], "{traces:?}");
     stage.operate("complete", &["--drop"]).await?.expect(0)?;
-    ensure!(stage.traces().await?.is_empty(), "{:?}", stage.traces().await?);
+    let traces = stage.traces().await?;
+    ensure!(traces.is_empty(), "{traces:?}");
     orders.goes_on(20).await?;
     orders.stop_and_compare().await?;
     ensure!(stage.audit_lines().await? > 0, "the audit trail stays");

@@ -20,8 +20,8 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 async fn interrupted_in(phase: Phase, signal: Signal) -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(phase).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, phase).await?;
     let ended = engine.end_by(signal, STOP_MAX).await?.expect(130)?;
     ensure!(ended.object["outcome"] == "interrupted", "{}", ended.object);
     goes_on_to_the_end(&stage, orders).await
@@ -77,8 +77,8 @@ async fn sigterm_while_the_slot_waits_for_an_old_transaction() -> Result<()> {
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
     let client = stage.client().await?;
     client.batch_execute("BEGIN; SELECT pg_current_xact_id()").await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Copying).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
     engine.end_by(Signal::TERM, STOP_MAX).await?.expect(130)?;
     client.batch_execute("COMMIT").await?;
     goes_on_to_the_end(&stage, orders).await

@@ -64,15 +64,14 @@ transitions! {
     Swapped: killed_within_the_swap_then_aborted, killed_within_the_swap_then_continued;
 }
 
+/// The kill comes as soon as the swap is seen: somewhere in what comes after it.
 #[tokio::test]
 async fn killed_after_the_swap_the_rest_is_finished() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
-    let gate = Gate::close(&stage, Phase::Completed).await?;
-    let engine = run(&stage)?;
-    gate.reached().await?;
+    let mut engine = run(&stage)?;
+    stage.reached_by(&mut engine, Phase::Swapped).await?;
     engine.kill_9().await?;
-    gate.open().await?;
     orders.goes_on(20).await?;
     stage.operate("abort", &[]).await?.expect(30)?;
     goes_on_to_the_end(&stage, orders).await
@@ -88,8 +87,9 @@ async fn killed_at_random_moments(seed: u64) -> Result<()> {
     for moment in 0..MOMENTS {
         let stage = Stage::shared().await?;
         let orders = Orders::start(&stage, ROWS, WRITERS, random.random()).await?;
-        let began = tokio::time::Instant::now();
         let mut engine = run(&stage)?;
+        stage.reached(Phase::Planned).await?;
+        let began = tokio::time::Instant::now();
         let after = longest.mul_f64(random.random());
         // Not a wait for something: the moment is what the test is about.
         tokio::time::sleep(after).await;
@@ -102,11 +102,9 @@ async fn killed_at_random_moments(seed: u64) -> Result<()> {
         println!("{what}");
         orders.goes_on(20).await.context(what.clone())?;
         let ended = match phase {
-            // Not stored yet: there is nothing to go on with or to give up.
-            None => orders.stop_and_compare().await.map(drop),
             Some(Phase::Swapped | Phase::Completed) => goes_on_to_the_end(&stage, orders).await,
-            Some(_) if moment % 2 == 0 => gives_up(&stage, orders).await,
-            Some(_) => goes_on_to_the_end(&stage, orders).await,
+            _before_the_swap if moment % 2 == 0 => gives_up(&stage, orders).await,
+            _before_the_swap => goes_on_to_the_end(&stage, orders).await,
         };
         ended.context(what)?;
     }

@@ -55,8 +55,10 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
         .expect(0)?;
     let plan: Plan = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
 
-    let engine = stage.crossfade(&["run", "--yes", "--plan", &path])?;
-    stage.reached(crossfade_core::phase::Phase::Ready).await?;
+    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &path])?;
+    stage
+        .reached_by(&mut engine, crossfade_core::phase::Phase::Ready)
+        .await?;
     client.batch_execute(CHANGES).await?;
     stage.operate("cutover", &[]).await?.expect(0)?;
     engine.end().await?.expect(0)?;

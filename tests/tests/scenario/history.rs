@@ -52,8 +52,8 @@ async fn a_history_is_retyped_while_it_is_inserted_into() -> Result<()> {
 async fn stops_at(statement: &str) -> Result<()> {
     let stage = Stage::shared().await?;
     let writing = busy(&stage, 6).await?;
-    let engine = stage.run(TABLE, RETYPE, &[])?;
-    stage.reached(Phase::Ready).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
     ensure!(identity(&stage).await? == "f", "published with every column");
     let client = stage.client().await?;
     ensure!(

@@ -38,7 +38,9 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
 pub(super) async fn stored(config: &ConnectConfig, name: &MigrationName) -> Result<Option<Plan>, Failure> {
     let session = open(config).await?;
     let stored = match state::exists(&session).await.map_err(Failure::no_access)? {
-        true => state::load(&session, name.as_str()).await.map_err(Failure::no_access)?,
+        true => state::load(&session, name.as_str())
+            .await
+            .map_err(Failure::no_access)?,
         false => None,
     };
     let begun = stored.filter(|stored| stored.phase != Phase::Aborted);

@@ -58,7 +58,9 @@ async fn agreed(
             let request = meaning::change(&change)?;
             let name = meaning::migration_name(typed.name, &request)?;
             if let Some(plan) = begun(config, &request, &name).await? {
-                context.console.note(&format!("Migration `{name}` goes on where it was."));
+                context
+                    .console
+                    .note(&format!("Migration `{name}` goes on where it was."));
                 return Ok(Some(plan));
             }
             let planned = planning::plan(config, &request, &name).await?;

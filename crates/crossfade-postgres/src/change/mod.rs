@@ -62,6 +62,21 @@ impl ChangeRequest {
             search_path: None,
         })
     }
+
+    /// The change in one form, whether it came from a file or from arguments: two are the same if and only if their
+    /// forms are.
+    pub fn canonical(&self) -> String {
+        let alterations = self.targets.iter().map(|target| &target.alteration);
+        let statements: Vec<String> = alterations
+            .flat_map(|alteration| &alteration.statements)
+            .map(|statement| statement.on(&self.table.quoted()))
+            .collect();
+        let path = self.search_path.as_deref();
+        let path = path.map_or(String::new(), |path| format!("search_path = {path:?}\n"));
+        // The stable form of the limits is the one that plans store. Numbers only: nothing that could fail.
+        let limits = serde_json::to_string(&self.limits).unwrap_or_default();
+        format!("{}\n{path}{limits}", statements.join(";\n"))
+    }
 }
 
 #[cfg(test)]

@@ -14,21 +14,21 @@ use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, KEY_INDEX, index, lock};
 use crate::ident::{self, Ident};
 
-/// Stage `Lock`: one `LOCK` a statement: the source and the tables at the other end of its foreign keys, by
+/// Stage `Lock`: one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by
 /// name; last the shadow, in a mode that does not stop our own applier.
+///
+/// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
+/// behind it. Whoever holds a parent then seldom comes back to the source; in the other order every transaction
+/// that has written to the source wants the parent which we hold already, and waits for us while we wait for it.
 pub fn locks(context: &DdlContext, source: &Definition, desired: &Definition) -> Vec<Statement> {
-    let mut tables: BTreeSet<&TableName> = [&source.name].into();
-    for key in foreign_keys(source).chain(foreign_keys(desired)) {
-        tables.extend(
-            [key.referencing.as_ref(), key.referenced.as_ref()]
-                .into_iter()
-                .flatten(),
-        );
-    }
+    let keys = foreign_keys(source).chain(foreign_keys(desired));
+    let ends = keys.flat_map(|key| [key.referencing.as_ref(), key.referenced.as_ref()]);
+    let others: BTreeSet<&TableName> = ends.flatten().filter(|table| **table != source.name).collect();
     let shadow = context.shadow(desired);
     let shadow = format!("LOCK TABLE ONLY {shadow} IN SHARE UPDATE EXCLUSIVE MODE");
-    tables
+    [&source.name]
         .into_iter()
+        .chain(others)
         .map(|table| {
             let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", ident::table(table));
             context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
@@ -213,7 +213,10 @@ impl Swap<'_> {
     /// See [`super::shadow`]: while it followed, every identity was BY DEFAULT.
     fn identities_always(&mut self) {
         let desired = self.desired;
-        let always = desired.columns.iter().filter(|column| column.identity == Some(Identity::Always));
+        let always = desired
+            .columns
+            .iter()
+            .filter(|column| column.identity == Some(Identity::Always));
         for column in always {
             self.private(format!(
                 "ALTER TABLE {} ALTER COLUMN {} SET GENERATED ALWAYS",

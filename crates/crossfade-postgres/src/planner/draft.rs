@@ -238,6 +238,7 @@ impl Draft<'_> {
             name: self.name.clone(),
             server: self.server().await?,
             search_path: self.found.search_path.clone(),
+            change: self.request.canonical(),
             steps: vec![Step::CopyIntoTables(Box::new(step))],
             limits: self.request.limits.clone(),
             notices,
