@@ -95,17 +95,17 @@ impl Operator {
     async fn measure(&mut self) -> Result<(), Failure> {
         let slot = slot::find(&self.session, &self.context.plan.name.slot()).await?;
         let retained_bytes = slot.as_ref().and_then(|slot| slot.retained_bytes).unwrap_or(0);
-        let applied = self
-            .published
-            .borrow()
-            .as_ref()
-            .map(|published| published.status.progress.applied);
+        // Before the stream is followed, what the slot has acknowledged is where it will begin.
+        let acknowledged = slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
+        let published = self.published.borrow().clone();
+        let applied = published.map(|published| published.status.progress.applied);
+        let applied = applied.filter(|applied| applied.0 > 0).or(acknowledged);
         let lag_bytes = match applied {
-            Some(applied) if applied.0 > 0 => wal::insert_position(&self.session)
+            Some(applied) => wal::insert_position(&self.session)
                 .await?
                 .0
                 .saturating_sub(applied.0),
-            Some(_) | None => 0,
+            None => 0,
         };
         self.measured.send_replace(Measured {
             lag_bytes,

@@ -81,9 +81,10 @@ fn is_template(stage: When) -> bool {
     matches!(stage, When::Copy | When::Apply)
 }
 
-/// White space and a last semicolon say nothing.
+/// White space, comments and a last semicolon say nothing.
 fn plain(sql: &str) -> String {
-    let words: Vec<&str> = sql.split_whitespace().collect();
+    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     words.join(" ").trim_end_matches(';').to_owned()
 }
 
@@ -102,17 +103,13 @@ fn everything_executed_is_planned(executed: &[Logged], plan: &Plan) -> Result<()
     Ok(())
 }
 
-/// A message may hold several statements, separated by a semicolon and a line's end or a blank.
+/// A message may hold several statements; where one is planned with its semicolons, it is whole.
 fn commands(sql: &str) -> Vec<String> {
     let whole = plain(sql);
-    let mut parts: Vec<String> = sql
-        .split("; ")
-        .flat_map(|part| part.split(";\n"))
-        .map(plain)
-        .collect();
-    parts.retain(|part| !part.is_empty());
-    // The plan's own statements may hold a semicolon, in a comment's text for example.
-    if is_chatter(&whole) { vec![whole] } else { parts }
+    if is_chatter(&whole) {
+        return vec![whole];
+    }
+    whole.split("; ").map(str::to_owned).collect()
 }
 
 /// Begins, ends, sets, looks at catalogs, or touches nothing but the engine's own state.
@@ -135,7 +132,7 @@ fn is_chatter(sql: &str) -> bool {
         "SELECT FROM crossfade.",
     ];
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| sql.starts_with(prefix));
-    let looks = sql.starts_with("SELECT ") || sql.starts_with("WITH ");
+    let looks = starts(&["SELECT ", "select ", "WITH ", "with "]);
     let names_user_objects = sql.contains(TABLE) || sql.contains("foals") || sql.contains("herds");
     starts(&CONTROL) || starts(&OWN) || (looks && !names_user_objects)
 }

@@ -126,7 +126,9 @@ async fn a_lost_snapshot_or_connection_is_told() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), ended)
+        .await
+        .unwrap();
     assert_eq!(
         not_done(copier.copy_range(ALL, &kept).await).class(),
         CopyErrorClass::Real

@@ -449,12 +449,7 @@ impl Feed {
     /// WAL insert position read after that snapshot and made durable: also under the cutover's lock, before which
     /// much was committed that the stream has still to bring. Asks again if the snapshot does not see a change
     /// of these rows yet (R16).
-    pub fn fetched(
-        &mut self,
-        snapshot: Snapshot,
-        rows: Vec<Option<Row>>,
-        reach: Lsn,
-    ) -> Option<FeedStep> {
+    pub fn fetched(&mut self, snapshot: Snapshot, rows: Vec<Option<Row>>, reach: Lsn) -> Option<FeedStep> {
         let Forming::Fetching {
             mut gathered,
             mut coalesced,

@@ -58,7 +58,10 @@ pub fn shadow(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
 /// is GENERATED ALWAYS. It becomes that in the swap.
 fn following(desired: &Definition) -> Definition {
     let mut following = desired.clone();
-    let identities = following.columns.iter_mut().filter_map(|column| column.identity.as_mut());
+    let identities = following
+        .columns
+        .iter_mut()
+        .filter_map(|column| column.identity.as_mut());
     identities.for_each(|identity| *identity = Identity::ByDefault);
     following
 }

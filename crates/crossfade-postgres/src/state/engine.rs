@@ -132,7 +132,10 @@ SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(StateError::NotEnding { name: name.into(), sessions: left });
+            return Err(StateError::NotEnding {
+                name: name.into(),
+                sessions: left,
+            });
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

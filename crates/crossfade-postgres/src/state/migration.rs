@@ -34,14 +34,14 @@ pub enum Created {
 
 const COLUMNS: &str = "name, plan, plan_digest, phase, paused, source_table, report";
 
-/// Stores a plan under its name; an aborted migration of that name is replaced.
+/// Stores a plan under its name. A migration of that name that has ended is replaced, unless it is this very one.
 ///
 /// # Errors
 /// [`StateError::OtherPlan`], [`StateError::TableTaken`].
 pub async fn create(session: &Session, plan: &Plan, digest: &str) -> Result<Created, StateError> {
     let name = plan.name.as_str();
     if let Some(stored) = load(session, name).await? {
-        if stored.phase != Phase::Aborted {
+        if !stored.phase.is_final() || stored.digest == digest && stored.phase == Phase::Completed {
             let same = stored.digest == digest;
             let other = || StateError::OtherPlan {
                 name: name.into(),
