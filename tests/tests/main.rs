@@ -7,6 +7,10 @@
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a scenario that fails says where by itself"
+)]
 
 mod cli;
 mod crash;

@@ -247,11 +247,6 @@ impl Scene {
         assert!(taken, "an engine is there");
     }
 
-    pub(super) async fn abort(&self) {
-        let ended = operate::abort(&self.config, &self.name).await.unwrap();
-        assert!(matches!(ended, Ended::Aborted), "{ended:?}");
-    }
-
     /// Shuts a gate.
     pub(super) async fn shut(&self, number: i32) -> Gate {
         let session = self.session().await;
@@ -294,6 +289,11 @@ impl Scene {
             })
             .collect();
         assert!(lines.is_empty(), "rows differ:\n{}", lines.join("\n"));
+    }
+
+    /// Whether a query says true.
+    pub(super) async fn holds(&self, what: &str) -> bool {
+        self.admin().await.query_one(what, &[]).await.unwrap().get(0)
     }
 
     /// Waits until a query says true.

@@ -83,7 +83,9 @@ fn is_template(stage: When) -> bool {
 
 /// White space, comments and a last semicolon say nothing.
 fn plain(sql: &str) -> String {
-    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let lines = sql
+        .lines()
+        .map(|line| line.split("--").next().unwrap_or_default());
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     words.join(" ").trim_end_matches(';').to_owned()
 }
