@@ -2,7 +2,7 @@
 
 use crossfade_core::migration::Activity;
 
-use super::scene::{How, Scene, both};
+use super::scene::{GATED, How, Scene, both};
 use super::writers::Writers;
 
 /// Rows of 4 kB that stay in the heap: two on a page.
@@ -12,7 +12,7 @@ const WIDE: &str = "CREATE TABLE public.t (id integer PRIMARY KEY, gate integer 
 /// Changes `public.t`, which nobody writes to, and compares with the retired table.
 async fn changed_alike(tables: &str) -> u64 {
     let scene = Scene::new(tables).await;
-    let report = scene.change("public.t", &[super::scene::GATED]).await;
+    let report = scene.change("public.t", &[GATED]).await;
     scene
         .assert_same("TABLE public.t", &format!("TABLE {}", scene.retired()))
         .await;

@@ -7,7 +7,9 @@ use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::limits::Limits;
 use crossfade_lab::server::{SUPERUSER, Server};
 
-use super::scene::{How, MANUAL, PATIENCE, Scene, both, options, pid, server};
+use super::scene::{
+    APP, Engine, Gate, How, MANUAL, PATIENCE, Scene, both, gated_table, options, pid, server,
+};
 use super::writers::Writers;
 
 const HUNDRED: &str = "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i";
@@ -33,7 +35,7 @@ async fn t05_asynchronous_commits_right_before_the_fence() {
             .setting("synchronous_commit", "off"),
     )
     .await;
-    let scene = Scene::on(server, "", &super::scene::gated_table("n integer")).await;
+    let scene = Scene::on(server, "", &gated_table("n integer")).await;
     both(&scene.app, HUNDRED).await;
     let holder = scene.session().await;
     holder.batch_execute("BEGIN").await.unwrap();
@@ -148,7 +150,7 @@ async fn t26_statements_prepared_before_the_swap_reach_the_new_table() {
 }
 
 /// Holds the engine under its exclusive lock, with the changes before it not all applied, until the gate is opened.
-async fn held_under_the_lock(scene: &Scene) -> (super::scene::Engine, super::scene::Gate) {
+async fn held_under_the_lock(scene: &Scene) -> (Engine, Gate) {
     let limits = Limits {
         hold_budget_ms: 60_000,
         ..Limits::default()
@@ -221,7 +223,7 @@ async fn t27_every_role_is_fenced() {
     scene.app.batch_execute(&grant).await.unwrap();
     let server: &Server = &scene.server;
     let mut sessions = Vec::new();
-    for role in [SUPERUSER, &other, super::scene::APP] {
+    for role in [SUPERUSER, &other, APP] {
         sessions.push(server.connect(role, &scene.database).await.unwrap());
     }
     let writers = Writers::start(sessions);

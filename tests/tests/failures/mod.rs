@@ -3,6 +3,7 @@
 
 mod copy;
 mod cutover;
+mod kinds;
 mod objects;
 mod scene;
 mod server;

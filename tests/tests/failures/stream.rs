@@ -3,7 +3,7 @@
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
 
-use super::scene::{How, MANUAL, Scene, both, gated_table};
+use super::scene::{GATED, How, MANUAL, Scene, both, gated_table, pid, twins};
 
 /// For both tables at once, so not through [`both`].
 async fn savepoint(session: &tokio_postgres::Client, name: &str) {
@@ -168,9 +168,7 @@ async fn t04_transactions_open_at_slot_creation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t04_prepared_transactions_around_the_slot_and_the_copy() {
     let scene = Scene::with_twin("n integer", HUNDRED).await;
-    let plan = scene
-        .plan("public.t", &[super::scene::GATED], Default::default())
-        .await;
+    let plan = scene.plan("public.t", &[GATED], Default::default()).await;
     let copying = scene.shut(1).await;
     let gid = |name: &str| format!("{}_{name}", scene.database);
     let prepare = async |name: &str, statements: &str| {
@@ -230,7 +228,7 @@ async fn t06_null_is_written_where_the_column_has_a_default() {
     let plan = scene
         .plan(
             "public.t",
-            &[super::scene::GATED, "ADD COLUMN added text DEFAULT 'added'"],
+            &[GATED, "ADD COLUMN added text DEFAULT 'added'"],
             Default::default(),
         )
         .await;
@@ -297,7 +295,7 @@ async fn t07_primary_key_values_swapped_in_one_transaction() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t08_of_a_composite_key_exactly_one_row_is_touched() {
     let columns = "a integer, b text, gate integer NOT NULL DEFAULT 0, n integer, PRIMARY KEY (b, a)";
-    let scene = Scene::new(&super::scene::twins(columns)).await;
+    let scene = Scene::new(&twins(columns)).await;
     both(
         &scene.app,
         "INSERT INTO {t} SELECT i % 10, 'b' || i / 10, 0, i FROM generate_series(0, 99) i",
@@ -343,7 +341,7 @@ async fn t11_truncate_during_the_copy_is_applied() {
     both(&scene.app, "UPDATE {t} SET n = 0 WHERE id < 50").await;
     // It waits for the lock under which the copy reads, and reaches the stream when the copy is done.
     let session = scene.session().await;
-    let waiting = super::scene::pid(&session).await;
+    let waiting = pid(&session).await;
     let truncate = tokio::spawn(async move {
         both(
             &session,
