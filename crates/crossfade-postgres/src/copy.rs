@@ -68,6 +68,11 @@ pub fn ranges(heap_pages: u32, total_bytes: u64, range_bytes: u64) -> Vec<CtidRa
         .collect()
 }
 
+/// Empties a target before the copy begins, or begins again.
+pub fn empty(target: &Target) -> String {
+    format!("TRUNCATE TABLE ONLY {}", ident::table(&target.shadow))
+}
+
 /// The statement that copies one range into one target; `$1` and `$2` are the range's bounds.
 pub fn copy_template(source: &Source, target: &Target) -> String {
     let columns = ident::list(target.columns.iter().map(|column| column.name.as_str()));
@@ -96,7 +101,15 @@ pub fn copy_template(source: &Source, target: &Target) -> String {
 /// rewrite or empty the table is either seen by our checks or waits for us.
 pub fn begin_reading(source: &Source) -> String {
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; {}",
+        lock_for_reading(source)
+    )
+}
+
+/// The lock of every transaction that reads the source.
+pub fn lock_for_reading(source: &Source) -> String {
+    format!(
+        "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
         ident::table(&source.name)
     )
 }

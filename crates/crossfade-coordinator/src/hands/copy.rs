@@ -5,8 +5,8 @@ use crossfade_core::migration::{Event, RangeId};
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::Snapshot;
-use crossfade_postgres::copy::{CtidRange, ranges};
-use crossfade_postgres::{ident, slot, state};
+use crossfade_postgres::copy::{self, CtidRange, ranges};
+use crossfade_postgres::{slot, state};
 use crossfade_replication::slot::ExportingSlot;
 use crossfade_replication::transport::Connection;
 
@@ -62,9 +62,7 @@ async fn empty_targets(
 ) -> Result<(), Failure> {
     context.begin(session).await?;
     for target in &context.step().targets {
-        session
-            .batch_execute(&format!("TRUNCATE TABLE ONLY {}", ident::table(&target.shadow)))
-            .await?;
+        session.batch_execute(&copy::empty(target)).await?;
     }
     session.batch_execute("COMMIT").await?;
     Ok(())

@@ -8,6 +8,7 @@ use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{ReplicaIdentity, Source, Stage, Statement, Target};
 
 use crate::apply;
+use crate::apply::fetch::FetchStatements;
 use crate::catalog::Definition;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
@@ -32,7 +33,7 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     [
         pieces.prepare(),
         ddl::shadow(&context, desired),
-        vec![pieces.copy()],
+        pieces.copy(),
         ddl::key_index(&context, desired),
         pieces.apply(),
         ddl::indexes(&context, desired),
@@ -85,19 +86,34 @@ impl Pieces<'_> {
             .collect()
     }
 
-    fn copy(&self) -> Statement {
-        let sql = copy::copy_template(self.source, self.target);
-        self.on_source(
-            Stage::Copy,
-            sql,
-            "ACCESS SHARE",
-            "until the snapshot's copy is done",
-        )
+    fn copy(&self) -> Vec<Statement> {
+        let empty = on_nothing(Stage::Copy, copy::empty(self.target));
+        let reads = |sql| {
+            let held = "until the snapshot's copy is done";
+            self.on_source(Stage::Copy, sql, "ACCESS SHARE", held)
+        };
+        let lock = reads(copy::lock_for_reading(self.source));
+        let copy = reads(copy::copy_template(self.source, self.target));
+        vec![empty, lock, copy]
     }
 
     fn apply(&self) -> Vec<Statement> {
         let templates = apply::apply_templates(self.source, self.target).into_iter();
-        templates.map(|sql| on_nothing(Stage::Apply, sql)).collect()
+        let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
+        templates.chain(self.fetch()).collect()
+    }
+
+    /// Rows of the source whose change did not carry them whole.
+    fn fetch(&self) -> Vec<Statement> {
+        let Some(fetch) = FetchStatements::render(self.source) else {
+            return Vec::new();
+        };
+        let on_source = |sql| self.on_source(Stage::Apply, sql, "ACCESS SHARE", "a moment");
+        vec![
+            on_source(fetch.create_staging),
+            on_nothing(Stage::Apply, fetch.copy_keys),
+            on_source(fetch.copy_rows),
+        ]
     }
 
     /// The retired table goes back to the identity that it had.
