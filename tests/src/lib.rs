@@ -9,6 +9,7 @@ pub mod binary;
 pub mod gate;
 pub mod log;
 pub mod memory;
+pub mod planted;
 pub mod process;
 pub mod proxy;
 pub mod scenario;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use crossfade_lab::server::ServerOptions;
+use crossfade_tests::planted::{self, Found, Scratch};
 use crossfade_tests::scenario;
 use crossfade_tests::stage::Stage;
 
@@ -35,6 +36,14 @@ enum Scenario {
         #[arg(long, default_value_t = 2_000_000)]
         changes: u64,
     },
+    /// Plants each bug of tests/planted in a scratch worktree; fails if the tests it names still pass
+    Planted {
+        /// Only those whose names hold one of these
+        names: Vec<String>,
+        /// Where Cargo builds; kept between runs
+        #[arg(long, default_value = "target/planted")]
+        target: std::path::PathBuf,
+    },
 }
 
 #[tokio::main]
@@ -42,7 +51,30 @@ async fn main() -> Result<()> {
     match Arguments::parse().scenario {
         Scenario::Pgbench { runs, scale } => pgbench(runs, scale).await,
         Scenario::Memory { rows, changes } => memory(rows, changes).await,
+        Scenario::Planted { names, target } => planted(&names, &target),
     }
+}
+
+fn planted(names: &[String], target: &std::path::Path) -> Result<()> {
+    let patches = planted::patches(names)?;
+    let scratch = Scratch::new(std::path::absolute(target)?)?;
+    let mut bad = 0;
+    for patch in &patches {
+        let found = scratch.try_patch(patch)?;
+        match &found {
+            Found::Caught => println!("caught    {}", patch.name),
+            Found::Missed(tests) => println!("MISSED    {} by {}", patch.name, tests.join(" and ")),
+            Found::Unusable(why) => println!("UNUSABLE  {}: {why}", patch.name),
+        }
+        bad += u32::from(found != Found::Caught);
+    }
+    ensure!(
+        bad == 0,
+        "{bad} of {} planted bugs were not caught",
+        patches.len()
+    );
+    println!("{} planted bugs, all caught", patches.len());
+    Ok(())
 }
 
 async fn pgbench(runs: u32, scale: u32) -> Result<()> {
