@@ -14,7 +14,7 @@ pub enum Breach {
         /// The key.
         key: u8,
     },
-    /// The feed is consistent and the target is not the transform of the source.
+    /// At the end of a batch the target is not the transform of the source.
     #[error("{} differs at {at} in key {}: expected {:?}, found {:?}", .place, .difference.key, .difference.expected, .difference.found)]
     Differs {
         /// What was compared.

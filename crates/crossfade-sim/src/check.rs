@@ -11,14 +11,20 @@ use crate::target::{Rows, difference};
 use crate::world::World;
 
 impl Simulation {
-    /// At a batch's commit: if nothing can be missing, the target is the transform of the source as of there.
-    pub(crate) fn check_consistent(&mut self, applied: Lsn) -> Result<(), Breach> {
-        if applied < self.store.consistent_from {
-            return Ok(());
-        }
-        self.coverage.reach(Reached::ConsistentChecked);
-        let expected = self.history.at(self.world.wal.commits(), applied);
-        match difference(expected, &self.store.rows, self.scenario.mixed) {
+    /// At a batch's commit the target is the transform of the source as of there; of a source, before everything
+    /// that the copy saw has come by, with the transactions that only the copy contains.
+    pub(crate) fn check_target(&mut self, applied: Lsn) -> Result<(), Breach> {
+        let commits = self.world.wal.commits();
+        let (rows, mixed) = (&self.store.rows, self.scenario.mixed);
+        let difference = if applied < self.store.consistent_from {
+            self.coverage.reach(Reached::CopyAhead);
+            let expected = self.history.at_with(commits, applied, &self.store.copied_late);
+            difference(expected.values(), rows, mixed)
+        } else {
+            self.coverage.reach(Reached::ConsistentChecked);
+            difference(self.history.at(commits, applied).values(), rows, mixed)
+        };
+        match difference {
             None => Ok(()),
             Some(difference) => Err(Breach::Differs {
                 place: Place::Target,

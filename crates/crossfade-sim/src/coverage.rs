@@ -61,6 +61,8 @@ reached! {
     UniqueRetried,
     /// The stream had to wait.
     BackPressure,
+    /// The target was compared before everything that the copy saw had come by.
+    CopyAhead,
     /// The target was compared at a consistent boundary.
     ConsistentChecked,
     // The cutover.

@@ -5,7 +5,6 @@ use crossfade_core::migration::{Activity, Command, Durable, Migration, Options, 
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
-use crossfade_core::snapshot::Snapshot;
 
 use crate::breach::Breach;
 use crate::coverage::Reached;
@@ -14,6 +13,7 @@ use crate::shell::Task;
 use crate::simulation::{End, Simulation};
 use crate::stream::Stream;
 use crate::target::Rows;
+use crate::world::View;
 
 /// A process with its machine and its sessions. All of it dies with the process.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Engine {
     /// The session that exported the snapshot holds `ACCESS SHARE`.
     pub(crate) holds_snapshot: bool,
     /// That snapshot, for the copiers.
-    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<View>,
     pub(crate) fetch: Option<FetchSession>,
     /// The target transaction of the open batch.
     pub(crate) batch: Option<OpenBatch>,
@@ -34,7 +34,7 @@ pub(crate) struct Engine {
 /// The transaction of the last fetch, kept for another one.
 #[derive(Debug)]
 pub(crate) struct FetchSession {
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: View,
     /// The durable insert position read after the snapshot.
     pub(crate) reach: Option<Lsn>,
     /// It holds `ACCESS SHARE` on the source.
@@ -184,18 +184,28 @@ impl Simulation {
     /// for it; whatever did not commit by then never will (R24).
     pub(crate) fn end_engine(&mut self) -> Result<(), Breach> {
         self.note_feed();
-        while let Some(mut task) = self.engine.as_mut().and_then(|engine| engine.tasks.pop()) {
+        let tasks = self
+            .engine
+            .as_mut()
+            .map(|engine| std::mem::take(&mut engine.tasks));
+        let mut cutover_goes_on = true;
+        for mut task in tasks.unwrap_or_default() {
             if task.answer.is_some() {
                 continue;
             }
-            if self.dice.chance(50) {
+            let in_turn = cutover_goes_on || !task.in_cutover_session();
+            if in_turn && self.dice.chance(50) {
                 self.perform(&mut task)?;
+                cutover_goes_on &= task.answer.is_some() || !task.in_cutover_session();
                 if task.answer.is_some() {
                     self.coverage.reach(Reached::DeadEngineCommitted);
                     self.note(|| "  (committed by the dead engine)".into());
                 }
-            } else if self.is_planted(Planted::NoGuard) {
-                self.leave_zombie(task.command);
+            } else {
+                cutover_goes_on &= !task.in_cutover_session();
+                if self.is_planted(Planted::NoGuard) {
+                    self.leave_zombie(task.command);
+                }
             }
         }
         self.close_sessions();

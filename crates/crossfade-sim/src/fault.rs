@@ -51,7 +51,7 @@ impl Simulation {
 
     /// Steps to a fault, on average. Under the lock and after the swap steps are few, so faults are many.
     fn fault_interval(&self) -> u64 {
-        const UNDER_LOCK: u64 = 20;
+        const UNDER_LOCK: u64 = 12;
         const AFTER_SWAP: u64 = 8;
         match self.scenario.fault_interval {
             _ if self.is_calm() => 0,

@@ -13,7 +13,7 @@
 //! coordinator runs; what is modelled here is the server with its applications and the shell around the
 //! machine. Everything that a dead engine leaves is in the store; a new machine is made from nothing else.
 //!
-//! Checked: whenever the feed is consistent the target is the transform of the source as of the applied LSN;
+//! Checked: after every batch the target is the transform of the source as of the applied LSN;
 //! the same at the swap, as of everything; no reader with an older snapshot is left by then; nothing is
 //! acknowledged that is not applied durably; the copy meets no duplicate; without faults a migration ends;
 //! afterwards the new table holds what writers were told is committed.

@@ -25,6 +25,8 @@ pub(crate) struct Scenario {
     /// In how many of a hundred steps applications do anything: with few the feed keeps up and the cutover comes
     /// while faults still happen, with many there is a backlog.
     pub(crate) load: u32,
+    /// Rows mostly move from key to key.
+    pub(crate) restless: bool,
     /// Transactions of many changes.
     pub(crate) bulk: bool,
     /// Commits stay invisible for long after they are decoded.
@@ -56,7 +58,12 @@ pub(crate) const TOO_MUCH_WAL: u64 = 2_000_000;
 
 impl Scenario {
     pub(crate) fn roll(dice: &mut Dice) -> Self {
-        let keys = 6 + dice.below(8) as u8;
+        // With few keys the same rows are hit again and again.
+        let keys = if dice.chance(30) {
+            3
+        } else {
+            6 + dice.below(8) as u8
+        };
         let fault_interval = [0, 25, 60, 150][dice.index(4)];
         Scenario {
             keys,
@@ -64,7 +71,8 @@ impl Scenario {
             mixed: dice.chance(35),
             unique: dice.chance(60),
             truncates: dice.chance(40),
-            load: [10, 25, 50, 100][dice.index(4)],
+            load: [10, 20, 30, 100][dice.index(4)],
+            restless: dice.chance(25),
             bulk: dice.chance(40),
             slow_visibility: dice.chance(40),
             late_snapshot: dice.chance(50),
@@ -76,7 +84,7 @@ impl Scenario {
             copiers: 1 + dice.index(3),
             feed: feed_limits(dice),
             limits: limits(dice),
-            stormy_steps: 100 + dice.below(900),
+            stormy_steps: 100 + dice.below(1_400),
             fault_interval,
             abort_at: dice.once_in(30).then(|| dice.below(600)),
             wal_budget_at: dice.once_in(40).then(|| dice.below(600)),

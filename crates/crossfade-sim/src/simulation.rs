@@ -1,5 +1,6 @@
 //! One run: what is in it, and the loop that chooses what happens next.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use crossfade_core::change::StreamItem;
 use crossfade_core::migration::{Activity, Ask, Event};
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
-use crossfade_core::position::Lsn;
+use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::Snapshot;
 
 use crate::breach::Breach;
@@ -19,7 +20,7 @@ use crate::history::History;
 use crate::planted::Planted;
 use crate::scenario::{Scenario, TOO_MUCH_WAL};
 use crate::target::Rows;
-use crate::world::World;
+use crate::world::{Exclusive, World};
 
 /// What came of one seed.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Store {
     pub(crate) unique_index: bool,
     /// The slot's `confirmed_flush_lsn`.
     pub(crate) slot: Option<Lsn>,
+    /// Transactions that committed after the slot's consistent point and that the copy contains.
+    pub(crate) copied_late: BTreeSet<Xid>,
     /// From here on the target is consistent at every boundary: the insert position after the copy's snapshot.
     pub(crate) consistent_from: Lsn,
     /// When rows were last applied, on the world's clock.
@@ -122,6 +125,7 @@ impl Simulation {
                 rows: Rows::new(),
                 unique_index: false,
                 slot: None,
+                copied_late: BTreeSet::new(),
                 consistent_from: Lsn(0),
                 last_apply: 0,
             },
@@ -197,9 +201,11 @@ impl Simulation {
         self.steps += 1;
         self.now += Duration::from_millis(self.dice.below(3));
         let calm = self.is_calm();
-        if self.dice.chance(self.scenario.load) {
+        // What a writer still does while our request waits for it is what the drain must not miss (T22).
+        let hurry = self.world.exclusive == Exclusive::Wanted;
+        if hurry || self.dice.chance(self.scenario.load) {
             for _ in 0..self.dice.below(4) {
-                self.world.step(&mut self.dice, &self.scenario, calm);
+                self.world.step(&mut self.dice, &self.scenario, calm && !hurry);
             }
         }
         if self.steps.is_multiple_of(8) {

@@ -109,7 +109,7 @@ impl Simulation {
         self.store.rows = batch.rows;
         self.store.last_apply = self.world.clock;
         task.answer = Some(Event::PieceApplied);
-        self.check_consistent(end)
+        self.check_target(end)
     }
 
     /// Planted: the rows after their position.
@@ -134,11 +134,9 @@ impl Simulation {
         if task.stage == 0 && !self.open_fetch(task, same_snapshot, locked)? {
             return Ok(());
         }
-        if task.stage == 1 {
-            task.stage = 2;
-            if self.dice.chance(50) {
-                return Ok(());
-            }
+        // Writers go on between the snapshot and the position.
+        if self.dice.chance(65) {
+            return Ok(());
         }
         let position = if self.is_planted(Planted::ReachBeforeSnapshot) {
             task.position
@@ -160,7 +158,7 @@ impl Simulation {
             self.coverage.reach(Reached::FetchedRowGone);
         }
         task.answer = Some(Event::Fetched {
-            snapshot,
+            snapshot: snapshot.to_core(),
             rows: rows.into_iter().map(|row| row.map(|row| row.to_core())).collect(),
             reach,
         });

@@ -12,6 +12,7 @@ use crate::planted::Planted;
 use crate::row::{SourceRow, transform};
 use crate::simulation::Simulation;
 use crate::target::repeated_code;
+use crate::world::View;
 
 impl Simulation {
     /// Empties the target and locks; waits, as slot creation does, for every transaction that is running; then
@@ -62,6 +63,9 @@ impl Simulation {
 
     fn take_late_snapshot(&mut self, task: &mut Task) {
         let sees_enough = self.world.shows_all_until(task.position);
+        if self.dice.chance(80) {
+            return;
+        }
         if !sees_enough && !self.is_planted(Planted::SnapshotMissesDecoded) {
             return;
         }
@@ -71,13 +75,20 @@ impl Simulation {
         self.opened(task, snapshot);
     }
 
-    fn opened(&mut self, task: &mut Task, snapshot: Snapshot) {
+    fn opened(&mut self, task: &mut Task, snapshot: View) {
+        let core = snapshot.to_core();
+        let late = self.world.wal.commits().iter().rev();
+        let late = late.take_while(|commit| commit.end > task.position);
+        self.store.copied_late = late
+            .map(|commit| commit.xid)
+            .filter(|xid| snapshot.shows(*xid))
+            .collect();
         if let Some(engine) = &mut self.engine {
-            engine.snapshot = Some(snapshot.clone());
+            engine.snapshot = Some(snapshot);
         }
         task.answer = Some(Event::SnapshotOpened {
             consistent_point: task.position,
-            snapshot,
+            snapshot: core,
             ranges: 1 + self.dice.below(5) as u32,
         });
     }

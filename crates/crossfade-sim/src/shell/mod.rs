@@ -39,7 +39,7 @@ pub(crate) struct Task {
 
 impl Task {
     /// In the session that holds the cutover's lock, where one thing happens after the other.
-    fn in_cutover_session(&self) -> bool {
+    pub(crate) fn in_cutover_session(&self) -> bool {
         match &self.command {
             Command::Cutover(command) => match command {
                 CutoverCommand::Lock { .. } | CutoverCommand::Swap { .. } | CutoverCommand::Unlock => true,

@@ -1,9 +1,32 @@
 //! The source table's row versions: who made each, who ended it, and what a snapshot sees.
 
+use std::collections::BTreeSet;
+
 use crossfade_core::position::Xid;
 use crossfade_core::snapshot::Snapshot;
 
 use crate::row::SourceRow;
+
+/// A snapshot as the server has it. Visibility is decided here by the world itself, so that a checker does not
+/// lean on what it checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The first id not given out.
+    pub(crate) next: Xid,
+    pub(crate) in_progress: BTreeSet<Xid>,
+}
+
+impl View {
+    pub(crate) fn shows(&self, xid: Xid) -> bool {
+        xid < self.next && !self.in_progress.contains(&xid)
+    }
+
+    /// As `pg_current_snapshot()` prints it.
+    pub(crate) fn to_core(&self) -> Snapshot {
+        let lowest = self.in_progress.first().copied().unwrap_or(self.next);
+        Snapshot::new(lowest, self.next, self.in_progress.iter().copied())
+    }
+}
 
 /// One version of a row.
 #[derive(Clone, Copy, Debug)]
@@ -73,20 +96,20 @@ impl Heap {
         std::mem::replace(self, empty)
     }
 
-    /// The row of that key under `snapshot`.
-    pub(crate) fn row(&self, snapshot: &Snapshot, number: u8) -> Option<SourceRow> {
-        let sees = |version: &&Version| {
-            snapshot.sees(version.made_by) && !version.ended_by.is_some_and(|xid| snapshot.sees(xid))
+    /// The row of that key in `view`.
+    pub(crate) fn row(&self, view: &View, number: u8) -> Option<SourceRow> {
+        let shown = |version: &&Version| {
+            view.shows(version.made_by) && !version.ended_by.is_some_and(|xid| view.shows(xid))
         };
         self.0[usize::from(number)]
             .iter()
-            .find(sees)
+            .find(shown)
             .map(|version| version.row)
     }
 
-    /// All rows under `snapshot`.
-    pub(crate) fn rows(&self, snapshot: &Snapshot) -> impl Iterator<Item = SourceRow> {
-        (0..self.0.len() as u8).filter_map(|number| self.row(snapshot, number))
+    /// All rows in `view`.
+    pub(crate) fn rows(&self, view: &View) -> impl Iterator<Item = SourceRow> {
+        (0..self.0.len() as u8).filter_map(|number| self.row(view, number))
     }
 
     /// Removes versions that nobody can see any more: the caller knows that no snapshot is in use and that

@@ -13,9 +13,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use crossfade_core::position::{Lsn, Xid};
-use crossfade_core::snapshot::Snapshot;
 
-pub(crate) use heap::Heap;
+pub(crate) use heap::{Heap, View};
 pub(crate) use wal::{Commit, Wal};
 pub(crate) use writer::Transaction;
 
@@ -112,24 +111,24 @@ impl World {
     }
 
     /// What a new snapshot sees: everything that is not in progress, a commit that is not visible yet included.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> View {
         self.snapshot_without(|_| true)
     }
 
     /// What the slot exports: everything whose commit is in the log.
-    pub(crate) fn snapshot_of_log(&self) -> Snapshot {
+    pub(crate) fn snapshot_of_log(&self) -> View {
         self.snapshot_without(|transaction| transaction.committed.is_none())
     }
 
-    fn snapshot_without(&self, in_progress: impl Fn(&Transaction) -> bool) -> Snapshot {
-        let ids: Vec<Xid> = self
-            .active
-            .iter()
-            .filter(|(_, transaction)| in_progress(transaction))
-            .map(|(xid, _)| *xid)
-            .collect();
-        let lowest = ids.first().copied().unwrap_or(self.next_xid);
-        Snapshot::new(lowest, self.next_xid, ids)
+    fn snapshot_without(&self, in_progress: impl Fn(&Transaction) -> bool) -> View {
+        let ids = self.active.iter();
+        View {
+            next: self.next_xid,
+            in_progress: ids
+                .filter(|(_, transaction)| in_progress(transaction))
+                .map(|(xid, _)| *xid)
+                .collect(),
+        }
     }
 
     /// The first id not given out.

@@ -137,7 +137,12 @@ impl World {
         if !self.lock(xid, &[LockTag::Code(row.code)]) {
             return;
         }
-        match dice.below(100) {
+        let kind = if scenario.restless && dice.chance(50) {
+            30
+        } else {
+            dice.below(100)
+        };
+        match kind {
             0..15 => self.delete(xid, row),
             15..25 => {
                 self.delete(xid, row);
