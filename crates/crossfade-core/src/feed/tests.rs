@@ -242,6 +242,35 @@ fn a_row_gone_at_its_fetch_takes_later_keeps_with_it() {
 }
 
 #[test]
+fn a_row_that_a_later_fetch_finds_is_there_again() {
+    let mut feed = feed();
+    let moved = |old: &str, new: &str| Change::Update {
+        old_key: Some(row(old)),
+        new: row(new),
+    };
+    feed.receive(transaction(100, vec![moved("a - -", "b ~ 1")], Some(20)))
+        .unwrap();
+    assert!(matches!(feed.poll(false), Some(FeedStep::Fetch { .. })));
+    piece(feed.fetched("101:101:".parse().unwrap(), vec![None], Lsn(60)));
+    feed.piece_applied();
+    feed.receive(transaction(101, vec![moved("c - -", "b ~ 2")], Some(30)))
+        .unwrap();
+    assert!(matches!(
+        feed.poll(false),
+        Some(FeedStep::Fetch {
+            same_snapshot: false,
+            ..
+        })
+    ));
+    let found = vec![Some(row("b big 2"))];
+    piece(feed.fetched("102:102:".parse().unwrap(), found, Lsn(60)));
+    feed.piece_applied();
+    feed.receive(transaction(102, vec![update("b ~ 3")], Some(60)))
+        .unwrap();
+    assert_eq!(piece(feed.poll(false)).puts, [Put { row: row("b ~ 3") }]);
+}
+
+#[test]
 fn keys_that_only_the_server_can_compare_are_classified() {
     let mut feed = feed_of(Equality::Server, true, FeedLimits::default());
     feed.receive(transaction(
