@@ -1,8 +1,8 @@
-//! Holds an engine exactly where it writes a phase down.
+//! Holds an engine exactly where it writes a phase, or a line of the audit trail, down.
 //!
-//! A trigger on the state's table takes a shared advisory lock named after the new phase; whoever holds that lock
-//! exclusively keeps the engine there: the phase before it is durable, this one is not. The engine knows nothing
-//! of it, and a `kill -9` there is a crash at that transition.
+//! A trigger on the state's table takes a shared advisory lock named after what is written; whoever holds that lock
+//! exclusively keeps the engine there: what came before is durable, this is not. The engine knows nothing of it, and
+//! a `kill -9` there is a crash at that transition.
 
 use anyhow::Result;
 use crossfade_core::phase::Phase;
@@ -14,21 +14,22 @@ use tokio_postgres::Client;
 use crate::stage::Stage;
 use crate::until;
 
-const TRIGGER: &str = "
+const TRIGGERS: &str = "
 CREATE FUNCTION public.wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext(NEW.phase));
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext(pg_catalog.to_jsonb(NEW) ->> TG_ARGV[0]));
     RETURN NEW;
 END $$;
 GRANT EXECUTE ON FUNCTION public.wait_at_gate() TO PUBLIC;
 CREATE TRIGGER gate BEFORE UPDATE OF phase ON crossfade.migration
-    FOR EACH ROW WHEN (OLD.phase IS DISTINCT FROM NEW.phase) EXECUTE FUNCTION public.wait_at_gate();";
+    FOR EACH ROW WHEN (OLD.phase IS DISTINCT FROM NEW.phase) EXECUTE FUNCTION public.wait_at_gate('phase');
+CREATE TRIGGER gate BEFORE INSERT ON crossfade.audit FOR EACH ROW EXECUTE FUNCTION public.wait_at_gate('what');";
 
 /// A gate that is closed until it is dropped.
 pub struct Gate {
     /// Holds the lock: it is free when the session ends.
     holder: Client,
-    phase: Phase,
+    place: String,
 }
 
 impl Gate {
@@ -37,6 +38,14 @@ impl Gate {
     /// # Errors
     /// What the server answered.
     pub async fn close(stage: &Stage, phase: Phase) -> Result<Gate> {
+        Gate::close_at(stage, phase.as_str()).await
+    }
+
+    /// Closes the gate in front of the audit trail's line `what`, or the phase of that word.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn close_at(stage: &Stage, what: &str) -> Result<Gate> {
         let holder = stage.superuser().await?;
         let there = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'gate')";
         if !holder.query_one(there, &[]).await?.get::<_, bool>(0) {
@@ -46,12 +55,15 @@ impl Gate {
             )
             .await?;
             state::ensure(&session).await?;
-            holder.batch_execute(TRIGGER).await?;
+            holder.batch_execute(TRIGGERS).await?;
         }
         holder
-            .execute("SELECT pg_advisory_lock(hashtext($1))", &[&phase.as_str()])
+            .execute("SELECT pg_advisory_lock(hashtext($1))", &[&what])
             .await?;
-        Ok(Gate { holder, phase })
+        Ok(Gate {
+            holder,
+            place: what.to_owned(),
+        })
     }
 
     /// Waits until the engine stands in front of it.
@@ -62,7 +74,7 @@ impl Gate {
         let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
         until::so(
-            format!("the engine is about to write down `{}`", self.phase.as_str()),
+            format!("the engine is about to write down `{}`", self.place),
             || async { Ok(self.holder.query_one(waiting, &[]).await?.get(0)) },
         )
         .await
@@ -74,7 +86,7 @@ impl Gate {
     /// What the server answered.
     pub async fn open(self) -> Result<()> {
         self.holder
-            .execute("SELECT pg_advisory_unlock(hashtext($1))", &[&self.phase.as_str()])
+            .execute("SELECT pg_advisory_unlock(hashtext($1))", &[&self.place])
             .await?;
         Ok(())
     }

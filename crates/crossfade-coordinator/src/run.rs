@@ -260,6 +260,13 @@ async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> 
         name: name.to_owned(),
     };
     let mut stored = state::load(session, name).await?.ok_or_else(unknown)?;
+    if stored.phase == Phase::Aborted {
+        return Err(Failure::Refused {
+            code: "aborted",
+            reason: format!("`{name}` was aborted"),
+            remedy: "Start it anew with `crossfade run`.",
+        });
+    }
     if let Some(xid) = state::swap_attempt(session, name).await?
         && stored.phase < Phase::Swapped
     {

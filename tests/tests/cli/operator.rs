@@ -120,3 +120,30 @@ async fn complete_drops_the_retired_table_on_request() -> Result<()> {
     ensure!(stage.audit_lines().await? > 0, "the audit trail stays");
     Ok(())
 }
+
+#[tokio::test]
+async fn abort_ends_a_running_engine_first() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, 2_000, 1, 1).await?;
+    let mut engine = stage.run(TABLE, RETYPE, &[])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
+    stage.operate("abort", &[]).await?.expect(0)?;
+    // It loses its sessions, or finds that it may no longer write, whichever comes first.
+    let ended = engine.end().await?;
+    ensure!(
+        matches!(ended.code, Some(10 | 20)) && ended.says("was aborted"),
+        "{ended:?}"
+    );
+    stage.operate("continue", &[]).await?.expect(10)?;
+    let traces = stage.traces().await?;
+    ensure!(traces.is_empty(), "{traces:?}");
+    orders.goes_on(20).await?;
+    orders.stop_and_compare().await?;
+    // The name is free again.
+    stage
+        .run(TABLE, RETYPE, &["--cutover", "auto"])?
+        .end()
+        .await?
+        .expect(0)?;
+    Ok(())
+}

@@ -105,3 +105,20 @@ async fn without_json_the_message_says_how_to_go_on() -> Result<()> {
     ensure!(ended.says(&format!("crossfade abort {name}")), "{}", ended.stderr);
     goes_on_to_the_end(&stage, orders).await
 }
+
+/// After the swap there may be much to validate: that, too, is left for the next engine.
+#[tokio::test]
+async fn ctrl_c_after_the_swap() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
+    let gate = Gate::close_at(&stage, "confirmed the swap").await?;
+    let engine = super::run(&stage)?;
+    gate.reached().await?;
+    ensure!(
+        stage.column_type(TABLE, "id").await? == "bigint",
+        "the new table is in place"
+    );
+    engine.end_by(Signal::INT, STOP_MAX).await?.expect(130)?;
+    gate.open().await?;
+    goes_on_to_the_end(&stage, orders).await
+}
