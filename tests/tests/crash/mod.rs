@@ -4,6 +4,7 @@
 mod answer;
 mod interrupt;
 mod kill;
+mod position;
 
 use anyhow::{Result, ensure};
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
