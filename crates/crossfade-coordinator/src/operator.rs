@@ -88,7 +88,7 @@ impl Operator {
         self.context
             .audit(session, &format!("asked: {}", verb.as_str()), None)
             .await?;
-        let _ = self.context.answers.send(Ok(Message::Event(Event::Asked(ask))));
+        self.tell(Event::Asked(ask));
         Ok(())
     }
 
@@ -111,11 +111,15 @@ impl Operator {
             lag_bytes,
             retained_bytes,
         });
-        let _ = self
-            .context
-            .answers
-            .send(Ok(Message::Event(Event::RetainedWal(retained_bytes))));
+        self.tell(Event::RetainedWal(retained_bytes));
+        // Also when nothing of ours moves: the stream's ids are widened by the nearest one that is known.
+        self.tell(Event::Reference(wal::snapshot_xmax(&self.session).await?));
         Ok(())
+    }
+
+    /// Nobody hears it once the engine has ended.
+    fn tell(&self, event: Event) {
+        let _ = self.context.answers.send(Ok(Message::Event(event)));
     }
 
     async fn write(&mut self) -> Result<(), Failure> {

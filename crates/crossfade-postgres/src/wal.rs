@@ -1,7 +1,7 @@
 //! WAL positions, making one durable, and marker messages.
 
 use crossfade_core::piece::MESSAGE_PREFIX;
-use crossfade_core::position::Lsn;
+use crossfade_core::position::{Lsn, Xid};
 use tokio_postgres::types::PgLsn;
 
 use crate::session::{Session, SqlError};
@@ -35,6 +35,16 @@ pub async fn durable_insert_position(session: &Session) -> Result<Lsn, SqlError>
     let position = insert_position(session).await?;
     make_durable(session).await?;
     Ok(position)
+}
+
+/// The first transaction id that a snapshot taken now does not see: the reference for widening the stream's.
+///
+/// # Errors
+/// As the server says.
+pub async fn snapshot_xmax(session: &Session) -> Result<Xid, SqlError> {
+    let query = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::int8";
+    let row = session.query_one(query, &[]).await?;
+    Ok(Xid(row.get::<_, i64>(0).cast_unsigned()))
 }
 
 /// Emits a transactional message with our prefix in a transaction of its own that waits for the local flush, and

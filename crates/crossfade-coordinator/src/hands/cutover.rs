@@ -107,7 +107,7 @@ impl Worker {
             }
             CutoverCommand::Lock { slice } => self.lock(slice).await,
             CutoverCommand::PlantMarker { attempt } => {
-                wal::emit(&self.witness, &marker(self.context.name(), attempt)).await?;
+                self.plant_marker(attempt).await?;
                 Ok(CutoverEvent::MarkerPlanted)
             }
             CutoverCommand::Swap { attempt } => self.swap(attempt).await,
@@ -118,6 +118,14 @@ impl Worker {
                 Ok(CutoverEvent::Unlocked)
             }
         }
+    }
+
+    /// Under our generation: attempts are numbered anew by every engine, and a marker of a dead one that committed
+    /// late would end our drain too early (R24). The session's commits wait for the local flush (R28).
+    async fn plant_marker(&self, attempt: u32) -> Result<(), Failure> {
+        self.context.begin(&self.witness).await?;
+        wal::emit_here(&self.witness, &marker(self.context.name(), attempt)).await?;
+        Ok(self.witness.batch_execute("COMMIT").await?)
     }
 
     /// Sessions that wait for our own lock are not waited for: afterwards they take a new snapshot (R28).
@@ -309,6 +317,8 @@ impl Worker {
             return Err(FetchError::NoKey.into());
         };
         let fetched = fetcher.fetch_here(&self.holder, &keys).await?;
+        // The batch must reach that position (R17), and the stream passes only what is flushed.
+        wal::make_durable(&self.witness).await?;
         Ok(Event::Fetched {
             snapshot: fetched.snapshot,
             rows: fetched.rows,
