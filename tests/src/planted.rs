@@ -10,11 +10,19 @@
 //! The patches are applied in turn to a scratch worktree of the last commit, with a target folder of its own that
 //! is kept between runs. A patch that does not apply, does not compile, or whose tests still pass is a failure.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
+
+/// The longest that a test may take with a bug planted.
+const TEST_MAX: Duration = Duration::from_secs(1200);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A patch and what must notice it.
 #[derive(Clone, Debug)]
@@ -104,7 +112,7 @@ impl Scratch {
         for test in &patch.tests {
             let words: Vec<&str> = test.split_whitespace().collect();
             run(&mut self.cargo(&built(&words)?)).context("build the tests")?;
-            if output(&mut self.cargo(&words))?.status.success() {
+            if passes(&mut self.cargo(&words))? {
                 missed.push(test.clone());
             }
         }
@@ -169,6 +177,30 @@ fn run(command: &mut Command) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "run {command:?}: {}", said.trim());
     Ok(())
+}
+
+/// Whether a test passes. One that a bug makes hang is ended, and has not caught anything.
+fn passes(command: &mut Command) -> Result<bool> {
+    let quiet = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // A group of its own: Cargo's end alone would leave the test running.
+    let mut child = quiet
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {quiet:?}"))?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let began = Instant::now();
+    while began.elapsed() < TEST_MAX {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(LOOK);
+    }
+    kill_process_group(group.context("a running process has an id")?, Signal::KILL)?;
+    child.wait()?;
+    bail!("the test does not end: {command:?}")
 }
 
 fn output(command: &mut Command) -> Result<Output> {
