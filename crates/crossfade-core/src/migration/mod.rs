@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use command::{Ask, Command, Event, RangeId, Stop};
 
 use crate::change::StreamItem;
+use crate::copy::Ranges;
 use crate::cutover::{Cutover, CutoverCommand, CutoverEvent, OldSnapshots, Outcome};
 use crate::feed::{Feed, FeedCounts, FeedLimits, FeedStep};
 use crate::ledger::{Ledger, WHOLE_TABLE};
@@ -120,8 +121,7 @@ pub struct Migration {
     paused: bool,
     cutover_asked: bool,
     interrupt: Option<Stop>,
-    ranges: Ranges,
-    snapshot: Option<(Lsn, Snapshot)>,
+    ranges: Option<Ranges>,
     reference: Xid,
     feed: Option<Feed>,
     acknowledged: Lsn,
@@ -140,16 +140,6 @@ pub struct Migration {
     applied_at_lock: u64,
     last_drain: u64,
     commands: VecDeque<Command>,
-}
-
-#[derive(Debug, Default)]
-struct Ranges {
-    total: u32,
-    next: u32,
-    running: u32,
-    done: u32,
-    rows: u64,
-    not_before: Option<Instant>,
 }
 
 /// One round of a drain: up to a position read at its start.
@@ -173,8 +163,7 @@ impl Migration {
             activity: Activity::Preparing,
             paused: durable.paused,
             interrupt: None,
-            ranges: Ranges::default(),
-            snapshot: None,
+            ranges: None,
             reference: durable.reference,
             feed: None,
             acknowledged: Lsn(0),
@@ -242,8 +231,8 @@ impl Migration {
     pub fn progress(&self) -> Progress {
         let feed = self.feed.as_ref();
         Progress {
-            ranges: (self.ranges.total, self.ranges.done),
-            rows_copied: self.ranges.rows,
+            ranges: self.ranges.as_ref().map_or((0, 0), Ranges::counts),
+            rows_copied: self.ranges.as_ref().map_or(0, Ranges::rows),
             feed: feed.map(Feed::counts).unwrap_or_default(),
             last_drain: self.last_drain,
             waiting: feed.map_or(0, Feed::waiting),
@@ -268,7 +257,7 @@ impl Migration {
         if self.activity == Activity::Stopped {
             return None;
         }
-        let ranges = self.ranges.not_before;
+        let ranges = self.ranges.as_ref().and_then(Ranges::poll_timeout);
         [self.cutover.poll_timeout(), ranges, self.flush_at, self.stop_at]
             .into_iter()
             .flatten()
@@ -282,8 +271,11 @@ impl Migration {
             self.stop_at = None;
             self.interrupt.get_or_insert(Stop::OutOfTime);
         }
-        if past(self.ranges.not_before) {
-            self.ranges.not_before = None;
+        if self
+            .ranges
+            .as_mut()
+            .is_some_and(|ranges| ranges.handle_timeout(now))
+        {
             self.copy_on();
         }
         let flush = past(self.flush_at);
@@ -305,11 +297,7 @@ impl Migration {
                 ranges,
             } => {
                 self.reference = snapshot.xmax();
-                self.snapshot = Some((consistent_point, snapshot));
-                self.ranges = Ranges {
-                    total: ranges,
-                    ..Ranges::default()
-                };
+                self.ranges = Some(Ranges::new(consistent_point, snapshot, ranges));
                 self.activity = Activity::Copying;
                 self.copy_on();
             }
@@ -402,52 +390,40 @@ impl Migration {
 
     /// Keeps every copier busy, unless held back.
     fn copy_on(&mut self) {
-        if self.activity != Activity::Copying || self.paused || self.ranges.not_before.is_some() {
+        let Some(ranges) = self.ranges.as_mut() else {
+            return;
+        };
+        if self.activity != Activity::Copying || self.paused {
             return;
         }
-        while self.ranges.running < self.options.copiers as u32 && self.ranges.next < self.ranges.total {
-            self.commands
-                .push_back(Command::CopyRange(RangeId(self.ranges.next)));
-            self.ranges.next += 1;
-            self.ranges.running += 1;
+        while let Some(range) = ranges.begin(self.options.copiers) {
+            self.commands.push_back(Command::CopyRange(range));
         }
-        if self.ranges.done == self.ranges.total {
-            self.record_chunk();
+        if ranges.is_done() {
+            self.activity = Activity::RecordingChunk;
+            self.commands.push_back(Command::RecordChunk {
+                consistent_point: ranges.consistent_point(),
+                snapshot: ranges.snapshot().clone(),
+                rows: ranges.rows(),
+            });
         }
     }
 
     fn range_copied(&mut self, now: Instant, rows: u64) {
-        self.ranges.running -= 1;
-        self.ranges.done += 1;
-        self.ranges.rows += rows;
         let delay = self.plan.limits.chunk_delay();
-        if !delay.is_zero() && self.ranges.done < self.ranges.total {
-            self.ranges.not_before = Some(now + delay);
+        if let Some(ranges) = &mut self.ranges {
+            ranges.copied(now, rows, delay);
         }
         self.copy_on();
     }
 
-    fn record_chunk(&mut self) {
-        let Some((consistent_point, snapshot)) = self.snapshot.clone() else {
-            return;
-        };
-        self.activity = Activity::RecordingChunk;
-        self.commands.push_back(Command::RecordChunk {
-            consistent_point,
-            snapshot,
-            rows: self.ranges.rows,
-        });
-    }
-
     fn chunk_recorded(&mut self) {
-        let Some((consistent_point, snapshot)) = self.snapshot.clone() else {
-            return;
-        };
+        let Some(ranges) = &self.ranges else { return };
         self.phase = Phase::Copied;
         self.commands.push_back(Command::CloseSnapshot);
         let mut ledger = Ledger::new(1, []);
-        ledger.restore(WHOLE_TABLE, snapshot);
-        self.follow(ledger, consistent_point);
+        ledger.restore(WHOLE_TABLE, ranges.snapshot().clone());
+        self.follow(ledger, ranges.consistent_point());
     }
 
     fn follow(&mut self, ledger: Ledger, applied: Lsn) {
