@@ -344,15 +344,6 @@ async fn start(options: ServerOptions) -> Result<Server> {
     for role in [APPLICATION, ENGINE] {
         server.create_role(role, PASSWORD, "").await?;
     }
-    announce(&server);
+    server.announce();
     Ok(server)
-}
-
-#[expect(clippy::print_stdout, reason = "tests say which server they ran on")]
-fn announce(server: &Server) {
-    println!(
-        "PostgreSQL {} from {}",
-        server.version(),
-        server.installation().bin.display()
-    );
 }

@@ -26,6 +26,28 @@ pub struct Holder {
     pub description: String,
 }
 
+/// Which locks are asked for first. A transaction that inserts a row locks the table and then draws its key; one that
+/// draws its keys ahead locks the sequence and then the table. Under many of the one kind only the same order comes
+/// through: in the other they wait for us with what we still need. Attempts take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockOrder {
+    /// Tables, then their sequences.
+    TablesFirst,
+    /// Sequences, then tables.
+    SequencesFirst,
+}
+
+impl LockOrder {
+    /// `attempt` counts from 1.
+    fn of(attempt: u32) -> Self {
+        if attempt.is_multiple_of(2) {
+            LockOrder::SequencesFirst
+        } else {
+            LockOrder::TablesFirst
+        }
+    }
+}
+
 /// What the shell shall do; each is answered by one [`CutoverEvent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutoverCommand {
@@ -38,6 +60,8 @@ pub enum CutoverCommand {
     Lock {
         /// The longest that others may queue behind our request.
         slice: Duration,
+        /// What comes first.
+        order: LockOrder,
     },
     /// In another session, commit the marker durably.
     PlantMarker {
@@ -405,6 +429,7 @@ impl Cutover {
         self.state = State::Locking;
         self.commands.push_back(CutoverCommand::Lock {
             slice: self.limits.lock_timeout().min(left),
+            order: LockOrder::of(self.attempt),
         });
     }
 

@@ -238,8 +238,10 @@ pub enum Stage {
     Index,
     /// Constraints made of the built indexes and what is attached to these, then `ANALYZE` of the shadow; in order.
     Analyze,
-    /// Inside the cutover transaction, before the fence: the locks.
+    /// Inside the cutover transaction, before the fence: the locks on tables.
     Lock,
+    /// As [`Stage::Lock`], on the source's sequences: behind the tables or, in every second attempt, before them.
+    LockSequences,
     /// Inside the cutover transaction, after the drain.
     Swap,
     /// After the swap, each in autocommit, in order: validations, restoring the replica identity.

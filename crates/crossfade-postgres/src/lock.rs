@@ -31,12 +31,17 @@ pub enum LockOutcome {
 ///
 /// While we hold the first lock and ask for another, an application's transaction may hold that one and want the
 /// first. After `deadlock_timeout` the server would end one of the two, perhaps the application's; so every
-/// request but the first gives up in half that time.
+/// request but the first gives up in [`Hold::later_lock_max`]. From the first lock on, `hold` bounds the transaction.
 ///
 /// # Errors
 /// When a statement fails for another reason; then the transaction is rolled back too.
-pub async fn try_lock(session: &Session, locks: &[String], slice: Duration) -> Result<LockOutcome, SqlError> {
-    match lock_all(session, locks, slice).await {
+pub async fn try_lock(
+    session: &Session,
+    locks: &[String],
+    slice: Duration,
+    hold: Hold,
+) -> Result<LockOutcome, SqlError> {
+    match lock_all(session, locks, slice, hold).await {
         Ok(LockOutcome::Locked) => Ok(LockOutcome::Locked),
         Ok(LockOutcome::TimedOut) => {
             session.batch_execute("ROLLBACK").await?;
@@ -50,12 +55,22 @@ pub async fn try_lock(session: &Session, locks: &[String], slice: Duration) -> R
     }
 }
 
-async fn lock_all(session: &Session, locks: &[String], slice: Duration) -> Result<LockOutcome, SqlError> {
-    let later_max = deadlock_timeout(session).await? / 2;
+async fn lock_all(
+    session: &Session,
+    locks: &[String],
+    slice: Duration,
+    hold: Hold,
+) -> Result<LockOutcome, SqlError> {
+    session.batch_execute(&hold.idle_statement()).await?;
     let deadline = Instant::now() + slice;
     for (number, lock) in locks.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let left = if number == 0 { left } else { left.min(later_max) }.as_millis();
+        let left = if number == 0 {
+            left
+        } else {
+            left.min(hold.later_lock_max)
+        }
+        .as_millis();
         if left == 0 {
             return Ok(LockOutcome::TimedOut);
         }
@@ -77,8 +92,42 @@ async fn lock_all(session: &Session, locks: &[String], slice: Duration) -> Resul
             },
         }
     }
-    session.batch_execute("SET LOCAL lock_timeout = 0").await?;
+    session.batch_execute(&hold.statement_bounds(hold.budget)).await?;
     Ok(LockOutcome::Locked)
+}
+
+/// How long a transaction may hold its locks. The server itself ends it: an engine that was stopped, or cut off from
+/// the server, gives nothing back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The longest that the first lock is to be held.
+    pub budget: Duration,
+    /// The longest wait for any further lock: half of the server's `deadlock_timeout`.
+    pub later_lock_max: Duration,
+}
+
+/// An engine that lives gives its locks back at the budget's end; the server comes later.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+impl Hold {
+    /// Ends the session when nothing has been heard of its client for longer than the whole budget. Until the
+    /// transaction's end.
+    fn idle_statement(self) -> String {
+        let idle = (self.budget + IDLE_GRACE).as_millis();
+        format!("SET LOCAL idle_in_transaction_session_timeout = {idle}")
+    }
+
+    /// Bounds each statement that follows in the transaction: it takes no longer than `left` of the budget, and
+    /// waits for no lock longer than [`Hold::later_lock_max`].
+    pub fn statement_bounds(self, left: Duration) -> String {
+        // Zero would mean that there is no bound.
+        let milliseconds = |duration: Duration| duration.as_millis().max(1);
+        format!(
+            "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
+            milliseconds(left),
+            milliseconds(left.min(self.later_lock_max))
+        )
+    }
 }
 
 /// The server's `deadlock_timeout`.

@@ -1,10 +1,11 @@
-//! The engine dies, is interrupted, or never hears the answer: the application goes on, the source is untouched,
+//! The engine dies, hangs, is interrupted, or never hears the answer: the application goes on, the source is untouched,
 //! and the migration can be given up without a trace or brought to its end without a difference.
 
 mod answer;
 mod interrupt;
 mod kill;
 mod position;
+mod stopped;
 
 use anyhow::{Result, ensure};
 use crossfade_tests::app::{Orders, RETYPE, TABLE};

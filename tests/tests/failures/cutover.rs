@@ -1,11 +1,15 @@
 //! The cutover: who waits, for how long, and what of it anybody can see.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::limits::Limits;
 use crossfade_lab::server::{SUPERUSER, Server};
+
+use tokio_postgres::Client;
 
 use super::scene::{
     APP, Engine, Gate, How, MANUAL, PATIENCE, Scene, both, gated_table, options, pid, server,
@@ -107,6 +111,46 @@ async fn t23_a_long_reader_holds_up_the_cutover_and_nobody_else() {
         seen.slowest
     );
     scene.assert_twins().await;
+}
+
+/// Draws its keys first, as mappers of objects do: it holds the sequence, and waits behind us for the table.
+async fn draw_and_insert(session: Client, stop: Arc<AtomicBool>) -> u64 {
+    let mut rows = 0;
+    while !stop.load(Ordering::Relaxed) {
+        session.batch_execute("BEGIN").await.unwrap();
+        let drawn = session.query_one("SELECT nextval('public.t_id_seq')::integer", &[]);
+        let id: i32 = drawn.await.unwrap().get(0);
+        session
+            .execute("INSERT INTO public.t (id, n) VALUES ($1, 1)", &[&id])
+            .await
+            .unwrap();
+        session.batch_execute("COMMIT").await.unwrap();
+        rows += 1;
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t28_sessions_that_hold_a_sequence_and_wait_for_the_table_never_fail() {
+    let scene = Scene::new("CREATE TABLE public.t (id serial PRIMARY KEY, n integer)").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        let session = scene.session().await;
+        writers.push(tokio::spawn(draw_and_insert(session, Arc::clone(&stop))));
+    }
+    let report = scene.change("public.t", &["ALTER COLUMN n TYPE bigint"]).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut rows = 0;
+    for writer in writers {
+        rows += writer.await.expect("no statement of the application fails");
+    }
+    let found = scene.app.query_one("SELECT count(*) FROM public.t", &[]).await;
+    assert_eq!(
+        found.unwrap().get::<_, i64>(0).cast_unsigned(),
+        rows,
+        "{report:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

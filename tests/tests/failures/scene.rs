@@ -65,7 +65,7 @@ pub(super) fn options() -> ServerOptions {
 /// A server with the roles.
 pub(super) async fn server(options: ServerOptions) -> Arc<Server> {
     let server = Server::start(options).await.unwrap();
-    println!("PostgreSQL {}", server.version());
+    server.announce();
     add_roles(&server).await;
     Arc::new(server)
 }

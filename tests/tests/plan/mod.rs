@@ -149,12 +149,13 @@ fn is_chatter(sql: &str) -> bool {
 }
 
 fn everything_planned_is_executed_in_order(executed: &[Logged], plan: &Plan) -> Result<()> {
-    const RUN: [When; 7] = [
+    const RUN: [When; 8] = [
         When::Prepare,
         When::KeyIndex,
         When::Index,
         When::Analyze,
         When::Lock,
+        When::LockSequences,
         When::Swap,
         When::AfterSwap,
     ];

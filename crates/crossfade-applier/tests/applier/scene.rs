@@ -38,7 +38,7 @@ async fn server() -> Arc<Server> {
         server
     };
     let server = Arc::new(RUNTIME.spawn(start).await.unwrap());
-    println!("PostgreSQL {}", server.version());
+    server.announce();
     *shared = Arc::downgrade(&server);
     server
 }

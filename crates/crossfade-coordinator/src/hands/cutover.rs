@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder};
+use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder, LockOrder};
 use crossfade_core::migration::Event;
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::{FetchKey, KeyCells, marker};
 use crossfade_core::plan::Stage;
 use crossfade_core::position::Xid;
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
-use crossfade_postgres::lock::{self, LockOutcome, SnapshotHolder, XactStatus};
+use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStatus};
 use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
+use crossfade_postgres::state::StateError;
 use crossfade_postgres::{state, wal};
 use tokio::sync::mpsc;
 
@@ -67,6 +68,8 @@ struct Worker {
     /// Never in a transaction.
     witness: Session,
     locked_at: Option<Instant>,
+    /// What the server holds the holder to.
+    hold: Hold,
     /// Prepared on the holder.
     checks: CutoverChecks,
     /// Prepared on the holder; none for a table without a key, of which nothing is fetched.
@@ -88,11 +91,16 @@ impl Worker {
             .await
             .map_err(unchecked)?;
         let witness = context.session().await?;
+        let hold = Hold {
+            budget: context.plan.limits.hold_budget(),
+            later_lock_max: lock::deadlock_timeout(&witness).await? / 2,
+        };
         Ok(Worker {
             context,
             holder,
             witness,
             locked_at: None,
+            hold,
             checks,
             fetcher,
             swap: None,
@@ -105,7 +113,7 @@ impl Worker {
                 let holders = self.old_snapshots().await?;
                 Ok(CutoverEvent::OldSnapshots { round, holders })
             }
-            CutoverCommand::Lock { slice } => self.lock(slice).await,
+            CutoverCommand::Lock { slice, order } => self.lock(slice, order).await,
             CutoverCommand::PlantMarker { attempt } => {
                 self.plant_marker(attempt).await?;
                 Ok(CutoverEvent::MarkerPlanted)
@@ -144,7 +152,7 @@ impl Worker {
         Ok(holders.collect())
     }
 
-    async fn lock(&mut self, slice: Duration) -> Result<CutoverEvent, Failure> {
+    async fn lock(&mut self, slice: Duration, order: LockOrder) -> Result<CutoverEvent, Failure> {
         if let Some(blocker) = self.unyielding_autovacuum(slice).await? {
             return Ok(CutoverEvent::LockTimedOut {
                 blockers: vec![blocker],
@@ -152,14 +160,17 @@ impl Worker {
         }
         let asked_at = Instant::now();
         self.context.begin(&self.holder).await?;
-        let statements = self.context.statements(Stage::Lock);
-        let locks: Vec<String> = statements
-            .iter()
-            .map(|(_, statement)| statement.sql.clone())
-            .collect();
+        let stages = match order {
+            LockOrder::TablesFirst => [Stage::Lock, Stage::LockSequences],
+            LockOrder::SequencesFirst => [Stage::LockSequences, Stage::Lock],
+        };
+        let statements = stages
+            .into_iter()
+            .flat_map(|stage| self.context.statements(stage));
+        let locks: Vec<String> = statements.map(|(_, statement)| statement.sql.clone()).collect();
         let mut blockers = Vec::new();
         let outcome = {
-            let locking = lock::try_lock(&self.holder, &locks, slice);
+            let locking = lock::try_lock(&self.holder, &locks, slice, self.hold);
             let watching = self.watch_blockers(&mut blockers);
             tokio::select! {
                 outcome = locking => outcome,
@@ -187,7 +198,7 @@ impl Worker {
         let Some(autovacuum) = lock::autovacuum_on(&self.witness, source).await? else {
             return Ok(None);
         };
-        let yields = !autovacuum.against_wraparound && slice > lock::deadlock_timeout(&self.witness).await?;
+        let yields = !autovacuum.against_wraparound && slice > self.hold.later_lock_max * 2;
         let kind = if autovacuum.against_wraparound {
             "autovacuum against wraparound"
         } else {
@@ -234,8 +245,14 @@ impl Worker {
     async fn swap(&mut self, _attempt: u32) -> Result<CutoverEvent, Failure> {
         match self.swap_uncommitted().await {
             Ok(xid) => self.commit(xid).await,
-            Err(failure) => {
-                // Whatever failed, failed before COMMIT: nothing has changed.
+            // Whatever failed, failed before COMMIT: nothing has changed.
+            Err(NotSwapped::InTheWay { reason }) => {
+                self.holder.batch_execute("ROLLBACK").await?;
+                self.locked_at = None;
+                self.context.line(format!("no swap yet: {reason}"));
+                Ok(CutoverEvent::SwapRolledBack { reason })
+            }
+            Err(NotSwapped::Failed(failure)) => {
                 self.holder.batch_execute("ROLLBACK").await?;
                 Err(failure)
             }
@@ -243,29 +260,42 @@ impl Worker {
     }
 
     /// Everything but the COMMIT; returns the transaction, which is written down (R29).
-    async fn swap_uncommitted(&self) -> Result<Xid, Failure> {
+    async fn swap_uncommitted(&self) -> Result<Xid, NotSwapped> {
+        self.move_tables().await?;
         let context = &self.context;
-        for (_, statement) in context.statements(Stage::Swap) {
-            self.holder.batch_execute(&statement.sql).await?;
-        }
-        let differences = self
-            .checks
-            .target_differences(&self.holder)
-            .await
-            .map_err(unchecked)?;
+        let differences = self.checks.target_differences(&self.holder).await?;
         if !differences.is_empty() {
             let reason = format!(
                 "the new table is not what was planned: {}",
                 in_words(&differences)
             );
-            return Err(Failure::needs_operator(reason, ABORT_AND_PLAN));
+            return Err(NotSwapped::Failed(Failure::needs_operator(
+                reason,
+                ABORT_AND_PLAN,
+            )));
         }
         state::set_phase(&self.holder, context.name(), Phase::Swapped).await?;
-        context.audit(&self.holder, "swapped", None).await?;
+        state::audit(&self.holder, context.name(), &context.host, "swapped", None).await?;
         wal::emit_here(&self.holder, format!("swap {}", context.name()).as_bytes()).await?;
         let xid = lock::current_xid(&self.holder).await?;
         state::record_swap_attempt(&self.witness, context.name(), xid).await?;
         Ok(xid)
+    }
+
+    /// The plan's statements. They need locks on what belongs to the tables, such as a sequence from which a waiting
+    /// transaction has drawn; nobody waits behind us for longer than the hold budget because of that.
+    async fn move_tables(&self) -> Result<(), NotSwapped> {
+        for (_, statement) in self.context.statements(Stage::Swap) {
+            let held = self.locked_at.map(|at| at.elapsed()).unwrap_or_default();
+            let Some(left) = self.hold.budget.checked_sub(held) else {
+                let reason = format!("the swap took longer than {:?}", self.hold.budget);
+                return Err(NotSwapped::InTheWay { reason });
+            };
+            let bounds = self.hold.statement_bounds(left);
+            let bounded = format!("{bounds}; {}", statement.sql);
+            self.holder.batch_execute(&bounded).await?;
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, xid: Xid) -> Result<CutoverEvent, Failure> {
@@ -324,6 +354,59 @@ impl Worker {
             rows: fetched.rows,
             reach: fetched.insert_lsn,
         })
+    }
+}
+
+/// Why a swap did not come as far as its COMMIT.
+enum NotSwapped {
+    /// Somebody's lock, or the time: to be tried again.
+    InTheWay { reason: String },
+    /// What trying again does not mend.
+    Failed(Failure),
+}
+
+impl From<SqlError> for NotSwapped {
+    fn from(error: SqlError) -> Self {
+        match error.class() {
+            SqlClass::LockTimeout | SqlClass::SerializationOrDeadlock | SqlClass::Canceled => {
+                NotSwapped::InTheWay {
+                    reason: error.to_string(),
+                }
+            }
+            SqlClass::Lost
+            | SqlClass::UniqueViolation
+            | SqlClass::ExclusionViolation
+            | SqlClass::NotPermitted
+            | SqlClass::Other => NotSwapped::Failed(error.into()),
+        }
+    }
+}
+
+impl From<CheckError> for NotSwapped {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Sql(error) => error.into(),
+            CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
+                NotSwapped::Failed(unchecked(error))
+            }
+        }
+    }
+}
+
+impl From<StateError> for NotSwapped {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Sql(error) => error.into(),
+            StateError::Newer { .. }
+            | StateError::Changed { .. }
+            | StateError::Unknown { .. }
+            | StateError::OtherPlan { .. }
+            | StateError::TableTaken { .. }
+            | StateError::Busy { .. }
+            | StateError::NotEnding { .. }
+            | StateError::Superseded { .. }
+            | StateError::Unreadable { .. } => NotSwapped::Failed(error.into()),
+        }
     }
 }
 

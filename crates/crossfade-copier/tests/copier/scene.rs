@@ -23,7 +23,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new(fill: &str) -> Self {
         let server = Server::start(ServerOptions::default()).await.unwrap();
-        println!("PostgreSQL {}", server.version());
+        server.announce();
         server.create_role(ROLE, "", "").await.unwrap();
         server.create_database(DATABASE, ROLE).await.unwrap();
         let session = open(&server).await;

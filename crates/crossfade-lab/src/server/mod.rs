@@ -15,6 +15,7 @@ mod options;
 mod package;
 mod postmaster;
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -192,6 +193,13 @@ impl Server {
     /// The log cannot be read.
     pub fn log(&self) -> std::io::Result<String> {
         self.folder.log_text()
+    }
+
+    /// Says on stderr which server this is, past the harness that keeps what a passing test prints to itself.
+    pub fn announce(&self) {
+        let bin = self.installation.bin.display();
+        // Where nobody listens there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "PostgreSQL {} from {bin}", self.version());
     }
 
     /// The server's version, such as `17.10`.

@@ -14,7 +14,7 @@ use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, KEY_INDEX, index, lock};
 use crate::ident::{self, Ident};
 
-/// Stage `Lock`: one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by
+/// Stages `Lock` and `LockSequences`. Tables: one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by
 /// name; last the shadow, in a mode that does not stop our own applier.
 ///
 /// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
@@ -34,7 +34,22 @@ pub fn locks(context: &DdlContext, source: &Definition, desired: &Definition) ->
             context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
         })
         .chain([context.under_lock(Stage::Lock, shadow, Vec::new())])
+        .chain(sequence_locks(context, source))
         .collect()
+}
+
+/// Stage `LockSequences`: the move locks the source's sequences, and whoever has drawn from one holds it to the end of
+/// its transaction. `LOCK` takes no sequence; setting what is set already does.
+fn sequence_locks(context: &DdlContext, source: &Definition) -> impl Iterator<Item = Statement> {
+    source.sequences.iter().map(|sequence| {
+        let name = TableName::new(&source.name.schema, &sequence.name);
+        let sql = format!("ALTER SEQUENCE {} CACHE {}", ident::table(&name), sequence.cache);
+        context.under_lock(
+            Stage::LockSequences,
+            sql,
+            vec![lock("SHARE ROW EXCLUSIVE", &name)],
+        )
+    })
 }
 
 fn foreign_keys(definition: &Definition) -> impl Iterator<Item = &ForeignKey> {

@@ -16,6 +16,7 @@ use tokio_postgres::Client;
 /// A server with the fixture in its database `postgres`.
 async fn server_with(fixture: &str) -> Server {
     let server = Server::start(ServerOptions::default()).await.unwrap();
+    server.announce();
     let superuser = server.connect(SUPERUSER, "postgres").await.unwrap();
     superuser.batch_execute(fixture).await.unwrap();
     server

@@ -32,6 +32,7 @@ impl World {
 
     async fn with(options: ServerOptions) -> World {
         let server = Server::start(options).await.unwrap();
+        server.announce();
         let superuser = server.connect(SUPERUSER, "postgres").await.unwrap();
         superuser
             .batch_execute(include_str!("../fixtures/planner.sql"))

@@ -2,9 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crossfade_postgres::lock::{self, LockOutcome, SnapshotHolder, XactStatus};
+use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStatus};
+
+use crossfade_postgres::session::SqlClass;
 
 use super::scene::Scene;
+
+/// Longer than any of these tests.
+const HOLD: Hold = Hold {
+    budget: Duration::from_secs(60),
+    later_lock_max: Duration::from_millis(500),
+};
 
 const EXCLUSIVE: &str = "LOCK TABLE ONLY public.t IN ACCESS EXCLUSIVE MODE";
 
@@ -28,7 +36,7 @@ async fn a_lock_that_is_not_granted_in_time_is_given_up_whole() {
     ];
     scene.engine.batch_execute("BEGIN").await.unwrap();
     let start = Instant::now();
-    let outcome = lock::try_lock(&scene.engine, &locks, Duration::from_millis(200))
+    let outcome = lock::try_lock(&scene.engine, &locks, Duration::from_millis(200), HOLD)
         .await
         .unwrap();
     assert!(matches!(outcome, LockOutcome::TimedOut));
@@ -41,11 +49,30 @@ async fn a_lock_that_is_not_granted_in_time_is_given_up_whole() {
 
     application.batch_execute("COMMIT").await.unwrap();
     scene.engine.batch_execute("BEGIN").await.unwrap();
-    let outcome = lock::try_lock(&scene.engine, &locks, Duration::from_secs(60))
+    let outcome = lock::try_lock(&scene.engine, &locks, Duration::from_secs(60), HOLD)
         .await
         .unwrap();
     assert!(matches!(outcome, LockOutcome::Locked));
     scene.engine.batch_execute("ROLLBACK").await.unwrap();
+}
+
+/// T28: an engine that hangs gives nothing back; the server does.
+#[tokio::test]
+async fn locks_whose_holder_says_nothing_are_given_back_by_the_server() {
+    let scene = Scene::new().await;
+    let hold = Hold {
+        budget: Duration::from_millis(1),
+        ..HOLD
+    };
+    scene.engine.batch_execute("BEGIN").await.unwrap();
+    let locks = [EXCLUSIVE.to_owned()];
+    let outcome = lock::try_lock(&scene.engine, &locks, Duration::from_secs(60), hold).await;
+    assert!(matches!(outcome, Ok(LockOutcome::Locked)));
+    // Waits for the lock, which nobody but the server ends.
+    let application = scene.application().await;
+    application.batch_execute("SELECT FROM public.t").await.unwrap();
+    let late = scene.engine.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(late.class(), SqlClass::Lost);
 }
 
 #[tokio::test]

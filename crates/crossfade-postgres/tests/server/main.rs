@@ -1,6 +1,5 @@
 //! Sessions, locks, slots and WAL positions against a real server.
 
-#![expect(clippy::print_stdout, reason = "tests say which server they ran on")]
 #![expect(
     clippy::unwrap_used,
     reason = "also in functions that are not tests themselves"

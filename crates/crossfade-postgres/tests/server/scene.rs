@@ -20,7 +20,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new() -> Self {
         let server = Server::start(ServerOptions::default()).await.unwrap();
-        println!("PostgreSQL {}", server.version());
+        server.announce();
         server.create_role("engine", "", "REPLICATION").await.unwrap();
         server.create_role("application", "", "").await.unwrap();
         server.create_database(DATABASE, "engine").await.unwrap();

@@ -1,6 +1,5 @@
 //! The reader against real servers.
 
-#![expect(clippy::print_stdout, reason = "tests say which server they ran on")]
 #![expect(
     clippy::unwrap_used,
     reason = "also in functions that are not tests themselves"

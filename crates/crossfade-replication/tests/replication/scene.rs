@@ -156,7 +156,7 @@ impl Scene {
 
 pub(crate) async fn server(options: ServerOptions) -> Server {
     let server = Server::start(options).await.unwrap();
-    println!("PostgreSQL {}", server.version());
+    server.announce();
     server.create_role(ROLE, PASSWORD, "REPLICATION").await.unwrap();
     server.create_database(DATABASE, ROLE).await.unwrap();
     server

@@ -26,7 +26,7 @@ impl Simulation {
                 }
                 task.answer = answer(CutoverEvent::OldSnapshots { round, holders });
             }
-            CutoverCommand::Lock { slice } => self.lock(task, slice),
+            CutoverCommand::Lock { slice, order: _ } => self.lock(task, slice),
             CutoverCommand::PlantMarker { attempt } => {
                 if !self.is_planted(Planted::MarkerBeforeLock) {
                     self.plant_marker(attempt);
