@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use crossfade_lab::compare::{self, Comparison};
 use crossfade_lab::orders::{Column, Row, Size, schema};
-use crossfade_lab::writers::{WriterOptions, Writers};
+use crossfade_lab::writers::{WriterOptions, Writers, Written};
 
 use crate::stage::Stage;
 use crate::until;
@@ -72,23 +72,35 @@ impl<'a> Orders<'a> {
         added: &[&str],
         transform: impl Fn(Row) -> Row,
     ) -> Result<Comparison> {
-        let written = self.writers.stop().await?;
-        let failures = &written.statistics.failures;
-        ensure!(
-            written.statistics.failed_transactions == 0,
-            "transactions failed: {failures:?}"
-        );
-        let columns = Column::ALL
-            .map(Column::name)
-            .into_iter()
-            .chain(added.iter().copied());
-        let target = compare::Target {
-            table: TABLE.to_owned(),
-            columns: columns.map(str::to_owned).collect(),
-        };
-        let client = self.stage.client().await?;
-        let comparison = compare::compare(&client, &target, &written.ledger, transform).await?;
-        ensure!(comparison.differences() == 0, "rows differ: {comparison:?}");
-        Ok(comparison)
+        compare_all(self.stage, self.writers.stop().await?, added, transform).await
     }
+}
+
+/// Compares the whole table with what stopped writers know.
+///
+/// # Errors
+/// A transaction failed, or a row differs.
+pub async fn compare_all(
+    stage: &Stage,
+    written: Written,
+    added: &[&str],
+    transform: impl Fn(Row) -> Row,
+) -> Result<Comparison> {
+    let failures = &written.statistics.failures;
+    ensure!(
+        written.statistics.failed_transactions == 0,
+        "transactions failed: {failures:?}"
+    );
+    let columns = Column::ALL
+        .map(Column::name)
+        .into_iter()
+        .chain(added.iter().copied());
+    let target = compare::Target {
+        table: TABLE.to_owned(),
+        columns: columns.map(str::to_owned).collect(),
+    };
+    let client = stage.client().await?;
+    let comparison = compare::compare(&client, &target, &written.ledger, transform).await?;
+    ensure!(comparison.differences() == 0, "rows differ: {comparison:?}");
+    Ok(comparison)
 }

@@ -13,5 +13,6 @@ pub mod planted;
 pub mod process;
 pub mod proxy;
 pub mod scenario;
+pub mod soak;
 pub mod stage;
 pub mod until;

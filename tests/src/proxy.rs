@@ -1,15 +1,18 @@
 //! A TCP proxy between engine and server that can cut a connection where it hurts most: after a COMMIT has reached
-//! the server and before its answer has reached the engine.
+//! the server and before its answer has reached the engine. It can also cut all of them, hold back everything for a
+//! while, or be slow.
 //!
 //! It reads the client's messages as PostgreSQL's protocol frames them: a tag of one byte and a length.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What befalls the connection that sends it.
@@ -21,6 +24,17 @@ pub enum Fault {
     LoseAnswer,
 }
 
+/// What lies between engine and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Nothing.
+    Clear,
+    /// Everything takes so much longer, in each direction.
+    Slow(Duration),
+    /// Nothing comes through. Connections stay open.
+    Still,
+}
+
 /// A running proxy. Dropping it closes every connection.
 pub struct Proxy {
     port: u16,
@@ -30,6 +44,11 @@ pub struct Proxy {
 
 struct State {
     server_port: u16,
+    weather: watch::Sender<Weather>,
+    /// Connections opened before it rose are cut.
+    cut: watch::Sender<u32>,
+    /// Befalls the next COMMIT of all.
+    next: Mutex<Option<Fault>>,
     fault: Fault,
     /// A client message that holds this text arms its connection: its next COMMIT is the one.
     trigger: Vec<u8>,
@@ -49,6 +68,9 @@ impl Proxy {
         let trigger = trigger.as_bytes().to_vec();
         let state = Arc::new(State {
             server_port,
+            weather: watch::Sender::new(Weather::Clear),
+            cut: watch::Sender::new(0),
+            next: Mutex::new(None),
             fault,
             trigger,
             struck: AtomicU32::new(0),
@@ -61,6 +83,29 @@ impl Proxy {
             state,
             _connections: connections,
         })
+    }
+
+    /// A proxy that does nothing until it is told to.
+    ///
+    /// # Errors
+    /// No port.
+    pub async fn calm(server_port: u16) -> Result<Proxy> {
+        Proxy::start(server_port, "", Fault::LoseCommit, 0).await
+    }
+
+    /// From now on.
+    pub fn weather(&self, weather: Weather) {
+        self.state.weather.send_replace(weather);
+    }
+
+    /// Closes every connection that is open.
+    pub fn cut(&self) {
+        self.state.cut.send_modify(|count| *count += 1);
+    }
+
+    /// The next COMMIT of any connection meets `fault`.
+    pub fn lose_next(&self, fault: Fault) {
+        *self.state.next() = Some(fault);
     }
 
     /// Where to connect instead of to the server.
@@ -91,9 +136,11 @@ async fn carry(client: TcpStream, state: Arc<State>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let is_deaf = AtomicBool::new(false);
+    let mut cut = state.cut.subscribe();
     tokio::select! {
+        _ = cut.changed() => {}
         _ = requests(from_client, to_server, &state, &is_deaf) => {}
-        _ = answers(from_server, to_client, &is_deaf) => {}
+        _ = answers(from_server, to_client, &state, &is_deaf) => {}
     }
 }
 
@@ -113,13 +160,13 @@ async fn requests(
         let length = client.read_u32().await?;
         let body = read_body(&mut client, length).await?;
         is_armed |= holds(&body, &state.trigger);
-        let strikes = is_armed && tag == b'Q' && body.starts_with(b"COMMIT") && state.strike();
-        if strikes && state.fault == Fault::LoseCommit {
-            return Ok(());
+        let is_commit = tag == b'Q' && body.starts_with(b"COMMIT");
+        match is_commit.then(|| state.strike(is_armed)).flatten() {
+            Some(Fault::LoseCommit) => return Ok(()),
+            Some(Fault::LoseAnswer) => is_deaf.store(true, Ordering::SeqCst),
+            None => {}
         }
-        if strikes {
-            is_deaf.store(true, Ordering::SeqCst);
-        }
+        state.pass().await;
         server.write_u8(tag).await?;
         server.write_u32(length).await?;
         server.write_all(&body).await?;
@@ -127,12 +174,33 @@ async fn requests(
 }
 
 impl State {
-    /// Whether it is to happen once more; counts it.
-    fn strike(&self) -> bool {
+    /// What befalls a COMMIT; counts it.
+    fn strike(&self, is_armed: bool) -> Option<Fault> {
         let count = |struck| (struck < self.times).then_some(struck + 1);
-        self.struck
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, count)
-            .is_ok()
+        let counted = || {
+            self.struck
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, count)
+        };
+        if is_armed && counted().is_ok() {
+            return Some(self.fault);
+        }
+        self.next().take()
+    }
+
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the weather lets something through.
+    async fn pass(&self) {
+        let mut weather = self.weather.subscribe();
+        // The sender is ours: it is there as long as we are.
+        let let_through = weather.wait_for(|weather| *weather != Weather::Still).await;
+        let delay = match let_through.map(|weather| *weather) {
+            Ok(Weather::Slow(delay)) => delay,
+            Ok(Weather::Clear | Weather::Still) | Err(_) => return,
+        };
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -140,6 +208,7 @@ impl State {
 async fn answers(
     mut server: OwnedReadHalf,
     mut client: OwnedWriteHalf,
+    state: &State,
     is_deaf: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
@@ -148,6 +217,7 @@ async fn answers(
         if read == 0 || is_deaf.load(Ordering::SeqCst) {
             return Ok(());
         }
+        state.pass().await;
         client.write_all(&buffer[..read]).await?;
     }
 }

@@ -17,3 +17,4 @@ mod crash;
 mod failures;
 mod plan;
 mod scenario;
+mod soak;

@@ -2,11 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use crossfade_lab::server::ServerOptions;
 use crossfade_tests::planted::{self, Found, Scratch};
 use crossfade_tests::scenario;
+use crossfade_tests::soak;
 use crossfade_tests::stage::Stage;
 
 #[derive(Parser)]
@@ -36,6 +39,24 @@ enum Scenario {
         #[arg(long, default_value_t = 2_000_000)]
         changes: u64,
     },
+    /// The same change again and again, with other faults at other moments
+    Soak {
+        /// How often
+        #[arg(long, default_value_t = 10)]
+        runs: u64,
+        /// Of the first run; each further one has the next. Chosen and printed unless given
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Rows of the table at the start
+        #[arg(long, default_value_t = 50_000)]
+        rows: i64,
+        /// Writers
+        #[arg(long, default_value_t = 2)]
+        writers: u32,
+        /// Further arguments of `crossfade run`, behind `--`
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
     /// Plants each bug of tests/planted in a scratch worktree; fails if the tests it names still pass
     Planted {
         /// Only those whose names hold one of these
@@ -51,8 +72,36 @@ async fn main() -> Result<()> {
     match Arguments::parse().scenario {
         Scenario::Pgbench { runs, scale } => pgbench(runs, scale).await,
         Scenario::Memory { rows, changes } => memory(rows, changes).await,
+        Scenario::Soak {
+            runs,
+            seed,
+            rows,
+            writers,
+            more,
+        } => {
+            let options = soak::Options {
+                rows,
+                writers,
+                faults_max: 4,
+                pause_max: Duration::from_secs(1),
+                more,
+            };
+            soak(runs, seed.unwrap_or_else(rand::random), &options).await
+        }
         Scenario::Planted { names, target } => planted(&names, &target),
     }
+}
+
+async fn soak(runs: u64, seed: u64, options: &soak::Options) -> Result<()> {
+    for run in 0..runs {
+        let seed = seed.wrapping_add(run);
+        let figures = soak::run(options, seed)
+            .await
+            .with_context(|| format!("seed {seed}"))?;
+        println!("run {} of {runs}, seed {seed}: {figures}", run + 1);
+    }
+    println!("{runs} runs: nothing lost, nothing invented, no transaction failed");
+    Ok(())
 }
 
 fn planted(names: &[String], target: &std::path::Path) -> Result<()> {
