@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossfade_core::migration::{Ask, Event};
 use crossfade_core::phase::Phase;
 use crossfade_postgres::session::Session;
-use crossfade_postgres::{slot, state, wal};
+use crossfade_postgres::{preflight, slot, state, wal};
 use tokio::sync::watch;
 
 use crate::context::{Context, Message};
@@ -69,8 +69,23 @@ impl Operator {
         for verb in state::take(&self.session, self.context.name()).await? {
             self.asked(verb).await?;
         }
+        self.refuse_to_be_waited_for().await?;
         self.measure().await?;
         self.write().await
+    }
+
+    /// Every commit would wait for our acknowledgement, and we for the commit (R2): to disconnect ends that.
+    async fn refuse_to_be_waited_for(&self) -> Result<(), Failure> {
+        let name = self.context.plan.name.application_name();
+        match preflight::synchronous_as(&self.session, &name).await? {
+            None => Ok(()),
+            Some(setting) => Err(Failure::stopped(
+                format!(
+                    "synchronous_standby_names is now `{setting}`, which makes `{name}` a synchronous standby: every commit would wait for it"
+                ),
+                "Name the standbys one by one, then go on with `crossfade continue`.",
+            )),
+        }
     }
 
     async fn asked(&self, verb: state::Verb) -> Result<(), Failure> {

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
 use crossfade_core::limits::Limits;
 use crossfade_lab::server::{SUPERUSER, Server};
 
-use super::scene::{ENGINE, GATED, How, MANUAL, Scene, add_roles, both, gated_table, options};
+use super::scene::{ENGINE, GATED, How, MANUAL, Scene, add_roles, both, gated_table, options, server};
 use super::writers::Writers;
 
 /// Settings that would cut the engine's work short or change what its statements mean.
@@ -220,6 +221,32 @@ async fn m14_an_engine_goes_on_behind_the_wrap() {
     both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 2").await;
     use_up(&scene, 2000).await;
     both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 3").await;
+    scene.resume(How::default()).done().await;
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_an_engine_that_becomes_a_synchronous_standby_disconnects() {
+    let scene = Scene::on(server(options()).await, "", &gated_table("n integer")).await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i",
+    )
+    .await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    let admin = scene.admin().await;
+    let set = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+    admin.batch_execute(set).await.unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    match engine.ended().await {
+        Ended::Stopped { reason, .. } => assert!(reason.contains("synchronous_standby_names"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let reset = "ALTER SYSTEM RESET synchronous_standby_names";
+    admin.batch_execute(reset).await.unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 1").await;
     scene.resume(How::default()).done().await;
     scene.assert_twins().await;
 }

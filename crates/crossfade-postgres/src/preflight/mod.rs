@@ -20,7 +20,7 @@ use crossfade_core::refusal::{Notice, Refusal};
 
 pub(crate) use self::disk::about;
 pub use self::facts::{Facts, FactsError, Related};
-pub use self::standby::matches as matches_synchronous_standby_names;
+pub use self::standby::synchronous_as;
 
 /// What the checks look at.
 #[derive(Clone, Copy)]

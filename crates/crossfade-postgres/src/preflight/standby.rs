@@ -4,6 +4,7 @@
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, refusal};
+use crate::session::{Session, SqlError};
 
 /// Looks for `*` and for our `application_name` in `synchronous_standby_names`.
 pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
@@ -20,9 +21,19 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     )]
 }
 
+/// The server's `synchronous_standby_names`, if a connection of that `application_name` matches it now.
+///
+/// # Errors
+/// As the server says.
+pub async fn synchronous_as(session: &Session, application_name: &str) -> Result<Option<String>, SqlError> {
+    let query = "SELECT pg_catalog.current_setting('synchronous_standby_names')";
+    let setting: String = session.query_one(query, &[]).await?.get(0);
+    Ok(matches(&setting, application_name).then_some(setting))
+}
+
 /// Whether a connection of that `application_name` is a candidate under the setting: `a, b`, `2 (a, b)`,
 /// `FIRST 2 (a, b)`, `ANY 1 (*)`.
-pub fn matches(setting: &str, application_name: &str) -> bool {
+fn matches(setting: &str, application_name: &str) -> bool {
     names(setting)
         .iter()
         .any(|(name, quoted)| (name == "*" && !quoted) || name.eq_ignore_ascii_case(application_name))
