@@ -198,6 +198,9 @@ impl From<StateError> for Failure {
 const MEND: &str =
     "The source is untouched. Mend the cause, then `crossfade continue`, or `crossfade abort`.";
 
+const MEND_ROW: &str = "The source is untouched. Change that row, then `crossfade continue`; or `crossfade abort`, and \
+                        change the expression.";
+
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         match error.class() {
@@ -209,6 +212,7 @@ impl From<CopyError> for Failure {
                 CopyError::Sql(error) => error.into(),
                 CopyError::State(error) => error.into(),
                 CopyError::Snapshot(_) => Failure::stopped(error, MEND),
+                CopyError::Row { .. } => Failure::stopped(chain(&error), MEND_ROW),
                 CopyError::SourceChanged { .. } => Failure::needs_operator(
                     error,
                     "The source is untouched. `crossfade abort`, then plan the change again.",
@@ -242,12 +246,15 @@ impl From<FetchError> for Failure {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. What an error has said of its cause already is not said again.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         source = cause.source();
     }
     text

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crossfade_core::migration::{Ask, Event};
 use crossfade_core::phase::Phase;
 use crossfade_postgres::session::Session;
-use crossfade_postgres::{preflight, slot, state, wal};
+use crossfade_postgres::slot::WalStatus;
+use crossfade_postgres::{catalog, preflight, slot, state, wal};
 use tokio::sync::watch;
 
 use crate::context::{Context, Message};
@@ -16,6 +17,8 @@ use crate::report::{Report, Status};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+const BEGIN_AGAIN: &str = "The source is untouched. `crossfade abort`, then run the change again.";
 
 /// What the loop publishes for the state schema.
 #[derive(Clone, Debug)]
@@ -70,8 +73,41 @@ impl Operator {
             self.asked(verb).await?;
         }
         self.refuse_to_be_waited_for().await?;
+        self.find_source_and_slot().await?;
         self.measure().await?;
         self.write().await
+    }
+
+    /// What the stream does not tell: a table that is dropped, and a slot that is lost while nothing is read from it.
+    async fn find_source_and_slot(&self) -> Result<(), Failure> {
+        if self.phase() >= Phase::Swapped {
+            return Ok(());
+        }
+        let source = &self.context.step().source;
+        if !catalog::exists(&self.session, source.oid).await? {
+            let reason = format!("the source {} was dropped", source.name);
+            return Err(Failure::needs_operator(
+                reason,
+                "Remove what is left with `crossfade abort`.",
+            ));
+        }
+        let name = self.context.plan.name.slot();
+        let slot = slot::find(&self.session, &name).await?;
+        if slot.is_some_and(|slot| slot.wal_status == Some(WalStatus::Lost)) {
+            let reason = format!(
+                "the slot {name} was invalidated: the server removed WAL that it needs (see max_slot_wal_keep_size)"
+            );
+            return Err(Failure::needs_operator(reason, BEGIN_AGAIN));
+        }
+        Ok(())
+    }
+
+    /// As the loop last published it.
+    fn phase(&self) -> Phase {
+        let published = self.published.borrow();
+        published
+            .as_ref()
+            .map_or(Phase::Planned, |published| published.status.phase)
     }
 
     /// Every commit would wait for our acknowledgement, and we for the commit (R2): to disconnect ends that.

@@ -6,8 +6,8 @@ use crossfade_postgres::copy::{self, CtidRange};
 use crossfade_postgres::session::{Prepared, Session, SqlClass};
 use crossfade_postgres::state::{self, Generation};
 
-use crate::CopyError;
 use crate::keeper::{Kept, source_state};
+use crate::{CopyError, culprit};
 
 /// Copies ranges through one session, which must have the plan's search path.
 pub struct Copier {
@@ -78,8 +78,27 @@ impl Copier {
             Err(error) => {
                 // The first error is the one to tell; a lost connection has rolled back by itself.
                 let _ = self.session.batch_execute("ROLLBACK").await;
-                Outcome::NotDone(error)
+                Outcome::NotDone(self.named(error, range, kept).await)
             }
+        }
+    }
+
+    /// An error that lies in a row names the row.
+    async fn named(&self, error: CopyError, range: CtidRange, kept: &Kept) -> CopyError {
+        let CopyError::Sql(source) = error else {
+            return error;
+        };
+        if !culprit::lies_in_a_row(&source) {
+            return source.into();
+        }
+        match culprit::find(&self.session, &self.source, &self.statements, range, kept).await {
+            Ok(Some(key)) => CopyError::Row {
+                table: self.source.name.to_string(),
+                key,
+                source,
+            },
+            // What it was looked for because of says more than why it was not found.
+            Ok(None) | Err(_) => source.into(),
         }
     }
 

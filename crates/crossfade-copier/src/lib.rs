@@ -9,6 +9,7 @@
 //! an error.
 
 mod copier;
+mod culprit;
 mod keeper;
 
 use crossfade_core::snapshot::ParseSnapshotError;
@@ -27,6 +28,17 @@ pub enum CopyError {
     /// Another engine has taken over, or the state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A row's values do not fit the new table, or an expression of the change fails on them.
+    #[error("copy the row of {table} where {key}")]
+    Row {
+        /// The source.
+        table: String,
+        /// The row's key, as SQL writes it.
+        key: String,
+        /// What the server said.
+        #[source]
+        source: SqlError,
+    },
     /// The snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] ParseSnapshotError),
@@ -57,9 +69,10 @@ impl CopyError {
         match self {
             CopyError::Sql(error) | CopyError::State(StateError::Sql(error)) => of_sql(error.class()),
             CopyError::State(StateError::Superseded { .. }) => CopyErrorClass::Superseded,
-            CopyError::State(_) | CopyError::Snapshot(_) | CopyError::SourceChanged { .. } => {
-                CopyErrorClass::Real
-            }
+            CopyError::Row { .. }
+            | CopyError::State(_)
+            | CopyError::Snapshot(_)
+            | CopyError::SourceChanged { .. } => CopyErrorClass::Real,
         }
     }
 }

@@ -19,30 +19,52 @@ pub struct CtidRange {
     pub end: Option<u32>,
 }
 
-/// A position in a heap, as a parameter of type `tid`. Always the beginning of a page.
+/// A position in a heap, as a parameter of type `tid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageStart(u32);
+pub struct Tid {
+    page: u32,
+    item: u16,
+}
 
-impl CtidRange {
-    /// The statement's `$1`.
-    pub fn lower(&self) -> PageStart {
-        PageStart(self.start)
+impl Tid {
+    fn page(page: u32) -> Self {
+        Tid { page, item: 0 }
     }
 
-    /// The statement's `$2`. No heap has a page of the number that stands for "open".
-    pub fn upper(&self) -> PageStart {
-        PageStart(self.end.unwrap_or(u32::MAX))
+    /// All positions of all heaps, in their order.
+    pub fn number(self) -> u64 {
+        u64::from(self.page) << 16 | u64::from(self.item)
+    }
+
+    /// The inverse of [`Tid::number`]; of numbers beyond the last position, the last.
+    pub fn from_number(number: u64) -> Self {
+        Tid {
+            page: u32::try_from(number >> 16).unwrap_or(u32::MAX),
+            item: (number & 0xFFFF) as u16,
+        }
     }
 }
 
-impl ToSql for PageStart {
+impl CtidRange {
+    /// The statement's `$1`.
+    pub fn lower(&self) -> Tid {
+        Tid::page(self.start)
+    }
+
+    /// The statement's `$2`. No heap has a page of the number that stands for "open".
+    pub fn upper(&self) -> Tid {
+        Tid::page(self.end.unwrap_or(u32::MAX))
+    }
+}
+
+impl ToSql for Tid {
     fn to_sql(
         &self,
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(&self.0.to_be_bytes());
-        out.extend_from_slice(&0_u16.to_be_bytes());
+        out.extend_from_slice(&self.page.to_be_bytes());
+        out.extend_from_slice(&self.item.to_be_bytes());
         Ok(IsNull::No)
     }
 
@@ -94,6 +116,28 @@ pub fn copy_template(source: &Source, target: &Target) -> String {
         source = ident::table(&source.name),
         alias = Ident(&source.name.name),
         filter = filter.unwrap_or_default(),
+    )
+}
+
+/// The key of the row at `$1`, such as `id = 42`, for people; where it is, if the table has no key.
+pub fn show_key(source: &Source) -> String {
+    let alias = Ident(&source.name.name);
+    let columns = source.key.iter().flat_map(|key| &key.columns);
+    let shown: Vec<String> = columns
+        .map(|column| {
+            let column = Ident(&source.columns[*column].name);
+            let label = literal(&format!("{column} = "));
+            format!("{label} || pg_catalog.quote_nullable({alias}.{column}::text)")
+        })
+        .collect();
+    let shown = if shown.is_empty() {
+        format!("'ctid = ' || {alias}.ctid::text")
+    } else {
+        shown.join(" || ', ' || ")
+    };
+    format!(
+        "SELECT {shown} FROM ONLY {table} AS {alias} WHERE {alias}.ctid = $1::tid",
+        table = ident::table(&source.name)
     )
 }
 
@@ -193,5 +237,6 @@ mod tests {
         target.filter = Some(fixture::expression("amount > 0", &[2]));
         insta::assert_snapshot!(copy_template(&source, &target));
         insta::assert_snapshot!(begin_reading(&source));
+        insta::assert_snapshot!(show_key(&source));
     }
 }

@@ -8,5 +8,6 @@ mod objects;
 mod scene;
 mod server;
 mod stream;
+mod unexpected;
 mod values;
 mod writers;

@@ -168,6 +168,11 @@ impl Scene {
         scene
     }
 
+    /// How the engine connects.
+    pub(super) fn config(&self) -> &ConnectConfig {
+        &self.config
+    }
+
     /// Another session of the application.
     pub(super) async fn session(&self) -> Client {
         self.server.connect(APP, &self.database).await.unwrap()

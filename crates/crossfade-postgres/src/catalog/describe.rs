@@ -4,6 +4,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Row};
 
 use crate::catalog::definition::Definition;
+use crate::session::{Session, SqlError};
 
 /// Why a table could not be described.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,15 @@ pub enum CatalogError {
 }
 
 const DESCRIBE: &str = include_str!("describe.sql");
+
+/// Whether there is a relation of that `oid` now.
+///
+/// # Errors
+/// As the server says.
+pub async fn exists(session: &Session, oid: u32) -> Result<bool, SqlError> {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
+    Ok(session.query_one(query, &[&oid]).await?.get(0))
+}
 
 /// Describes the table with that OID, in one round trip and one statement. Changes no setting: works in a
 /// transaction and outside of one, under any `search_path`. Constants in deparsed expressions follow the

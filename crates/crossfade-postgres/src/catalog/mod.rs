@@ -20,6 +20,6 @@ pub use definition::{
     Index, Outside, Owned, Policy, Publication, PublishedBy, RiTrigger, RowType, Rule, Sequence, Storage,
     Table, Trigger,
 };
-pub use describe::{CatalogError, Describe, describe};
+pub use describe::{CatalogError, Describe, describe, exists};
 pub use desired::desired;
 pub use refuse::{notices, refuse};
