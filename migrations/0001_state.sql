@@ -5,7 +5,7 @@ CREATE TABLE crossfade.migration (
     plan         text NOT NULL,
     plan_digest  text NOT NULL,
     phase        text NOT NULL CHECK (phase IN ('planned', 'prepared', 'copying', 'copied', 'following', 'ready',
-                                                'swapped', 'completed', 'aborted')),
+                                                'swapped', 'rolled_back', 'completed', 'aborted')),
     paused       boolean NOT NULL DEFAULT false,
     source_oid   oid NOT NULL,
     source_table text NOT NULL,
@@ -18,7 +18,7 @@ COMMENT ON TABLE crossfade.migration IS 'One row a migration: its plan and how f
 
 -- Two unfinished migrations of one table are refused by the server, whoever starts them.
 CREATE UNIQUE INDEX migration_one_per_table ON crossfade.migration (source_oid)
-    WHERE phase NOT IN ('swapped', 'completed', 'aborted');
+    WHERE phase NOT IN ('swapped', 'rolled_back', 'completed', 'aborted');
 
 -- Holds nothing but the generation: every writing transaction locks it FOR SHARE, only a starting engine updates it.
 CREATE TABLE crossfade.generation (
@@ -40,10 +40,20 @@ CREATE TABLE crossfade.engine (
 COMMENT ON TABLE crossfade.engine IS 'Who works on a migration, where, and what it last said';
 
 CREATE TABLE crossfade.position (
-    migration   text PRIMARY KEY,
-    applied_lsn pg_lsn NOT NULL
+    migration   text NOT NULL,
+    direction   text NOT NULL CHECK (direction IN ('forward', 'back')),
+    applied_lsn pg_lsn NOT NULL,
+    PRIMARY KEY (migration, direction)
 ) WITH (fillfactor = 10);
-COMMENT ON TABLE crossfade.position IS 'Everything committed at or before applied_lsn is in the target; written with the rows';
+COMMENT ON TABLE crossfade.position IS 'Everything committed at or before applied_lsn is in the target; written with the rows. Back: in the retired table, from the end of the swap on (R31)';
+
+CREATE TABLE crossfade.way_back_closed (
+    migration text PRIMARY KEY,
+    since_lsn pg_lsn NOT NULL,
+    reason    text NOT NULL,
+    closed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE crossfade.way_back_closed IS 'A retired table that no longer follows: since when, and which row it refused (R32)';
 
 CREATE TABLE crossfade.chunk (
     migration    text NOT NULL,
@@ -75,7 +85,7 @@ COMMENT ON TABLE crossfade.swap_attempt IS 'The transaction of each swap, writte
 CREATE TABLE crossfade.request (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration text NOT NULL,
-    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover')),
+    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover', 'rollback')),
     asked_by  text NOT NULL DEFAULT session_user,
     asked_at  timestamptz NOT NULL DEFAULT now(),
     taken_at  timestamptz

@@ -177,11 +177,20 @@ impl Stage {
         self.crossfade(arguments)?.end().await
     }
 
-    /// Starts `crossfade run` of this stage's migration.
+    /// Starts `crossfade run` of this stage's migration, without a way back: it ends with the swap.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn run(&self, table: &str, alter: &str, more: &[&str]) -> Result<Process> {
+        let more = [&["--way-back", "none"], more].concat();
+        self.run_with_way_back(table, alter, &more)
+    }
+
+    /// Starts `crossfade run` of this stage's migration: it goes on after the swap.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run_with_way_back(&self, table: &str, alter: &str, more: &[&str]) -> Result<Process> {
         let name = self.name.as_str();
         let mut arguments = vec!["run", "--yes", "--name", name, "--table", table, "--alter", alter];
         arguments.extend(more);
@@ -205,7 +214,7 @@ impl Stage {
     pub fn change_file(&self, table: &str, alters: &[&str], limits: &[(&str, &str)]) -> Result<PathBuf> {
         let limits = limits.iter().map(|(name, value)| format!("{name} = {value:?}\n"));
         let text = format!(
-            "table = {table:?}\nalter = {alters:?}\n\n[limits]\n{}",
+            "table = {table:?}\nalter = {alters:?}\nway_back = \"none\"\n\n[limits]\n{}",
             limits.collect::<String>()
         );
         let file = self.folder.path().join("change.toml");

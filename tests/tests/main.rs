@@ -12,6 +12,7 @@
     reason = "a step of a scenario that fails says where by itself"
 )]
 
+mod back;
 mod cli;
 mod crash;
 mod failures;

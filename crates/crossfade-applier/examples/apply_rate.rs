@@ -17,6 +17,7 @@ use crossfade_core::plan::{
     CopyMode, CopyStep, Equality, Estimate, Expression, Key, Source, SourceColumn, Target, TargetColumn,
 };
 use crossfade_core::position::Lsn;
+use crossfade_core::way_back::{Direction, WayBack};
 use crossfade_lab::server::{Server, ServerOptions};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
@@ -50,8 +51,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     session
         .batch_execute("INSERT INTO crossfade.generation VALUES ('m', 1)")
         .await?;
-    state::start_position(&session, "m", Lsn(1)).await?;
-    let mut applier = Applier::prepare(session, &step(), &"m".parse()?, Generation(1)).await?;
+    state::start_position(&session, "m", Direction::Forward, Lsn(1)).await?;
+    let mut applier =
+        Applier::prepare(session, &step(), &"m".parse()?, Direction::Forward, Generation(1)).await?;
     for (what, inserts, deletes) in [
         ("updates", 0, 0),
         ("mixed: a fifth inserts, a fifth deletes", 5, 5),
@@ -149,5 +151,7 @@ fn step() -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        way_back: WayBack::default(),
+        back: None,
     }
 }

@@ -4,9 +4,10 @@ use crossfade_core::name::MigrationName;
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::CopyStep;
 use crossfade_core::position::Lsn;
-use crossfade_postgres::apply;
+use crossfade_core::way_back::{Direction, carried_back_message};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
 use crossfade_postgres::state::{Generation, advance_statement, guard_statement};
+use crossfade_postgres::{apply, wal};
 
 use crate::error::ApplyError;
 use crate::target::TargetApplier;
@@ -16,6 +17,7 @@ pub struct Applier {
     session: Session,
     targets: Vec<TargetApplier>,
     name: MigrationName,
+    direction: Direction,
     generation: Generation,
     /// A batch has begun and not ended.
     open: bool,
@@ -46,6 +48,7 @@ impl Applier {
         session: Session,
         step: &CopyStep,
         name: &MigrationName,
+        direction: Direction,
         generation: Generation,
     ) -> Result<Self, SqlError> {
         session.batch_execute(apply::APPLIER_SETTINGS).await?;
@@ -58,6 +61,7 @@ impl Applier {
             session,
             targets,
             name: name.clone(),
+            direction,
             generation,
             open: false,
         })
@@ -122,18 +126,71 @@ impl Applier {
     async fn begin(&self) -> Result<(), ApplyError> {
         let guard = guard_statement(&self.name, self.generation);
         let counts = self.session.run_script(&[apply::BEGIN, &guard]).await?;
-        match counts.last() {
-            Some(1) => Ok(()),
-            Some(_) | None => Err(ApplyError::Superseded {
+        if counts.last() != Some(&1) {
+            return Err(ApplyError::Superseded {
                 name: self.name.to_string(),
-            }),
+            });
+        }
+        match self.direction {
+            Direction::Forward => {}
+            // On the retired table a transaction that does not say so is somebody else's (R31).
+            Direction::Back => {
+                wal::emit_here(&self.session, &carried_back_message(&self.name)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which single row of a piece the targets refuse, in words; tried in transactions that are rolled back. `None`
+    /// if each is taken by itself.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn find_refused(&mut self, piece: &Piece) -> Result<Option<String>, SqlError> {
+        let (mut from, mut to) = (0, piece.puts.len());
+        if to == 0 || self.refuses(piece, from, to).await?.is_none() {
+            return Ok(None);
+        }
+        while to - from > 1 {
+            let middle = from + (to - from) / 2;
+            match self.refuses(piece, from, middle).await? {
+                Some(_) => to = middle,
+                None => from = middle,
+            }
+        }
+        self.refuses(piece, from, to).await
+    }
+
+    /// Tries a part of a piece; if it is refused, the key of its first row.
+    async fn refuses(&mut self, piece: &Piece, from: usize, to: usize) -> Result<Option<String>, SqlError> {
+        let part = Piece {
+            first: true,
+            puts: piece.puts[from..to].to_vec(),
+            applied: None,
+            ..piece.clone()
+        };
+        let mut refused = None;
+        for target in 0..self.targets.len() {
+            self.session.batch_execute(apply::BEGIN).await?;
+            if let Err(error) = self.targets[target].apply(&self.session, &part).await
+                && error.class() == crate::ApplyErrorClass::Real
+            {
+                refused = Some(target);
+            }
+            self.session.batch_execute("ROLLBACK").await?;
+        }
+        match refused {
+            Some(target) => Ok(Some(
+                self.targets[target].key_of_first(&self.session, &part).await?,
+            )),
+            None => Ok(None),
         }
     }
 
     async fn advance(&self, to: Lsn) -> Result<(), ApplyError> {
         let counts = self
             .session
-            .run_script(&[&advance_statement(&self.name, to)])
+            .run_script(&[&advance_statement(&self.name, self.direction, to)])
             .await?;
         match counts.last() {
             Some(1) => Ok(()),

@@ -61,6 +61,21 @@ impl TargetApplier {
         }
     }
 
+    /// The key of a piece's first put, as the server writes it: `id = 7`. In a transaction that is rolled back.
+    pub(crate) async fn key_of_first(&self, session: &Session, piece: &Piece) -> Result<String, SqlError> {
+        let (Some(put), Some(show)) = (piece.puts.first(), &self.statements.show_put_key) else {
+            return Ok("a table without a key".to_owned());
+        };
+        let Ok(row) = encode::puts(&self.source, std::slice::from_ref(put)) else {
+            return Ok("a row that cannot be sent".to_owned());
+        };
+        session.batch_execute(apply::BEGIN).await?;
+        session.copy_in(&self.copy_puts, [row]).await?;
+        let key = session.query_one(show, &[]).await?.get(0);
+        session.batch_execute("ROLLBACK").await?;
+        Ok(key)
+    }
+
     async fn stage(&self, session: &Session, piece: &Piece) -> Result<(), ApplyError> {
         for put in piece.puts.iter().filter(|put| put.keeps()) {
             encode::check_keeps(&self.target, put)?;

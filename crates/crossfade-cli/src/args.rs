@@ -111,6 +111,9 @@ pub(crate) enum Command {
     Continue(Continue),
     /// Ask the running engine to swap the tables as soon as it is ready
     Cutover(Named),
+    /// Swap back: the old table has every write that was made since; here, if no engine works on the migration
+    #[command(after_help = "Example:\n  crossfade rollback orders")]
+    Rollback(Continue),
     /// Give up before the swap: remove slot, publication and new table; the audit trail stays
     Abort(Named),
     /// End a migration whose tables have been swapped
@@ -150,6 +153,29 @@ pub(crate) struct Change {
     /// What to change, as `ALTER TABLE` takes it; several in order
     #[arg(long, value_name = "SQL", requires = "table")]
     pub(crate) alter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) way_back: WayBack,
+}
+
+/// What of the way back is said beside the change.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WayBack {
+    /// After the swap the old table follows the new one where it can, until `complete` or `rollback`; `none` ends
+    /// with the swap
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    pub(crate) way_back: Option<WayBackWanted>,
+    /// What fills a column of the old table on the way back, over a row of the new one
+    #[arg(long, value_name = "COLUMN=SQL")]
+    pub(crate) back: Vec<String>,
+}
+
+/// Whether the old table shall follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WayBackWanted {
+    /// Where it can
+    Auto,
+    /// No
+    None,
 }
 
 /// `crossfade plan`.
@@ -179,8 +205,10 @@ pub(crate) struct ChangeOrPlan {
     #[arg(long, value_name = "SQL", requires = "table")]
     pub(crate) alter: Vec<String>,
     /// A plan that `crossfade plan --out` wrote; refused if the table is no longer the one that was planned
-    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["alter", "way_back", "back"])]
     pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) way_back: WayBack,
 }
 
 /// `crossfade run`.

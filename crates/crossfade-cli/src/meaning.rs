@@ -9,7 +9,7 @@ use crossfade_core::plan::{PLAN_VERSION, Plan};
 use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::connect::ConnectConfig;
 
-use crate::args::{Change, Cutover, Engine};
+use crate::args::{Change, Cutover, Engine, WayBackWanted};
 use crate::failure::Failure;
 
 /// Where to connect: `--url`, else `DATABASE_URL`, and `PG*` for the rest.
@@ -21,6 +21,25 @@ pub(crate) fn connection(url: Option<&str>) -> Result<ConnectConfig, Failure> {
 
 /// The change that was asked for.
 pub(crate) fn change(change: &Change) -> Result<ChangeRequest, Failure> {
+    let mut request = change_itself(change)?;
+    match change.way_back.way_back {
+        None => {}
+        Some(WayBackWanted::Auto) => request.way_back.off = false,
+        Some(WayBackWanted::None) => request.way_back.off = true,
+    }
+    for text in &change.way_back.back {
+        let (column, sql) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(anyhow::anyhow!("read `{text}`: it is COLUMN=SQL")))?;
+        request
+            .way_back
+            .columns
+            .insert(column.trim().to_owned(), sql.trim().to_owned());
+    }
+    Ok(request)
+}
+
+fn change_itself(change: &Change) -> Result<ChangeRequest, Failure> {
     match (&change.change, &change.table) {
         (Some(file), _) => change_file(file),
         (None, Some(table)) => ChangeRequest::from_arguments(table, &change.alter).map_err(Failure::usage),
@@ -89,6 +108,7 @@ pub(crate) fn run_options(engine: &Engine) -> RunOptions {
     RunOptions {
         copiers: engine.copiers.into(),
         cutover_when_ready: engine.cutover == Cutover::Auto,
+        roll_back: false,
         old_snapshots: engine.old_snapshots.into(),
         reconnect_max: engine.reconnect_max,
     }

@@ -30,6 +30,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let options = RunOptions {
         copiers: 2,
         cutover_when_ready: true,
+        roll_back: false,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crossfade_core::migration::{Event, copy_step};
+use crossfade_core::phase::Phase;
 use crossfade_core::plan::{CopyStep, Plan, Stage, Statement};
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::planner;
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
 use crossfade_postgres::state::{self, Generation};
 use tokio::sync::mpsc;
@@ -43,6 +46,10 @@ pub(crate) struct Context {
     pub(crate) config: ConnectConfig,
     /// What runs.
     pub(crate) plan: Plan,
+    /// Which way.
+    pub(crate) direction: Direction,
+    /// The plan's step in that direction.
+    step: CopyStep,
     /// Ours (R24).
     pub(crate) generation: Generation,
     /// The server's history; rises with a promotion.
@@ -59,17 +66,77 @@ impl Context {
         self.plan.name.as_str()
     }
 
-    /// The step that copies.
-    pub(crate) fn step(&self) -> &CopyStep {
-        copy_step(&self.plan)
+    /// A context of the way there; see [`Context::turn`].
+    pub(crate) fn new(
+        config: ConnectConfig,
+        plan: Plan,
+        generation: Generation,
+        answers: mpsc::UnboundedSender<Answer>,
+    ) -> Self {
+        Context {
+            config,
+            direction: Direction::Forward,
+            step: copy_step(&plan).clone(),
+            plan,
+            generation,
+            timeline: 0,
+            host: host(),
+            answers,
+        }
     }
 
-    /// The statements of a stage, each with its position in the plan.
+    /// Takes the direction of that phase. The new table's oid is looked up: it was not made when the plan was.
+    pub(crate) async fn turn(&mut self, session: &Session, phase: Phase) -> Result<(), Failure> {
+        let step = copy_step(&self.plan);
+        let after_swap = matches!(phase, Phase::Swapped | Phase::RolledBack);
+        if !after_swap || step.back.is_none() {
+            return Ok(());
+        }
+        self.direction = Direction::Back;
+        let mut back = step.towards(Direction::Back).clone();
+        if phase == Phase::Swapped {
+            let oid = planner::table_oid(session, &back.source.name).await?;
+            back.source.oid = oid.unwrap_or(back.source.oid);
+        }
+        self.step = back;
+        Ok(())
+    }
+
+    /// The step that is in force.
+    pub(crate) fn step(&self) -> &CopyStep {
+        &self.step
+    }
+
+    /// The slot of the stream that is followed.
+    pub(crate) fn slot(&self) -> String {
+        match self.direction {
+            Direction::Forward => self.plan.name.slot(),
+            Direction::Back => self.plan.name.back_slot(),
+        }
+    }
+
+    /// The publication of that stream.
+    pub(crate) fn publication(&self) -> String {
+        match self.direction {
+            Direction::Forward => self.plan.name.publication(),
+            Direction::Back => self.plan.name.back_publication(),
+        }
+    }
+
+    /// The statements of a stage, each with its position in the plan, whose list goes on with the step backwards.
     pub(crate) fn statements(&self, stage: Stage) -> Vec<(i32, &Statement)> {
-        let numbered = (0..).zip(&self.step().statements);
-        numbered
-            .filter(|(_, statement)| statement.stage == stage)
-            .collect()
+        numbered(&self.plan, self.direction, &self.step, stage)
+    }
+
+    /// As [`Context::statements`], of the way there whichever is in force.
+    pub(crate) fn statements_there(&self, stage: Stage) -> Vec<(i32, &Statement)> {
+        numbered(&self.plan, Direction::Forward, copy_step(&self.plan), stage)
+    }
+
+    /// As [`Context::statements`], of the step backwards while the way there is in force.
+    pub(crate) fn statements_back(&self, stage: Stage) -> Vec<(i32, &Statement)> {
+        let back = copy_step(&self.plan).towards(Direction::Back);
+        numbered(&self.plan, Direction::Back, back, stage)
     }
 
     /// Opens a session that evaluates expressions as the plan's author meant them, on the plan's server.
@@ -107,6 +174,22 @@ impl Context {
     ) -> Result<(), Failure> {
         Ok(state::audit(session, self.name(), &self.host, what, sql).await?)
     }
+}
+
+fn numbered<'a>(
+    plan: &Plan,
+    direction: Direction,
+    step: &'a CopyStep,
+    stage: Stage,
+) -> Vec<(i32, &'a Statement)> {
+    let first = match direction {
+        Direction::Forward => 0,
+        Direction::Back => i32::try_from(copy_step(plan).statements.len()).unwrap_or(i32::MAX),
+    };
+    let numbered = (first..).zip(&step.statements);
+    numbered
+        .filter(|(_, statement)| statement.stage == stage)
+        .collect()
 }
 
 /// This machine's name, for people.

@@ -1,12 +1,14 @@
 //! What an operator does to a migration from anywhere, through the state schema only.
 
+use crossfade_core::migration::copy_step;
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Stage;
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
-use crossfade_postgres::slot;
 use crossfade_postgres::state::{self, Stored, TakeOver, Verb};
+use crossfade_postgres::{slot, wal};
 use tokio::sync::mpsc;
 
 use crate::context::{Context, host};
@@ -29,10 +31,25 @@ pub struct MigrationStatus {
     pub paused: bool,
     /// Where its engine runs and since when it was last heard of; `None` if no engine is connected.
     pub engine: Option<EngineStatus>,
+    /// The way back, after the swap.
+    pub way_back: Option<WayBackStatus>,
     /// What the engine last wrote about its progress.
     pub progress: serde_json::Value,
     /// Numbers so far.
     pub report: Report,
+}
+
+/// How the retired table follows.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WayBackStatus {
+    /// It follows, and a rollback can be asked for.
+    pub ready: bool,
+    /// WAL between the insert position and what it has, in bytes; `None` before it has begun.
+    pub lag_bytes: Option<u64>,
+    /// It does not follow any more, since this position.
+    pub closed_since: Option<String>,
+    /// Which row it refused, and why.
+    pub reason: Option<String>,
 }
 
 /// An engine at work.
@@ -55,6 +72,8 @@ pub enum Request {
     Continue,
     /// Cut over when ready.
     Cutover,
+    /// Go back, after the swap.
+    Rollback,
 }
 
 /// All migrations, or the one of that name.
@@ -100,7 +119,9 @@ async fn describe(session: &Session, stored: Stored) -> Result<MigrationStatus, 
         .as_ref()
         .and_then(|engine| serde_json::from_str(&engine.progress).ok());
     let connected = engine.filter(|engine| engine.connected);
+    let way_back = way_back(session, &stored).await?;
     Ok(MigrationStatus {
+        way_back,
         name: stored.plan.name,
         table: stored.table,
         phase: stored.phase,
@@ -113,6 +134,25 @@ async fn describe(session: &Session, stored: Stored) -> Result<MigrationStatus, 
         progress: progress.unwrap_or(serde_json::Value::Null),
         report: serde_json::from_str(&stored.report).unwrap_or_default(),
     })
+}
+
+async fn way_back(session: &Session, stored: &Stored) -> Result<Option<WayBackStatus>, Failure> {
+    if stored.phase != Phase::Swapped || copy_step(&stored.plan).back.is_none() {
+        return Ok(None);
+    }
+    let name = stored.plan.name.as_str();
+    let applied = state::position(session, name, Direction::Back).await?;
+    let closed = state::way_back_closed(session, name).await?;
+    let lag_bytes = match applied {
+        Some(applied) => Some(wal::insert_position(session).await?.0.saturating_sub(applied.0)),
+        None => None,
+    };
+    Ok(Some(WayBackStatus {
+        ready: applied.is_some() && closed.is_none(),
+        lag_bytes,
+        closed_since: closed.as_ref().map(|closed| closed.since.to_string()),
+        reason: closed.map(|closed| closed.reason),
+    }))
 }
 
 /// Leaves a request in the state schema. Returns whether an engine is there to take it.
@@ -129,18 +169,22 @@ async fn leave_request(
     request: Request,
 ) -> Result<bool, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
-    find(&session, name).await?;
+    let stored = find(&session, name).await?;
+    if request == Request::Rollback {
+        refuse_rollback(&session, &stored).await?;
+    }
     let verb = match request {
         Request::Pause => Verb::Pause,
         Request::Continue => Verb::Continue,
         Request::Cutover => Verb::Cutover,
+        Request::Rollback => Verb::Rollback,
     };
     let connected = state::engine(&session, name.as_str())
         .await?
         .is_some_and(|engine| engine.connected);
     if connected {
         state::ask(&session, name.as_str(), verb).await?;
-    } else if verb != Verb::Cutover {
+    } else if matches!(verb, Verb::Pause | Verb::Continue) {
         // Nobody takes a request; the flag is what an engine finds when it starts.
         state::set_paused(&session, name.as_str(), verb == Verb::Pause).await?;
     }
@@ -153,6 +197,29 @@ async fn leave_request(
     )
     .await?;
     Ok(connected)
+}
+
+/// Where there is nothing to go back to, or no way.
+async fn refuse_rollback(session: &Session, stored: &Stored) -> Result<(), Failure> {
+    let name = stored.plan.name.as_str();
+    if stored.phase != Phase::Swapped {
+        let reason = format!(
+            "`{name}` is {}: there is no swap to go back from",
+            stored.phase.as_str()
+        );
+        return Err(Failure::stopped(reason, "`crossfade status` shows where it is."));
+    }
+    if copy_step(&stored.plan).back.is_none() {
+        let reason = format!("`{name}` was run without a way back");
+        return Err(Failure::needs_operator(reason, "`crossfade complete` ends it."));
+    }
+    match state::way_back_closed(session, name).await? {
+        None => Ok(()),
+        Some(closed) => Err(Failure::needs_operator(
+            format!("the way back is closed since {}: {}", closed.since, closed.reason),
+            "Mend the row and `crossfade continue`, which tries it again; or end the migration with `crossfade complete`.",
+        )),
+    }
 }
 
 async fn find(session: &Session, name: &MigrationName) -> Result<Stored, Failure> {
@@ -183,7 +250,7 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
         resolve(&session, xid).await?;
     }
     match find(&session, name).await?.phase {
-        Phase::Swapped | Phase::Completed => {
+        Phase::Swapped | Phase::RolledBack | Phase::Completed => {
             return Err(Failure::needs_operator(
                 format!(
                     "{} has been swapped: there is nothing left to abort",
@@ -200,7 +267,7 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
         | Phase::Following
         | Phase::Ready => {}
     }
-    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    drop_slots(&context, &session).await?;
     for (_, statement) in context.statements(Stage::Abort) {
         run_patiently(&context, &session, statement, None).await?;
     }
@@ -209,6 +276,14 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
     state::set_phase(&session, name.as_str(), Phase::Aborted).await?;
     context.audit(&session, "aborted", None).await?;
     Ok(session.batch_execute("COMMIT").await?)
+}
+
+async fn drop_slots(context: &Context, session: &Session) -> Result<(), Failure> {
+    let name = &context.plan.name;
+    for slot in [name.slot(), name.back_slot()] {
+        slot::drop(session, &slot, SLOT_RELEASE_MAX).await?;
+    }
+    Ok(())
 }
 
 /// Makes this process the migration's engine, whoever was it before.
@@ -221,14 +296,7 @@ async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<Conte
         state::raise_generation(&session, name.as_str(), &application, &host(), TakeOver::Force).await?;
     // Answers go nowhere: there is no loop.
     let (answers, _) = mpsc::unbounded_channel();
-    Ok(Context {
-        config,
-        plan: stored.plan,
-        generation,
-        timeline: 0,
-        host: host(),
-        answers,
-    })
+    Ok(Context::new(config, stored.plan, generation, answers))
 }
 
 /// Ends a migration that has been swapped; `drop` also drops the retired table.
@@ -253,9 +321,17 @@ async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Res
             "`crossfade cutover` swaps them, `crossfade abort` gives up.",
         ));
     }
-    let context = take_over(config, name).await?;
+    let mut context = take_over(config, name).await?;
     let session = context.session().await?;
-    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    // A rollback may have been on its way: its transaction alone tells which table is in place (R29).
+    if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
+        resolve(&session, xid).await?;
+    }
+    let phase = find(&session, name).await?.phase;
+    if phase == Phase::RolledBack {
+        context.turn(&session, phase).await?;
+    }
+    drop_slots(&context, &session).await?;
     run_in_order(&context, Stage::AfterSwap).await?;
     run_in_order(&context, Stage::Complete).await?;
     if drop {

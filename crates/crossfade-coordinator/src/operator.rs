@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossfade_core::migration::{Ask, Event};
+use crossfade_core::migration::{Activity, Ask, Event};
 use crossfade_core::phase::Phase;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
@@ -130,11 +130,12 @@ impl Operator {
             state::Verb::Pause => Ask::Pause,
             state::Verb::Continue => Ask::Continue,
             state::Verb::Cutover => Ask::Cutover,
+            state::Verb::Rollback => Ask::Rollback,
         };
         match verb {
             state::Verb::Pause => state::set_paused(session, name, true).await?,
             state::Verb::Continue => state::set_paused(session, name, false).await?,
-            state::Verb::Cutover => {}
+            state::Verb::Cutover | state::Verb::Rollback => {}
         }
         self.context
             .audit(session, &format!("asked: {}", verb.as_str()), None)
@@ -144,7 +145,7 @@ impl Operator {
     }
 
     async fn measure(&mut self) -> Result<(), Failure> {
-        let slot = slot::find(&self.session, &self.context.plan.name.slot()).await?;
+        let slot = slot::find(&self.session, &self.context.slot()).await?;
         let retained_bytes = slot.as_ref().and_then(|slot| slot.retained_bytes).unwrap_or(0);
         // Before the stream is followed, what the slot has acknowledged is where it will begin.
         let acknowledged = slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
@@ -180,7 +181,10 @@ impl Operator {
         let progress = progress(&published.status).to_string();
         state::heartbeat(&self.session, self.context.name(), &progress).await?;
         // The swap holds the migration's row until its COMMIT: this must not wait for it.
-        let settled = published.status.phase != Phase::Swapped;
+        let settled = match published.status.phase {
+            Phase::Swapped => published.status.activity == Some(Activity::FollowingBack),
+            _other => true,
+        };
         if settled && self.written.as_ref() != Some(&published.report) {
             store_report(&self.session, self.context.name(), &published.report).await?;
             self.written = Some(published.report);

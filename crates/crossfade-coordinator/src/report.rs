@@ -24,6 +24,8 @@ pub struct Timeline {
     pub locked: Option<u64>,
     /// The swap was committed.
     pub swapped: Option<u64>,
+    /// The old table was in its place again.
+    pub rolled_back: Option<u64>,
     /// Everything after the swap was done.
     pub ended: Option<u64>,
 }
@@ -53,6 +55,12 @@ pub struct Report {
     pub lock_queue_ms_max: f64,
     /// Sessions that waited for our lock when it was given back by the swap.
     pub sessions_waiting_at_swap: u32,
+    /// Row changes applied to the retired table after the swap.
+    pub changes_carried_back: u64,
+    /// Attempts to swap back.
+    pub rollback_attempts: u32,
+    /// How long the exclusive lock was held by the one that succeeded, in milliseconds.
+    pub rollback_lock_held_ms: f64,
     /// When what happened.
     pub timeline: Timeline,
 }

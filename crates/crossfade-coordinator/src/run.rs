@@ -15,6 +15,7 @@ use crossfade_core::plan::Plan;
 use crossfade_core::position::Lsn;
 use crossfade_core::refusal::Refusal;
 use crossfade_core::snapshot::Snapshot;
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
 use crossfade_postgres::state::{self, TakeOver};
@@ -39,6 +40,8 @@ pub struct RunOptions {
     pub copiers: usize,
     /// Cut over without being asked.
     pub cutover_when_ready: bool,
+    /// After the swap, go back without being asked.
+    pub roll_back: bool,
     /// What to do about transactions that took their snapshot before the last apply.
     pub old_snapshots: OldSnapshots,
     /// How long to try to get back to a server that is away.
@@ -81,7 +84,9 @@ pub async fn run(
     loop {
         let began = Instant::now();
         match run_engine(config, &name, &options, stop.clone(), status.clone()).await {
-            Ok(ended) => return ended,
+            Ok(Some(ended)) => return ended,
+            Ok(None) => {}
+            Err(Failure::Superseded) => return superseded(config, &name).await,
             Err(Failure::Lost { what }) => {
                 // An engine that worked for a while was not away.
                 let worked = began.elapsed() > RETRY_PAUSE_MAX;
@@ -151,19 +156,33 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Fail
     }
 }
 
-/// One engine, from the durable state to its end.
+/// Who takes a migration over may have brought it to its end.
+async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
+    let ended = async {
+        let session = Session::open(config, &SessionOptions::default()).await?;
+        let stored = state::load(&session, name.as_str()).await?;
+        let complete = stored.filter(|stored| stored.phase == Phase::Completed);
+        Ok::<_, Failure>(complete.map(|stored| serde_json::from_str(&stored.report).unwrap_or_default()))
+    };
+    match ended.await {
+        Ok(Some(report)) => Ended::Done(Box::new(report)),
+        Ok(None) | Err(_) => end(Failure::Superseded),
+    }
+}
+
+/// One engine, from the durable state to its end; `None` if another shall go on at once.
 async fn run_engine(
     config: &ConnectConfig,
     name: &MigrationName,
     options: &RunOptions,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
-) -> Result<Ended, Failure> {
+) -> Result<Option<Ended>, Failure> {
     let config = config.clone().with_application_name(name.application_name());
     let (answers, receiver) = mpsc::unbounded_channel();
     let (session, mut context, report) = begin(&config, name, answers).await?;
     context.timeline = identify(&context).await?;
-    let durable = load(&session, &context).await?;
+    let durable = load(&session, &mut context).await?;
     let context = Arc::new(context);
 
     let (note, note_seen) = watch::channel(None);
@@ -172,6 +191,7 @@ async fn run_engine(
     let machine_options = Options {
         copiers: options.copiers,
         cutover_when_ready: options.cutover_when_ready,
+        roll_back: options.roll_back,
         old_snapshots: options.old_snapshots,
         feed: FeedLimits::default(),
     };
@@ -218,14 +238,7 @@ async fn begin(
     let stored = state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
     let mut report: Report = serde_json::from_str(&stored.report).unwrap_or_default();
     report.timeline.started.get_or_insert_with(now_ms);
-    let context = Context {
-        config: config.clone(),
-        plan: stored.plan,
-        generation,
-        timeline: 0,
-        host: host(),
-        answers,
-    };
+    let context = Context::new(config.clone(), stored.plan, generation, answers);
     context
         .audit(
             &session,
@@ -254,11 +267,9 @@ async fn identify(context: &Context) -> Result<u32, Failure> {
     Ok(system.timeline)
 }
 
-async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> {
-    let name = context.name();
-    let unknown = || state::StateError::Unknown {
-        name: name.to_owned(),
-    };
+async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failure> {
+    let name = &context.name().to_owned();
+    let unknown = || state::StateError::Unknown { name: name.clone() };
     let mut stored = state::load(session, name).await?.ok_or_else(unknown)?;
     if stored.phase == Phase::Aborted {
         return Err(Failure::Refused {
@@ -268,13 +279,14 @@ async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> 
         });
     }
     if let Some(xid) = state::swap_attempt(session, name).await?
-        && stored.phase < Phase::Swapped
+        && stored.phase < Phase::RolledBack
     {
         // A swap was sent and its engine is gone: only the transaction's own fate decides (R29).
         if resolve(session, xid).await? {
             stored = state::load(session, name).await?.ok_or_else(unknown)?;
         }
     }
+    context.turn(session, stored.phase).await?;
     let row = session
         .query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[])
         .await?;
@@ -286,7 +298,7 @@ async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> 
     })?;
     let copied = match (
         state::chunk(session, name, 0).await?,
-        state::position(session, name).await?,
+        state::position(session, name, Direction::Forward).await?,
     ) {
         (Some(chunk), Some(applied)) => Some((applied, chunk.snapshot)),
         (Some(_), None) | (None, Some(_)) | (None, None) => None,
@@ -296,18 +308,30 @@ async fn load(session: &Session, context: &Context) -> Result<Durable, Failure> 
     {
         check_slot(session, context, *applied).await?;
     }
+    let back = state::position(session, name, Direction::Back).await?;
+    if stored.phase == Phase::Swapped && context.direction == Direction::Back {
+        // Until the stream has begun nothing was acknowledged.
+        check_slot(session, context, back.unwrap_or(Lsn(u64::MAX))).await?;
+    }
     Ok(Durable {
         phase: stored.phase,
         paused: stored.paused,
         copied,
+        back,
         reference: now.xmax(),
     })
 }
 
 /// What was acknowledged is never sent again: a slot ahead of the applied LSN has lost changes for us (R22).
 async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Result<(), Failure> {
-    let name = context.plan.name.slot();
-    let again = "The source is untouched. `crossfade abort`, then run the change again.";
+    let name = context.slot();
+    let again = match context.direction {
+        Direction::Forward => "The source is untouched. `crossfade abort`, then run the change again.",
+        Direction::Back => {
+            "There is no way back any more; the new table is in its place and complete. `crossfade complete` ends the \
+             migration."
+        }
+    };
     let Some(slot) = slot::find(session, &name).await? else {
         return Err(Failure::needs_operator(
             format!("the slot {name} is gone, and changes with it"),
@@ -334,7 +358,7 @@ async fn conclude(
     context: &Context,
     stopped: Result<Stop, Failure>,
     mut report: Report,
-) -> Result<Ended, Failure> {
+) -> Result<Option<Ended>, Failure> {
     let stop = match stopped {
         Ok(stop) => stop,
         Err(failure) => {
@@ -342,9 +366,12 @@ async fn conclude(
             return Err(failure);
         }
     };
-    report.timeline.ended.get_or_insert_with(now_ms);
+    if stop != Stop::Again {
+        report.timeline.ended.get_or_insert_with(now_ms);
+    }
     store_quietly(context, &report).await;
-    Ok(match stop {
+    Ok(Some(match stop {
+        Stop::Again => return Ok(None),
         Stop::Done => Ended::Done(Box::new(report)),
         Stop::Interrupted => Ended::Interrupted,
         Stop::Aborted => {
@@ -355,6 +382,17 @@ async fn conclude(
             reason: "execution_max has passed".to_owned(),
             remedy: "Go on with `crossfade continue`.".to_owned(),
         },
+        Stop::WalBudget { retained } if context.direction == Direction::Back => {
+            drop_slot(context).await?;
+            Ended::NeedsOperator {
+                reason: format!(
+                    "the slot of the way back retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"
+                ),
+                remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
+                         ends the migration."
+                    .to_owned(),
+            }
+        }
         Stop::WalBudget { retained } => {
             drop_slot(context).await?;
             Ended::NeedsOperator {
@@ -370,7 +408,7 @@ async fn conclude(
                      again."
                 .to_owned(),
         },
-    })
+    }))
 }
 
 /// How long the end of an engine may wait for its report: a session that it has just let go of may still hold the
@@ -392,7 +430,7 @@ async fn store_quietly(context: &Context, report: &Report) {
 
 async fn drop_slot(context: &Context) -> Result<(), Failure> {
     let session = context.session().await?;
-    slot::drop(&session, &context.plan.name.slot(), Duration::from_secs(30)).await?;
+    slot::drop(&session, &context.slot(), Duration::from_secs(30)).await?;
     context
         .audit(&session, "dropped the slot: retained_wal_max", None)
         .await

@@ -68,6 +68,14 @@ impl Ledger {
         }
     }
 
+    /// A ledger whose only chunk was there before every change: each is applied.
+    pub fn nothing_copied() -> Self {
+        Ledger {
+            chunks: vec![ChunkState::Copied(Snapshot::new(Xid(0), Xid(0), []))],
+            unproven: BTreeSet::new(),
+        }
+    }
+
     /// Judges one change (R5). Judging and changing a chunk's state exclude each other: both take `&mut self`.
     pub fn judge(&mut self, chunk: ChunkId, xid: Xid) -> Verdict {
         match &self.chunks[chunk.0 as usize] {

@@ -20,3 +20,4 @@ pub mod plan;
 pub mod position;
 pub mod refusal;
 pub mod snapshot;
+pub mod way_back;

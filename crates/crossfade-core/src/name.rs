@@ -65,6 +65,16 @@ impl MigrationName {
         format!("crossfade_{}", self.0)
     }
 
+    /// The slot of the reverse stream.
+    pub fn back_slot(&self) -> String {
+        format!("crossfade_{}_back", self.0)
+    }
+
+    /// The publication of the new table, for the reverse stream.
+    pub fn back_publication(&self) -> String {
+        format!("crossfade_{}_back", self.0)
+    }
+
     /// `application_name` of every session of the engine.
     pub fn application_name(&self) -> String {
         format!("crossfade {}", self.0)

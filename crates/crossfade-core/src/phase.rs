@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// How far a migration has come. Persisted in `crossfade.migration.phase`; pause is a flag beside it.
 ///
 /// ```text
-/// planned ─► prepared ─► copying ─► copied ─► following ─► ready ─► swapped ─► completed
-///    └──────────┴───────────┴─────────┴──────────┴──────────┴─► aborted
+/// planned ─► prepared ─► copying ─► copied ─► following ─► ready ─► swapped ─┬─────────────► completed
+///    └──────────┴───────────┴─────────┴──────────┴──────────┴─► aborted      └─► rolled back ─┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,8 +24,10 @@ pub enum Phase {
     Following,
     /// Consistent and analyzed: a cutover may be asked for. Set by the coordinator.
     Ready,
-    /// The new table is in place. Set inside the swap transaction.
+    /// The new table is in place, and the retired one may follow it. Set inside the swap transaction.
     Swapped,
+    /// The old table is in its place again, with every write made since. Set inside the transaction that swaps back.
+    RolledBack,
     /// Everything that was left for after the swap is done, slot and publication are gone. Set by the coordinator.
     Completed,
     /// Given up before the swap; nothing but the audit trail is left. Set by `abort`.
@@ -43,13 +45,14 @@ impl Phase {
             Phase::Following => "following",
             Phase::Ready => "ready",
             Phase::Swapped => "swapped",
+            Phase::RolledBack => "rolled_back",
             Phase::Completed => "completed",
             Phase::Aborted => "aborted",
         }
     }
 
     /// All phases, in order.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Planned,
         Phase::Prepared,
         Phase::Copying,
@@ -57,6 +60,7 @@ impl Phase {
         Phase::Following,
         Phase::Ready,
         Phase::Swapped,
+        Phase::RolledBack,
         Phase::Completed,
         Phase::Aborted,
     ];
@@ -66,8 +70,8 @@ impl Phase {
         Phase::ALL.into_iter().find(|phase| phase.as_str() == word)
     }
 
-    /// Nothing is left to run.
+    /// Its name and its table are free for another migration.
     pub fn is_final(self) -> bool {
-        matches!(self, Phase::Completed | Phase::Aborted)
+        matches!(self, Phase::RolledBack | Phase::Completed | Phase::Aborted)
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::Limits;
 use crate::name::{MigrationName, TableName};
 use crate::refusal::Notice;
+use crate::way_back::{Direction, WayBack};
 
 /// Everything that `run` will do. What is printed is what runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,9 +69,24 @@ pub struct CopyStep {
     pub estimate: Estimate,
     /// Every statement that is not a template of copy or apply, in the order in which it runs.
     pub statements: Vec<Statement>,
+    /// What is known of the way back (R32).
+    #[serde(default)]
+    pub way_back: WayBack,
+    /// The same step backwards, if there is a way back: its source is the new table in its place, its target the
+    /// retired one. The new table's oid is not known before it is made: there it is 0.
+    #[serde(default)]
+    pub back: Option<Box<CopyStep>>,
 }
 
 impl CopyStep {
+    /// The step in that direction; this one where there is no way back.
+    pub fn towards(&self, direction: Direction) -> &CopyStep {
+        match (direction, &self.back) {
+            (Direction::Back, Some(back)) => back,
+            (Direction::Back, None) | (Direction::Forward, _) => self,
+        }
+    }
+
     /// The statements of one stage, in order.
     pub fn statements_of(&self, stage: Stage) -> impl Iterator<Item = &Statement> {
         self.statements

@@ -3,16 +3,19 @@
 //! Planning changes nothing: everything happens in one transaction that is always rolled back. What stands in
 //! the way is returned all at once, so that it can be mended at once.
 
+mod back;
 mod carry;
 mod checks;
 mod draft;
 mod estimate;
 mod expression;
 mod foreign_keys;
+mod inverse;
 mod key;
 mod node_tree;
 mod notices;
 mod probe;
+mod round_trip;
 mod source;
 mod statements;
 mod target;
@@ -29,7 +32,7 @@ use crate::ident;
 use crate::preflight::{self, Facts, FactsError, refusal};
 use crate::session::{Session, SqlClass, SqlError};
 
-pub use self::checks::{CheckError, CutoverChecks, in_words};
+pub use self::checks::{CheckError, CutoverChecks, in_words, table_oid};
 pub use self::validity::{ValidityError, as_planned, digest, still_valid};
 
 /// A plan, and what is printed beside it.

@@ -78,6 +78,7 @@ async fn shape(connection: &str, table: TableName) -> Result<Shape, Box<dyn Erro
     let first = rows.first().ok_or("the table has no columns")?;
     let in_key = |row: &tokio_postgres::Row| row.get::<_, Option<bool>>(4).unwrap_or(false);
     Ok(Shape {
+        former_name: None,
         oid: first.get(0),
         table,
         columns: rows

@@ -14,6 +14,9 @@ pub struct Shape {
     pub oid: u32,
     /// Its name.
     pub table: TableName,
+    /// Its name before the swap, if the stream begins before it: the server decodes every change with the name
+    /// that the table had then.
+    pub former_name: Option<TableName>,
     /// The columns that the stream carries, in the order of the rows that are handed out.
     pub columns: Vec<ShapeColumn>,
     /// Positions in `columns` of the key; empty for a table without one.
@@ -41,6 +44,7 @@ impl Shape {
         Shape {
             oid: source.oid,
             table: source.name.clone(),
+            former_name: None,
             columns: columns.collect(),
             key_columns: source
                 .key
@@ -72,7 +76,7 @@ impl Shape {
                 oid: relation.oid,
             });
         }
-        if found != self.table {
+        if found != self.table && Some(&found) != self.former_name.as_ref() {
             return Err(SourceChange::Renamed { found });
         }
         Ok(())
@@ -185,6 +189,7 @@ mod tests {
         Shape {
             oid: 7,
             table: TableName::new("s", "t"),
+            former_name: None,
             columns: columns.into(),
             key_columns: vec![0],
             full_identity: false,

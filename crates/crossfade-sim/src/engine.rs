@@ -65,11 +65,13 @@ impl Simulation {
             phase: self.store.phase,
             paused: self.store.paused,
             copied: self.store.copied.clone(),
+            back: None,
             reference: self.world.next_xid(),
         };
         let options = Options {
             copiers: self.scenario.copiers,
             cutover_when_ready: self.scenario.cutover_when_ready,
+            roll_back: false,
             old_snapshots: if self.scenario.accepts_old_snapshots {
                 OldSnapshots::Accept
             } else {
@@ -150,6 +152,7 @@ impl Simulation {
                 self.coverage.reach(Reached::Done);
                 self.end = Some(End::Done);
             }
+            Stop::Again => {}
             Stop::Aborted => {
                 self.coverage.reach(Reached::Aborted);
                 self.end = Some(End::GivenUp);
@@ -246,7 +249,7 @@ fn started(phase: Phase) -> Reached {
         Phase::Ready => Reached::StartedReady,
         Phase::Swapped => Reached::StartedSwapped,
         // An aborted migration is not started: the run is over.
-        Phase::Completed | Phase::Aborted => Reached::StartedCompleted,
+        Phase::RolledBack | Phase::Completed | Phase::Aborted => Reached::StartedCompleted,
     }
 }
 
@@ -261,9 +264,11 @@ fn at(activity: Activity) -> Reached {
         Activity::BuildingIndexes => Reached::AtBuildingIndexes,
         Activity::Draining => Reached::AtDraining,
         Activity::Analyzing => Reached::AtAnalyzing,
-        Activity::Ready => Reached::AtReady,
+        Activity::Ready | Activity::PreparingBack => Reached::AtReady,
         Activity::CuttingOver => Reached::AtCuttingOver,
-        Activity::Finishing => Reached::AtFinishing,
+        Activity::Finishing | Activity::SeekingSwap | Activity::FollowingBack | Activity::BackClosed => {
+            Reached::AtFinishing
+        }
         Activity::Stopped => Reached::AtStopped,
     }
 }

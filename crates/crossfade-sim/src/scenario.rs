@@ -7,6 +7,7 @@ use crossfade_core::plan::{
     CopyMode, CopyStep, Equality, Estimate, Expression, Key, PLAN_VERSION, Plan, ServerIdentity, Source,
     SourceColumn, Step, Target, TargetColumn,
 };
+use crossfade_core::way_back::WayBack;
 
 use crate::dice::Dice;
 
@@ -119,6 +120,8 @@ impl Scenario {
             copy_mode_reason: String::new(),
             estimate: Estimate::default(),
             statements: Vec::new(),
+            way_back: WayBack::default(),
+            back: None,
         };
         Plan {
             version: PLAN_VERSION,

@@ -44,7 +44,17 @@ async fn a_plan_of_a_table_that_has_changed_since_is_refused() -> Result<()> {
     let file = stage.folder().join("plan.json").display().to_string();
     let name = stage.name().as_str();
     let plan = [
-        "plan", "--name", name, "--table", TABLE, "--alter", RETYPE, "--out", &file,
+        "plan",
+        "--name",
+        name,
+        "--table",
+        TABLE,
+        "--alter",
+        RETYPE,
+        "--way-back",
+        "none",
+        "--out",
+        &file,
     ];
     stage.ended(&plan).await?.expect(0)?;
     let client = stage.client().await?;
@@ -95,6 +105,8 @@ async fn two_migrations_of_one_database_run_side_by_side() -> Result<()> {
         "other",
         "--alter",
         alter,
+        "--way-back",
+        "none",
         "--cutover",
         "auto",
     ];
@@ -116,7 +128,16 @@ async fn two_migrations_of_one_table_are_refused() -> Result<()> {
     stage.reached_by(&mut engine, Phase::Ready).await?;
     let name = format!("{}_again", stage.name());
     let second = [
-        "run", "--yes", "--name", &name, "--table", TABLE, "--alter", RETYPE,
+        "run",
+        "--yes",
+        "--name",
+        &name,
+        "--table",
+        TABLE,
+        "--alter",
+        RETYPE,
+        "--way-back",
+        "none",
     ];
     let refused = stage.ended(&second).await?.expect(10)?;
     ensure!(

@@ -28,6 +28,8 @@ async fn lost_at_the_swap(fault: Fault, times: u32) -> Result<()> {
         TABLE,
         "--alter",
         RETYPE,
+        "--way-back",
+        "none",
         "--cutover",
         "auto",
     ];

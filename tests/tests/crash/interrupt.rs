@@ -90,7 +90,16 @@ async fn without_json_the_message_says_how_to_go_on() -> Result<()> {
     let orders = Orders::start(&stage, ROWS, 1, 1).await?;
     let name = stage.name().as_str();
     let arguments = [
-        "run", "--yes", "--name", name, "--table", TABLE, "--alter", RETYPE,
+        "run",
+        "--yes",
+        "--name",
+        name,
+        "--table",
+        TABLE,
+        "--alter",
+        RETYPE,
+        "--way-back",
+        "none",
     ];
     let mut arguments = arguments_to(&stage.engine(), &arguments);
     arguments.retain(|argument| argument != "--json");

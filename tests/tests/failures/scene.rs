@@ -193,6 +193,7 @@ impl Scene {
             .await
             .unwrap();
         let mut request = ChangeRequest::from_arguments(table, alters).unwrap();
+        request.way_back.off = true;
         request.limits = limits;
         match planner::plan(&session, &request, &self.name).await {
             Ok(planned) => Ok(planned.plan),
@@ -235,6 +236,7 @@ impl Scene {
         let (status_sender, status) = watch::channel(None);
         let options = RunOptions {
             copiers: how.copiers,
+            roll_back: false,
             cutover_when_ready: how.auto,
             old_snapshots: how.old_snapshots,
             reconnect_max: Duration::from_secs(10),

@@ -53,7 +53,17 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
     let alter = "ALTER COLUMN id TYPE bigint";
     stage
         .ended(&[
-            "plan", "--name", name, "--table", TABLE, "--alter", alter, "--out", &path,
+            "plan",
+            "--name",
+            name,
+            "--table",
+            TABLE,
+            "--alter",
+            alter,
+            "--way-back",
+            "none",
+            "--out",
+            &path,
         ])
         .await?
         .expect(0)?;

@@ -11,6 +11,7 @@ use crossfade_core::plan::{
     CopyMode, CopyStep, Equality, Estimate, Expression, Key, Source, SourceColumn, Target, TargetColumn,
 };
 use crossfade_core::position::Lsn;
+use crossfade_core::way_back::{Direction, WayBack};
 use crossfade_lab::server::{Server, ServerOptions};
 use crossfade_postgres::apply::decode;
 use crossfade_postgres::connect::ConnectConfig;
@@ -91,7 +92,9 @@ impl Scene {
         state::ensure(&session).await.unwrap();
         let generation = "INSERT INTO crossfade.generation VALUES ('m', 1)";
         session.batch_execute(generation).await.unwrap();
-        state::start_position(&session, "m", Lsn(1)).await.unwrap();
+        state::start_position(&session, "m", Direction::Forward, Lsn(1))
+            .await
+            .unwrap();
         let row = session
             .query_one("SELECT 'public.t'::regclass::oid", &[])
             .await
@@ -107,7 +110,7 @@ impl Scene {
 
     pub(crate) async fn applier(&self) -> Applier {
         let session = open(&self.server, &self.database).await;
-        Applier::prepare(session, &self.step, &self.name, GENERATION)
+        Applier::prepare(session, &self.step, &self.name, Direction::Forward, GENERATION)
             .await
             .unwrap()
     }
@@ -161,7 +164,10 @@ impl Scene {
     }
 
     pub(crate) async fn applied(&self) -> Lsn {
-        state::position(&self.session, "m").await.unwrap().unwrap()
+        state::position(&self.session, "m", Direction::Forward)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// That source and target hold the same rows.
@@ -253,6 +259,8 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        way_back: WayBack::default(),
+        back: None,
     }
 }
 

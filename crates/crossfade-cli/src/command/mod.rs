@@ -10,6 +10,7 @@ mod init;
 mod pause;
 mod plan;
 mod planning;
+mod rollback;
 mod run;
 mod running;
 mod status;
@@ -48,6 +49,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Pause(named) => pause::perform(context, named).await,
         Command::Continue(named) => continue_::perform(context, named).await,
         Command::Cutover(named) => cutover::perform(context, named).await,
+        Command::Rollback(rollback) => rollback::perform(context, rollback).await,
         Command::Abort(named) => abort::perform(context, named).await,
         Command::Complete(complete) => complete::perform(context, complete).await,
         Command::Bench(bench) => bench::perform(context, bench).await,

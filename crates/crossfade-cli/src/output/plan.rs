@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crossfade_core::plan::{CopyMode, CopyStep, Plan, Stage, Statement, Step, Target};
 use crossfade_core::refusal::Notice;
+use crossfade_core::way_back::{Caveat, WayBackClass};
 use crossfade_postgres::catalog::CarriedItem;
 
 use super::units::{bytes, count};
@@ -62,15 +63,68 @@ fn copy_step(text: &mut String, step: &CopyStep) {
         let heading = format!("New {}, built as {}", target.name, target.shadow);
         section(text, &heading, &column_lines(target));
     }
-    text.push_str(&format!("\n{HEADING}Statements, in order{HEADING:#}\n"));
-    let mut number = 0;
+    section(text, "Way back", &way_back_lines(step));
+    statements(text, "Statements, in order", step, 0, describe);
+    if let Some(back) = &step.back {
+        section(text, "Columns on the way back", &column_lines(&back.targets[0]));
+        let heading = "Statements of the way back";
+        statements(text, heading, back, step.statements.len(), describe_back);
+    }
+}
+
+fn statements(
+    text: &mut String,
+    heading: &str,
+    step: &CopyStep,
+    before: usize,
+    of: fn(Stage) -> &'static str,
+) {
+    text.push_str(&format!("\n{HEADING}{heading}{HEADING:#}\n"));
+    let mut number = before;
     for stage in stages(&step.statements) {
         // Writing to a String cannot fail.
-        writeln!(text, "  {FAINT}{}{FAINT:#}", describe(stage)).ok();
+        writeln!(text, "  {FAINT}{}{FAINT:#}", of(stage)).ok();
         for statement in step.statements_of(stage) {
             number += 1;
             text.push_str(&statement_lines(number, statement));
         }
+    }
+}
+
+/// What is known of the way back.
+fn way_back_lines(step: &CopyStep) -> Vec<String> {
+    let way_back = &step.way_back;
+    let class = match way_back.class {
+        WayBackClass::Off => "none: the run ends with the swap",
+        WayBackClass::Exact => "exact: every row of the new table has its place in the old one",
+        WayBackClass::Conditional => "conditional: the old table follows until one of these is written",
+        WayBackClass::Impossible => "impossible: the run ends with the swap",
+    };
+    let caveat = |caveat: &Caveat| match &caveat.column {
+        Some(column) => format!("  {column}: {}", caveat.what),
+        None => format!("  {}", caveat.what),
+    };
+    let tried = way_back.tried.map(|tried| {
+        let which = if tried.all { "all" } else { "the first" };
+        format!("tried on {which} {} rows, there and back", count(tried.rows))
+    });
+    std::iter::once(class.to_owned())
+        .chain(way_back.caveats.iter().map(caveat))
+        .chain(tried)
+        .collect()
+}
+
+/// What a stage is in the other direction.
+fn describe_back(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Prepare => "before the cutover",
+        Stage::Apply => "applying changes to the retired table; a batch runs those that it needs",
+        Stage::Lock | Stage::LockSequences => "on `crossfade rollback`, one transaction: the locks",
+        Stage::Swap => "on `crossfade rollback`, the same transaction: the swap back",
+        Stage::AfterSwap => "after the rollback",
+        Stage::Complete => "on `crossfade complete` after a rollback",
+        Stage::Drop => "on `crossfade complete --drop` after a rollback: the new table",
+        Stage::Copy | Stage::KeyIndex | Stage::Index | Stage::Analyze | Stage::Abort => describe(stage),
     }
 }
 

@@ -197,8 +197,12 @@ fn word(activity: Activity) -> &'static str {
         Activity::Draining => "catching up",
         Activity::Analyzing => "analyzing",
         Activity::Ready => "ready, following",
+        Activity::PreparingBack => "preparing the way back",
         Activity::CuttingOver => "cutting over",
         Activity::Finishing => "finishing",
+        Activity::SeekingSwap => "seeking the swap",
+        Activity::FollowingBack => "old table follows",
+        Activity::BackClosed => "way back closed",
         Activity::Stopped => "stopped",
     }
 }
@@ -217,8 +221,12 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
         | Activity::Draining
         | Activity::Analyzing
         | Activity::Ready
+        | Activity::PreparingBack
         | Activity::CuttingOver
-        | Activity::Finishing => {
+        | Activity::Finishing
+        | Activity::SeekingSwap
+        | Activity::FollowingBack
+        | Activity::BackClosed => {
             let speed = per_second(&speeds.changes).map(|speed| format!("{speed} changes/s"));
             let applied = format!("{} changes applied", count(progress.feed.applied));
             std::iter::once(applied).chain(speed).chain([lag]).collect()

@@ -13,16 +13,18 @@ pub(crate) fn render(name: Option<&MigrationName>, report: &Report) -> String {
         .into_iter()
         .map(|(what, value)| format!("  {what:<48}{value}\n"))
         .collect();
-    format!(
-        "{GOOD}Done{GOOD:#}: migration{name} has its new table in place.\n\n{HEADING}Report{HEADING:#}\n{lines}"
-    )
+    let what = match report.timeline.rolled_back {
+        Some(_) => "has its old table in place again, with every write made since the swap",
+        None => "has its new table in place",
+    };
+    format!("{GOOD}Done{GOOD:#}: migration{name} {what}.\n\n{HEADING}Report{HEADING:#}\n{lines}")
 }
 
 /// What and how much.
 pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let times = &report.timeline;
     let span = |from, to| between(from, to).map_or("-".to_owned(), |time| millis(time as f64));
-    vec![
+    let mut rows = vec![
         ("rows copied", count(report.rows_copied)),
         ("changes delivered by the stream", count(report.changes_delivered)),
         ("  of these already in the copy", count(report.changes_dropped)),
@@ -48,7 +50,18 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             "sessions that waited when it was released",
             report.sessions_waiting_at_swap.to_string(),
         ),
-    ]
+    ];
+    if report.changes_carried_back > 0 || times.rolled_back.is_some() {
+        rows.push((
+            "changes carried back after the swap",
+            count(report.changes_carried_back),
+        ));
+    }
+    if times.rolled_back.is_some() {
+        let held = millis(report.rollback_lock_held_ms);
+        rows.push(("exclusive lock held by the rollback for", held));
+    }
+    rows
 }
 
 fn between(from: Option<u64>, to: Option<u64>) -> Option<u64> {

@@ -1,9 +1,10 @@
 //! Migrations as the state schema shows them.
 
-use crossfade_coordinator::operate::MigrationStatus;
+use crossfade_coordinator::operate::{MigrationStatus, WayBackStatus};
 
 use super::HEADING;
 use super::report;
+use super::units::bytes;
 
 /// A list, for people; with the numbers if it is about one.
 pub(crate) fn render(migrations: &[MigrationStatus], one: bool) -> String {
@@ -22,12 +23,26 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
         migration.phase.as_str(),
         engine(migration)
     );
+    if let Some(way_back) = &migration.way_back {
+        text.push_str(&format!("  way back: {}\n", state_of(way_back)));
+    }
     if with_numbers {
         for (what, value) in report::rows(&migration.report) {
             text.push_str(&format!("  {what:<48}{value}\n"));
         }
     }
     text
+}
+
+fn state_of(way_back: &WayBackStatus) -> String {
+    match (&way_back.closed_since, way_back.lag_bytes) {
+        (Some(since), _) => format!(
+            "closed since {since}: {}",
+            way_back.reason.as_deref().unwrap_or("the reason is not known")
+        ),
+        (None, Some(lag)) => format!("rollback ready, lag {}", bytes(lag)),
+        (None, None) => "not begun yet".to_owned(),
+    }
 }
 
 fn engine(migration: &MigrationStatus) -> String {

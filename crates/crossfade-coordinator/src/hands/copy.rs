@@ -5,6 +5,7 @@ use crossfade_core::migration::{Event, RangeId};
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::Snapshot;
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::copy::{self, CtidRange, ranges};
 use crossfade_postgres::{slot, state};
 use crossfade_replication::slot::ExportingSlot;
@@ -97,7 +98,7 @@ pub(crate) async fn record_chunk(
     context.begin(&session).await?;
     let chunk = state::Chunk { snapshot, rows };
     state::record_chunk(&session, context.name(), 0, &chunk).await?;
-    state::start_position(&session, context.name(), consistent_point).await?;
+    state::start_position(&session, context.name(), Direction::Forward, consistent_point).await?;
     state::set_phase(&session, context.name(), Phase::Copied).await?;
     context
         .audit(&session, &format!("copied {rows} rows"), None)

@@ -9,6 +9,7 @@ use crossfade_core::phase::Phase;
 use crossfade_core::piece::{FetchKey, KeyCells, marker};
 use crossfade_core::plan::Stage;
 use crossfade_core::position::Xid;
+use crossfade_core::way_back::{Direction, swap_message};
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
 use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStatus};
 use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
@@ -87,7 +88,7 @@ impl Worker {
             Some(_) => Some(Fetcher::prepare(&holder, source).await?),
             None => None,
         };
-        let checks = CutoverChecks::prepare(&holder, &context.plan)
+        let checks = CutoverChecks::prepare(&holder, context.step(), &context.plan.name)
             .await
             .map_err(unchecked)?;
         let witness = context.session().await?;
@@ -274,9 +275,16 @@ impl Worker {
                 ABORT_AND_PLAN,
             )));
         }
-        state::set_phase(&self.holder, context.name(), Phase::Swapped).await?;
-        state::audit(&self.holder, context.name(), &context.host, "swapped", None).await?;
-        wal::emit_here(&self.holder, format!("swap {}", context.name()).as_bytes()).await?;
+        let (phase, what) = match context.direction {
+            Direction::Forward => (Phase::Swapped, "swapped"),
+            Direction::Back => (Phase::RolledBack, "rolled back"),
+        };
+        state::set_phase(&self.holder, context.name(), phase).await?;
+        state::audit(&self.holder, context.name(), &context.host, what, None).await?;
+        if context.direction == Direction::Forward {
+            // The reverse stream begins at this transaction's end (R31).
+            wal::emit_here(&self.holder, &swap_message(&context.plan.name)).await?;
+        }
         let xid = lock::current_xid(&self.holder).await?;
         state::record_swap_attempt(&self.witness, context.name(), xid).await?;
         Ok(xid)

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crossfade_core::migration::Event;
-use crossfade_core::plan::Stage;
+use crossfade_core::phase::Phase;
+use crossfade_core::plan::{Stage, Statement};
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
-use crossfade_postgres::slot;
+use crossfade_postgres::{slot, state};
 
 use super::statements;
 use crate::context::Context;
@@ -17,9 +18,34 @@ pub(crate) const SLOT_RELEASE_MAX: Duration = Duration::from_secs(30);
 pub(super) async fn finish(context: &Context) -> Result<Event, Failure> {
     confirm(context).await?;
     let session = context.session().await?;
+    // What became of the swap is known: nobody has to ask the server for it again.
+    context.begin(&session).await?;
+    state::forget_swap_attempts(&session, context.name()).await?;
+    session.batch_execute("COMMIT").await?;
+    let stored = state::load(&session, context.name()).await?;
+    let phase = stored.map_or(Phase::Swapped, |stored| stored.phase);
     slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
-    statements::run_in_order(context, Stage::AfterSwap).await?;
+    if phase == Phase::RolledBack {
+        slot::drop(&session, &context.plan.name.back_slot(), SLOT_RELEASE_MAX).await?;
+    }
+    statements::run(context, &session, after_swap(context, phase)).await?;
     Ok(Event::Finished)
+}
+
+/// What comes after the swap that was the last: that of the way there, or that of the way back.
+pub(crate) fn after_swap(context: &Context, phase: Phase) -> Vec<(i32, &Statement)> {
+    match phase {
+        Phase::RolledBack => context.statements(Stage::AfterSwap),
+        Phase::Planned
+        | Phase::Prepared
+        | Phase::Copying
+        | Phase::Copied
+        | Phase::Following
+        | Phase::Ready
+        | Phase::Swapped
+        | Phase::Completed
+        | Phase::Aborted => context.statements_there(Stage::AfterSwap),
+    }
 }
 
 /// The swap did not wait for standbys, whose lock it would have prolonged; this ordinary commit does (R29).

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use crossfade_applier::{Applier, Outcome};
-use crossfade_core::migration::Event;
+use crossfade_applier::{Applier, ApplyError, ApplyErrorClass, Outcome};
+use crossfade_core::migration::{Event, copy_step};
+use crossfade_core::name::TableName;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
+use crossfade_core::way_back::Direction;
 use crossfade_replication::reader::{History, ReadErrorClass, Reader, ReaderLimits, ReaderOptions};
 use crossfade_replication::shape::Shape;
 use tokio::sync::mpsc;
 
 use super::Hands;
-use crate::context::{Context, Message};
+use crate::context::{Answer, Context, Message};
 use crate::failure::{Failure, chain};
 
 impl Hands {
@@ -21,9 +23,12 @@ impl Hands {
         let source = &context.step().source;
         let (reader, items) = Reader::start(ReaderOptions {
             connect: context.config.clone(),
-            slot: context.plan.name.slot(),
-            publication: context.plan.name.publication(),
-            shape: Shape::of(source, source.full_identity),
+            slot: context.slot(),
+            publication: context.publication(),
+            shape: Shape {
+                former_name: self.former_name(),
+                ..Shape::of(source, source.full_identity)
+            },
             binary: source.binary,
             start: from,
             history: Some(History {
@@ -38,6 +43,15 @@ impl Hands {
         let (pieces, receiver) = mpsc::channel(1);
         self.tasks.spawn(apply(Arc::clone(context), receiver));
         self.pieces = Some(pieces);
+    }
+
+    /// The reverse stream begins before the swap, when the new table was not in its place.
+    fn former_name(&self) -> Option<TableName> {
+        let context = &self.context;
+        match context.direction {
+            Direction::Forward => None,
+            Direction::Back => Some(copy_step(&context.plan).targets[0].shadow.clone()),
+        }
     }
 
     /// After the swap nothing more is wanted.
@@ -64,8 +78,15 @@ impl Hands {
                 what: "the stream was stopped".to_owned(),
             };
         };
-        let again =
-            "The source is untouched. `crossfade abort` removes what was made; then run the change again.";
+        let again = match self.context.direction {
+            Direction::Forward => {
+                "The source is untouched. `crossfade abort` removes what was made; then run the change again."
+            }
+            Direction::Back => {
+                "There is no way back any more; the new table is in its place and complete. `crossfade complete` ends \
+                 the migration."
+            }
+        };
         match error.class() {
             ReadErrorClass::Lost => Failure::Lost {
                 what: error.to_string(),
@@ -98,7 +119,7 @@ async fn apply(context: Arc<Context>, mut pieces: mpsc::Receiver<Piece>) {
         tracing::debug!(puts = piece.puts.len(), deletes = piece.deletes.len(), took = ?began.elapsed(), "piece");
         let answer = match outcome {
             Outcome::Pending | Outcome::Applied { .. } => Ok(Message::Event(Event::PieceApplied)),
-            Outcome::NotApplied(error) => Err(error.into()),
+            Outcome::NotApplied(error) => not_applied(&context, &mut applier, &piece, error).await,
             // The position that commits with the rows tells, once an engine begins again.
             Outcome::Unknown(error) => Err(Failure::Lost {
                 what: error.to_string(),
@@ -114,5 +135,20 @@ async fn apply(context: Arc<Context>, mut pieces: mpsc::Receiver<Piece>) {
 
 async fn open_applier(context: &Context) -> Result<Applier, Failure> {
     let session = context.session().await?;
-    Ok(Applier::prepare(session, context.step(), &context.plan.name, context.generation).await?)
+    let (name, direction) = (&context.plan.name, context.direction);
+    Ok(Applier::prepare(session, context.step(), name, direction, context.generation).await?)
+}
+
+/// On the way there a row that is not taken ends the engine, and the source is untouched. On the way back it ends the
+/// way back and nothing else (R32).
+async fn not_applied(context: &Context, applier: &mut Applier, piece: &Piece, error: ApplyError) -> Answer {
+    match (context.direction, error.class()) {
+        (Direction::Back, ApplyErrorClass::Real) => {
+            let row = applier.find_refused(piece).await?;
+            let row = row.map_or_else(String::new, |key| format!("the row {key}: "));
+            let reason = format!("{row}{}", chain(&error));
+            Ok(Message::Event(Event::PieceRefused { reason }))
+        }
+        (Direction::Forward | Direction::Back, _) => Err(error.into()),
+    }
 }

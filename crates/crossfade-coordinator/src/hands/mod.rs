@@ -3,6 +3,7 @@
 //! Every answer comes back through one channel. Tasks are aborted when the hands are dropped: their sockets close
 //! and the server rolls back what was open.
 
+mod back;
 mod copy;
 mod cutover;
 mod fetch;
@@ -17,6 +18,7 @@ use crossfade_core::change::StreamItem;
 use crossfade_core::migration::{Activity, Command, Event, Progress, Stop};
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::Stage;
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::{state, wal};
 use crossfade_replication::reader::ReaderHandle;
 use tokio::sync::{mpsc, watch};
@@ -75,6 +77,14 @@ impl Hands {
     /// The report so far, with the machine's numbers of this engine added to those of earlier ones.
     pub(crate) fn report(&self, progress: &Progress) -> Report {
         let mut report = self.report.clone();
+        match self.context.direction {
+            Direction::Forward => {}
+            Direction::Back => {
+                report.changes_carried_back += progress.feed.applied;
+                report.rollback_attempts += progress.attempts;
+                return report;
+            }
+        }
         report.rows_copied = report.rows_copied.max(progress.rows_copied);
         report.changes_delivered += progress.feed.delivered;
         report.changes_dropped += progress.feed.dropped;
@@ -159,6 +169,12 @@ impl Hands {
                 }
             }
             Command::Cutover(command) => self.order_cutover(CutoverOrder::Command(command)),
+            Command::PrepareBack => self.answer(async move { back::prepare(&context).await }),
+            Command::BeginBack(at) => self.answer(async move { back::begin(&context, at).await }),
+            Command::CloseBack { since, reason } => {
+                self.end_stream();
+                self.answer(async move { back::close(&context, since, reason).await });
+            }
             Command::Finish => {
                 self.end_stream();
                 self.answer(async move { finish::finish(&context).await });
@@ -226,6 +242,10 @@ impl Hands {
             Note::LockQueue(queue) => {
                 let ms = queue.as_secs_f64() * 1e3;
                 self.report.lock_queue_ms_max = self.report.lock_queue_ms_max.max(ms);
+            }
+            Note::Swapped { held, waiting: _ } if self.context.direction == Direction::Back => {
+                self.report.rollback_lock_held_ms = held.as_secs_f64() * 1e3;
+                self.report.timeline.rolled_back = Some(now_ms());
             }
             Note::Swapped { held, waiting } => {
                 let now = now_ms();

@@ -33,8 +33,17 @@ pub(crate) async fn run_in_order(context: &Context, stage: Stage) -> Result<(), 
 }
 
 async fn run_all(context: &Context, session: &Session, stage: Stage) -> Result<(), Failure> {
+    run(context, session, context.statements(stage)).await
+}
+
+/// Runs these, one after the other, but for those that are done.
+pub(crate) async fn run(
+    context: &Context,
+    session: &Session,
+    statements: Vec<(i32, &Statement)>,
+) -> Result<(), Failure> {
     let done = state::done_statements(session, context.name()).await?;
-    for (number, statement) in context.statements(stage) {
+    for (number, statement) in statements {
         if !done.contains(&number) {
             run_patiently(context, session, statement, Some(number)).await?;
         }

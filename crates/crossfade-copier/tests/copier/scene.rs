@@ -5,6 +5,7 @@ use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{
     CopyMode, CopyStep, Equality, Estimate, Expression, Source, SourceColumn, Target, TargetColumn,
 };
+use crossfade_core::way_back::WayBack;
 use crossfade_lab::server::{Server, ServerOptions};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
@@ -142,5 +143,7 @@ fn step(oid: u32) -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        way_back: WayBack::default(),
+        back: None,
     }
 }

@@ -61,12 +61,23 @@ pub enum Command {
     },
     /// The batch with fetched rows has ended: end the fetching transaction. Not answered.
     EndFetch,
-    /// → [`Event::PieceApplied`].
+    /// → [`Event::PieceApplied`], or [`Event::PieceRefused`].
     Apply(Piece),
     /// Tell the slot. Not answered.
     Acknowledge(Lsn),
     /// A step of the cutover → [`Event::Cutover`].
     Cutover(CutoverCommand),
+    /// Publication and slot of the reverse stream → [`Event::BackPrepared`].
+    PrepareBack,
+    /// Write down where the reverse stream begins → [`Event::BackBegun`].
+    BeginBack(Lsn),
+    /// End the reverse stream and write down why → [`Event::BackClosed`].
+    CloseBack {
+        /// Everything committed at or before it is in the retired table.
+        since: Lsn,
+        /// What was refused, and which row.
+        reason: String,
+    },
     /// End the stream, validate what the swap left unvalidated, drop slot and publication → [`Event::Finished`].
     Finish,
     /// Nothing more will come.
@@ -121,6 +132,18 @@ pub enum Event {
     },
     /// See [`Command::Apply`].
     PieceApplied,
+    /// The retired table does not take a row, and nothing of the batch is in it. Of the reverse stream only: in
+    /// the other direction it ends the engine.
+    PieceRefused {
+        /// Why, and which row.
+        reason: String,
+    },
+    /// See [`Command::PrepareBack`].
+    BackPrepared,
+    /// See [`Command::BeginBack`].
+    BackBegun,
+    /// See [`Command::CloseBack`].
+    BackClosed,
     /// See [`Command::Cutover`].
     Cutover(CutoverEvent),
     /// See [`Command::Finish`].
@@ -142,6 +165,8 @@ pub enum Ask {
     Continue,
     /// Cut over when ready.
     Cutover,
+    /// After the swap: go back.
+    Rollback,
     /// Give up and leave nothing.
     Abort,
     /// The process was asked to end.
@@ -151,8 +176,10 @@ pub enum Ask {
 /// Why the machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The new table is in place and everything after the swap is done.
+    /// The new table is in place, or the old one again, and everything after that is done.
     Done,
+    /// Another machine goes on at once, from the durable state.
+    Again,
     /// Asked to end; can go on.
     Interrupted,
     /// Asked to give up: the shell removes every trace.

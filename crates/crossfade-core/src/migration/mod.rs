@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  prepare ─► open snapshot ─► copy ranges ─► record chunk ─► key index ─► drain the backlog
-//!     ─► other indexes ─► drain ─► analyze ─► ready ─► cutover ─► finish
+//!     ─► other indexes ─► drain ─► analyze ─► ready ─► prepare the way back ─► cutover ─► finish
 //! ```
+//!
+//! With a way back the migration goes on after the swap, in the other direction: see `back.rs`.
 //!
 //! An engine that starts again enters this line at its durable phase; whatever it finds half done before
 //! `copied` begins again (R11), and everything after it is safe to find already done. Pause is a flag: it holds
 //! back ranges, index builds and the cutover, never changes.
 
+mod back;
 mod command;
 
 use std::collections::VecDeque;
@@ -26,6 +29,7 @@ use crate::piece::marker;
 use crate::plan::{CopyStep, Plan, Step};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
+use crate::way_back::{Direction, Threshold};
 
 /// What a machine is told once, at its start.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Options {
     pub copiers: usize,
     /// Cut over without being asked.
     pub cutover_when_ready: bool,
+    /// After the swap, go back without being asked.
+    pub roll_back: bool,
     /// See [`OldSnapshots`].
     pub old_snapshots: OldSnapshots,
     /// Bounds of pieces and queue.
@@ -49,6 +55,8 @@ pub struct Durable {
     pub paused: bool,
     /// From phase `copied` on: the applied LSN and the snapshot of the copy.
     pub copied: Option<(Lsn, Snapshot)>,
+    /// The applied LSN of the reverse stream, once it has begun.
+    pub back: Option<Lsn>,
     /// `xmax` of a snapshot of this server's life.
     pub reference: Xid,
 }
@@ -97,10 +105,18 @@ pub enum Activity {
     Analyzing,
     /// Following; a cutover may be asked for.
     Ready,
+    /// Publication and slot of the reverse stream.
+    PreparingBack,
     /// In a cutover.
     CuttingOver,
     /// After the swap.
     Finishing,
+    /// Reading the reverse stream up to the swap.
+    SeekingSwap,
+    /// The retired table follows; a rollback may be asked for.
+    FollowingBack,
+    /// The retired table has refused a row.
+    BackClosed,
     /// Ended.
     Stopped,
 }
@@ -119,7 +135,14 @@ pub struct Migration {
     phase: Phase,
     activity: Activity,
     paused: bool,
-    cutover_asked: bool,
+    /// A cutover was asked for, or a rollback after one.
+    swap_asked: bool,
+    /// Publication and slot of the reverse stream are there.
+    back_prepared: bool,
+    /// Where the reverse stream goes on, if it has begun.
+    back: Option<Lsn>,
+    /// Until the swap has come by in the reverse stream.
+    threshold: Option<Threshold>,
     interrupt: Option<Stop>,
     ranges: Option<Ranges>,
     reference: Xid,
@@ -156,9 +179,16 @@ impl Migration {
         let stop_at = plan
             .limits
             .execution_max_ms
+            .filter(|_| durable.phase < Phase::Swapped)
             .map(|max| now + Duration::from_millis(max));
         let mut machine = Migration {
-            cutover_asked: options.cutover_when_ready,
+            swap_asked: match durable.phase >= Phase::Swapped {
+                true => options.roll_back,
+                false => options.cutover_when_ready,
+            },
+            back_prepared: false,
+            back: durable.back,
+            threshold: None,
             phase: durable.phase,
             activity: Activity::Preparing,
             paused: durable.paused,
@@ -194,7 +224,7 @@ impl Migration {
                 ledger.restore(WHOLE_TABLE, snapshot);
                 self.follow(ledger, applied);
             }
-            (Phase::Swapped, _) => self.finish(),
+            (Phase::Swapped | Phase::RolledBack, _) => self.finish(),
             (Phase::Completed, _) => self.stop(Stop::Done),
             (Phase::Aborted, _) => self.stop(Stop::Aborted),
             // Without a ledger row nothing is provable of a target half filled: the copy begins again.
@@ -244,7 +274,7 @@ impl Migration {
 
     /// Whether the stream should be read on.
     pub fn wants_stream(&self) -> bool {
-        self.feed.as_ref().is_some_and(Feed::has_capacity)
+        self.threshold.is_some() || self.feed.as_ref().is_some_and(Feed::has_capacity)
     }
 
     /// What to do next.
@@ -329,8 +359,12 @@ impl Migration {
                 self.perform(step);
             }
             Event::PieceApplied => self.piece_applied(),
+            Event::PieceRefused { reason } => self.piece_refused(reason),
+            Event::BackPrepared => self.back_prepared(now),
+            Event::BackBegun => self.back_begun(),
+            Event::BackClosed => self.back_closed(),
             Event::Cutover(event) => self.cutover_event(now, event),
-            Event::Finished => self.stop(Stop::Done),
+            Event::Finished => self.finished(),
             Event::Asked(ask) => self.asked(ask),
             Event::Reference(xmax) => {
                 self.reference = xmax;
@@ -357,9 +391,13 @@ impl Migration {
             Ask::Pause => self.paused = true,
             Ask::Continue => {
                 self.paused = false;
+                if self.activity == Activity::BackClosed {
+                    self.stop(Stop::Again);
+                }
                 self.copy_on();
             }
-            Ask::Cutover => self.cutover_asked = true,
+            Ask::Cutover => self.swap_asked |= self.direction() == Direction::Forward,
+            Ask::Rollback => self.swap_asked |= self.direction() == Direction::Back,
             Ask::Abort => self.interrupt = Some(Stop::Aborted),
             Ask::Interrupt => {
                 self.interrupt.get_or_insert(Stop::Interrupted);
@@ -379,7 +417,12 @@ impl Migration {
             Phase::Following => self.drain(Activity::Draining),
             Phase::Ready => self.activity = Activity::Ready,
             // These are recorded in the transactions that make them true.
-            Phase::Planned | Phase::Copied | Phase::Swapped | Phase::Completed | Phase::Aborted => {}
+            Phase::Planned
+            | Phase::Copied
+            | Phase::Swapped
+            | Phase::RolledBack
+            | Phase::Completed
+            | Phase::Aborted => {}
         }
     }
 
@@ -449,6 +492,11 @@ impl Migration {
     }
 
     fn receive(&mut self, item: StreamItem) {
+        let item = match self.direction() {
+            Direction::Forward => Some(item),
+            Direction::Back => self.back_item(item),
+        };
+        let Some(item) = item else { return };
         if let Some(Err(error)) = self.feed.as_mut().map(|feed| feed.receive(item)) {
             self.interrupt.get_or_insert(Stop::CannotFollow(error));
         }
@@ -510,11 +558,28 @@ impl Migration {
             None => {}
             Some(Outcome::Swapped) => {
                 self.last_drain = self.progress().feed.applied - self.applied_at_lock;
-                self.phase = Phase::Swapped;
-                self.finish();
+                self.swapped();
             }
             Some(Outcome::GaveUp { obstacle, attempts }) => {
                 self.stop(Stop::CutoverNotAchieved { obstacle, attempts });
+            }
+        }
+    }
+
+    /// With a way back another machine begins, over the step backwards: nothing of this one may touch a table again.
+    fn swapped(&mut self) {
+        match (self.direction(), self.has_way_back()) {
+            (Direction::Forward, true) => {
+                self.phase = Phase::Swapped;
+                self.stop(Stop::Again);
+            }
+            (Direction::Forward, false) => {
+                self.phase = Phase::Swapped;
+                self.finish();
+            }
+            (Direction::Back, _) => {
+                self.phase = Phase::RolledBack;
+                self.finish();
             }
         }
     }
@@ -582,8 +647,8 @@ impl Migration {
     /// Keeps the applier busy, except while indexes are built (R25) and after the swap.
     fn feed_on(&mut self, flush: bool) {
         let applying = match self.activity {
-            Activity::DrainingBacklog | Activity::Draining | Activity::Ready => true,
-            Activity::Analyzing => true,
+            Activity::DrainingBacklog | Activity::Draining | Activity::Analyzing => true,
+            Activity::Ready | Activity::PreparingBack | Activity::FollowingBack => true,
             Activity::CuttingOver => !self.cutover.is_locked() || self.cutover.is_draining(),
             Activity::Preparing
             | Activity::OpeningSnapshot
@@ -592,6 +657,8 @@ impl Migration {
             | Activity::BuildingKeyIndex
             | Activity::BuildingIndexes
             | Activity::Finishing
+            | Activity::SeekingSwap
+            | Activity::BackClosed
             | Activity::Stopped => false,
         };
         let flush = flush || self.round.target.is_some() || self.cutover.is_draining();
@@ -635,11 +702,30 @@ impl Migration {
     }
 
     fn ready_on(&mut self, now: Instant) {
-        if self.activity == Activity::Ready && self.cutover_asked && !self.paused {
-            self.cutover_asked = false;
-            self.activity = Activity::CuttingOver;
-            self.cutover.start(now);
+        if !self.swap_asked || self.paused {
+            return;
         }
+        match self.activity {
+            // Creating a slot waits for whoever is writing: never under the lock.
+            Activity::Ready if self.has_way_back() && !self.back_prepared => {
+                self.activity = Activity::PreparingBack;
+                self.commands.push_back(Command::PrepareBack);
+            }
+            Activity::Ready | Activity::FollowingBack => self.start_cutover(now),
+            _elsewhere => {}
+        }
+    }
+
+    fn back_prepared(&mut self, now: Instant) {
+        self.back_prepared = true;
+        self.activity = Activity::Ready;
+        self.ready_on(now);
+    }
+
+    fn start_cutover(&mut self, now: Instant) {
+        self.swap_asked = false;
+        self.activity = Activity::CuttingOver;
+        self.cutover.start(now);
     }
 
     fn drain_to_marker(&mut self) {

@@ -25,6 +25,8 @@ pub struct ApplyStatements {
     pub truncate: String,
     /// Writes the puts that are whole.
     pub upsert: String,
+    /// The key of the staged put, in words; `None` without a key.
+    pub show_put_key: Option<String>,
     /// Everything that needs a key.
     pub keyed: Option<KeyedStatements>,
 }
@@ -85,6 +87,7 @@ impl ApplyStatements {
             ),
             truncate: format!("TRUNCATE TABLE {}", names.shadow),
             upsert: upsert(&names),
+            show_put_key: show_put_key(&names),
             keyed: names.source_key().map(|key| keyed(&names, &key)),
         }
     }
@@ -259,6 +262,21 @@ impl<'a> Names<'a> {
             format!("\n WHERE {}", conditions.join(" AND "))
         }
     }
+}
+
+fn show_put_key(names: &Names<'_>) -> Option<String> {
+    let key = names.source.key.as_ref()?;
+    let shown = key.columns.iter().map(|position| {
+        let name = &names.source.columns[*position].name;
+        let label = ident::literal(&format!("{name} = "));
+        format!("{label} || CAST({} AS pg_catalog.text)", Ident(name))
+    });
+    let shown: Vec<String> = shown.collect();
+    Some(format!(
+        "SELECT {} FROM {}",
+        shown.join(" || ', ' || "),
+        names.put
+    ))
 }
 
 fn values<'a>(columns: impl Iterator<Item = &'a TargetColumn>) -> String {

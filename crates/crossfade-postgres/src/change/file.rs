@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::alter::{AlterError, Alteration};
 use super::limits::{self, LimitError};
 use super::name::{InvalidName, TypedName};
-use super::{ChangeRequest, TargetRequest};
+use super::{ChangeRequest, TargetRequest, WayBackRequest};
 
 /// The file's own shape. The texts inside are parsed afterwards, where their positions are still known.
 #[derive(Deserialize)]
@@ -20,7 +20,22 @@ struct ChangeFile {
     alter: Spanned<Vec<Spanned<String>>>,
     search_path: Option<String>,
     #[serde(default)]
+    way_back: WayBack,
+    #[serde(default)]
+    back: BTreeMap<String, String>,
+    #[serde(default)]
     limits: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+}
+
+/// Whether the retired table shall follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WayBack {
+    /// Where it can.
+    #[default]
+    Auto,
+    /// No.
+    None,
 }
 
 /// A change file that cannot be used.
@@ -98,6 +113,10 @@ fn read(text: &str) -> Result<ChangeRequest, Misplaced> {
         targets: vec![TargetRequest { alteration }],
         limits,
         search_path: file.search_path,
+        way_back: WayBackRequest {
+            off: file.way_back == WayBack::None,
+            columns: file.back,
+        },
     })
 }
 

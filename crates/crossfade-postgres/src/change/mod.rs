@@ -9,6 +9,8 @@ pub mod limits;
 mod name;
 mod template;
 
+use std::collections::BTreeMap;
+
 use crossfade_core::limits::Limits;
 
 pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
@@ -27,6 +29,17 @@ pub struct ChangeRequest {
     pub limits: Limits,
     /// Where the user's texts look up unqualified names; `None` is what the role has at connection start.
     pub search_path: Option<String>,
+    /// Whether the retired table shall follow after the swap, and with what.
+    pub way_back: WayBackRequest,
+}
+
+/// What is asked of the way back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WayBackRequest {
+    /// It is not wanted.
+    pub off: bool,
+    /// By column of the old table, as the catalogs call it: what fills it, over a row of the new table.
+    pub columns: BTreeMap<String, String>,
 }
 
 /// One table that shall come of the source.
@@ -60,6 +73,7 @@ impl ChangeRequest {
             targets: vec![TargetRequest { alteration }],
             limits: Limits::default(),
             search_path: None,
+            way_back: WayBackRequest::default(),
         })
     }
 
@@ -75,7 +89,16 @@ impl ChangeRequest {
         let path = path.map_or(String::new(), |path| format!("search_path = {path:?}\n"));
         // The stable form of the limits is the one that plans store. Numbers only: nothing that could fail.
         let limits = serde_json::to_string(&self.limits).unwrap_or_default();
-        format!("{}\n{path}{limits}", statements.join(";\n"))
+        let off = if self.way_back.off {
+            "way_back = none\n"
+        } else {
+            ""
+        };
+        let columns = self.way_back.columns.iter();
+        let back: String = columns
+            .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
+            .collect();
+        format!("{}\n{path}{off}{back}{limits}", statements.join(";\n"))
     }
 }
 

@@ -19,6 +19,7 @@ pub fn template(definition: &Definition) -> String {
         header(&definition.name),
         column_comments(&columns),
         alter(&columns),
+        back(),
         limits(),
     ]
     .concat()
@@ -61,9 +62,20 @@ fn alter(columns: &[(&str, String)]) -> String {
          #   \"ADD COLUMN note text NOT NULL DEFAULT ''\",\n\
          alter = [\n    {},\n]\n\n\
          # Where unqualified names in the texts above are looked up; the default is the role's own setting.\n\
-         # search_path = \"public\"\n\n",
+         # search_path = \"public\"\n\n\
+         # After the swap the old table follows the new one where it can, until `crossfade complete` or `crossfade\n\
+         # rollback`. \"none\" ends the run with the swap.\n\
+         # way_back = \"auto\"\n\n",
         toml_text(&action)
     )
+}
+
+fn back() -> String {
+    "# What fills a column of the old table on the way back, over a row of the new one, where it does not follow from\n\
+     # the change itself:\n\
+     # [back]\n\
+     # status = \"upper(status)\"\n\n"
+        .to_owned()
 }
 
 fn limits() -> String {

@@ -24,16 +24,29 @@ use crate::ident;
 /// What the statements must know beside the two definitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DdlContext {
-    /// The schema in which the shadow lives until the swap.
+    /// The schema from which the swap takes the table that comes: the shadow, and on the way back the retired one.
     pub shadow_schema: String,
-    /// The schema to which the retired table moves.
+    /// The schema to which the table moves that goes.
     pub retired_schema: String,
+    /// Which way the swap goes, and what it prepares for.
+    pub way: Way,
     /// The role of the engine's sessions.
     pub role: String,
     /// The target's key columns by which changes are applied, in index order; empty if there is none.
     pub key: Vec<String>,
     /// [`crossfade_core::limits::Limits::hold_budget_ms`], for the plan's words.
     pub hold_budget_ms: u64,
+}
+
+/// Which way a swap goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the new table; nothing follows it afterwards.
+    There,
+    /// To the new table, and the retired one follows it.
+    ThereWithWayBack,
+    /// Back to the retired table.
+    Back,
 }
 
 /// The index of our own by which changes are applied, where the new table has none on the key's columns. It

@@ -2,10 +2,10 @@
 //!
 //! Everything is prepared before the lock is asked for, and run once, so that under the lock only reading is left.
 
-use crossfade_core::name::MigrationName;
-use crossfade_core::plan::{CopyStep, Plan, Source, Step, Target};
+use crossfade_core::name::{MigrationName, TableName};
+use crossfade_core::plan::{CopyStep, Source};
 
-use super::validity::as_planned;
+use super::validity::{as_planned, without_publications};
 use crate::catalog::{CatalogError, Definition, Describe, Difference, compare};
 use crate::session::{Session, SqlError};
 
@@ -29,10 +29,11 @@ pub enum CheckError {
     Document(#[source] serde_json::Error),
 }
 
-/// Prepared in one session, and to be run in it.
+/// Prepared in one session, and to be run in it. For the step in either direction.
 pub struct CutoverChecks {
     name: MigrationName,
-    sources: Vec<(Source, Check)>,
+    source: Source,
+    check: Check,
     targets: Vec<Check>,
 }
 
@@ -46,42 +47,45 @@ impl CutoverChecks {
     ///
     /// # Errors
     /// See [`CheckError`]; a source that was dropped is [`CatalogError::Missing`].
-    pub async fn prepare(session: &Session, plan: &Plan) -> Result<Self, CheckError> {
-        let mut checks = CutoverChecks {
-            name: plan.name.clone(),
-            sources: Vec::new(),
-            targets: Vec::new(),
-        };
-        for step in &plan.steps {
-            let Step::CopyIntoTables(step) = step;
-            checks.add(session, step).await?;
-        }
-        Ok(checks)
-    }
-
-    async fn add(&mut self, session: &Session, step: &CopyStep) -> Result<(), CheckError> {
-        let source = Check::prepare(session, step.source.oid, &step.source.definition).await?;
-        self.sources.push((step.source.clone(), source));
+    pub async fn prepare(
+        session: &Session,
+        step: &CopyStep,
+        name: &MigrationName,
+    ) -> Result<Self, CheckError> {
+        let mut check = Check::prepare(session, step.source.oid, &step.source.definition).await?;
+        check.planned = check.planned.with_fks_unvalidated();
+        let mut targets = Vec::new();
         for target in &step.targets {
-            let oid = shadow_oid(session, target).await?;
+            let missing = || CheckError::NoShadow {
+                table: target.shadow.to_string(),
+            };
+            let oid = table_oid(session, &target.shadow).await?.ok_or_else(missing)?;
             let mut check = Check::prepare(session, oid, &target.definition).await?;
             check.planned = check.planned.with_fks_unvalidated();
-            self.targets.push(check);
+            targets.push(check);
         }
-        Ok(())
+        Ok(CutoverChecks {
+            name: name.clone(),
+            source: step.source.clone(),
+            check,
+            targets,
+        })
     }
 
-    /// How the sources differ from the plan, apart from what the migration did to them itself.
+    /// How the source differs from the plan, apart from what the migration did to it itself, and from whether
+    /// foreign keys are validated: on the way back that may not have come to its end.
     ///
     /// # Errors
     /// See [`CheckError`].
     pub async fn source_differences(&self, session: &Session) -> Result<Vec<Difference>, CheckError> {
-        let mut differences = Vec::new();
-        for (source, check) in &self.sources {
-            let today = check.describe.run(session.client()).await?;
-            differences.extend(compare(&check.planned, &as_planned(today, source, &self.name)));
-        }
-        Ok(differences)
+        let today = self
+            .check
+            .describe
+            .run(session.client())
+            .await?
+            .with_fks_unvalidated();
+        let today = as_planned(today, &self.source, &self.name);
+        Ok(compare(&self.check.planned, &today))
     }
 
     /// How the new tables, now in their places, differ from the plan. Their foreign keys are not validated yet.
@@ -92,6 +96,7 @@ impl CutoverChecks {
         let mut differences = Vec::new();
         for check in &self.targets {
             let actual = check.describe.run(session.client()).await?.with_fks_unvalidated();
+            let actual = without_publications(actual, &self.name);
             differences.extend(compare(&check.planned, &actual));
         }
         Ok(differences)
@@ -107,18 +112,16 @@ impl Check {
     }
 }
 
-/// The table keeps its oid when it is moved into place.
-async fn shadow_oid(session: &Session, target: &Target) -> Result<u32, CheckError> {
+/// The oid of the table that has this name now. It keeps it when it is moved.
+///
+/// # Errors
+/// As the server says.
+pub async fn table_oid(session: &Session, table: &TableName) -> Result<Option<u32>, SqlError> {
     let query = "SELECT c.oid FROM pg_catalog.pg_class AS c
                    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                   WHERE n.nspname = $1::text AND c.relname = $2::text";
-    let row = session
-        .query_opt(query, &[&target.shadow.schema, &target.shadow.name])
-        .await?;
-    let missing = || CheckError::NoShadow {
-        table: target.shadow.to_string(),
-    };
-    row.map(|row| row.get(0)).ok_or_else(missing)
+    let row = session.query_opt(query, &[&table.schema, &table.name]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 /// For messages: the first few, in words.

@@ -7,11 +7,12 @@ use crossfade_core::plan::{
     CopyMode, CopyStep, Key, PLAN_VERSION, Plan, ReplicaIdentity, ServerIdentity, Source, Step, Target,
 };
 use crossfade_core::refusal::{Notice, Refusal};
+use crossfade_core::way_back::WayBack;
 
 use super::key::{KeyChoice, NoKey};
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
-use super::{carry, foreign_keys, key, notices, probe, source, statements, target};
+use super::{back, carry, foreign_keys, key, notices, probe, source, statements, target};
 use crate::catalog::{self, Definition};
 use crate::change::limits::show_bytes;
 use crate::change::{Alteration, ChangeRequest};
@@ -213,26 +214,9 @@ impl Draft<'_> {
     }
 
     async fn plan(&self, alteration: &Alteration, sides: Sides) -> Result<Planned, PlanError> {
-        let today = &self.surroundings.definition;
-        let statements = statements::list(&statements::Pieces {
-            name: self.name,
-            source: &sides.source,
-            today,
-            target: &sides.target,
-            desired: &sides.desired,
-            role: &self.surroundings.facts.role,
-            limits: &self.request.limits,
-        });
         let notices = self.notices(alteration, &sides);
         let carried = catalog::carried(&sides.desired);
-        let step = CopyStep {
-            copy_mode: CopyMode::Snapshot,
-            copy_mode_reason: self.copy_mode_reason(),
-            estimate: self.surroundings.estimate,
-            source: sides.source,
-            targets: vec![sides.target],
-            statements,
-        };
+        let step = self.step(sides).await?;
         let plan = Plan {
             version: PLAN_VERSION,
             name: self.name.clone(),
@@ -244,6 +228,44 @@ impl Draft<'_> {
             notices,
         };
         Ok(Planned { plan, carried })
+    }
+
+    /// The step there, and the step back.
+    async fn step(&self, sides: Sides) -> Result<CopyStep, PlanError> {
+        let mut step = CopyStep {
+            copy_mode: CopyMode::Snapshot,
+            copy_mode_reason: self.copy_mode_reason(),
+            estimate: self.surroundings.estimate,
+            source: sides.source,
+            targets: vec![sides.target],
+            statements: Vec::new(),
+            way_back: WayBack::default(),
+            back: None,
+        };
+        let pieces = back::Pieces {
+            session: self.session,
+            request: &self.request.way_back,
+            name: self.name,
+            search_path: &self.found.search_path,
+            surroundings: self.surroundings,
+            limits: &self.request.limits,
+            probed: &sides.probed,
+            desired: &sides.desired,
+            step: &step,
+        };
+        let planned = back::plan(&pieces).await?.map_err(refused)?;
+        (step.way_back, step.back) = (planned.way_back, planned.step);
+        step.statements = statements::list(&statements::Pieces {
+            name: self.name,
+            source: &step.source,
+            today: &self.surroundings.definition,
+            target: &step.targets[0],
+            desired: &sides.desired,
+            role: &self.surroundings.facts.role,
+            limits: &self.request.limits,
+            way_back: step.back.is_some(),
+        });
+        Ok(step)
     }
 
     fn notices(&self, alteration: &Alteration, sides: &Sides) -> Vec<Notice> {

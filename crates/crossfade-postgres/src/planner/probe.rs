@@ -95,7 +95,7 @@ struct Probe<'a> {
     refusals: Vec<Refusal>,
 }
 
-const COLUMN_NAMES: &str = "\
+pub(super) const COLUMN_NAMES: &str = "\
 SELECT attnum::int8, attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
 
 const COLUMN_TYPES: &str = "\
@@ -109,7 +109,7 @@ SELECT a.attname::text, d.adbin::text, a.attidentity <> ''
    AND (d.oid IS NOT NULL OR a.attidentity <> '')
  ORDER BY a.attnum";
 
-const CHECKS: &str = "\
+pub(super) const CHECKS: &str = "\
 SELECT conname::text, pg_get_expr(conbin, conrelid), coalesce(conkey, '{}'), conbin::text
   FROM pg_constraint WHERE conrelid = $1 ORDER BY conname";
 
@@ -438,7 +438,7 @@ fn place_of(attnum: i16) -> usize {
 
 /// The expression within `(… IS NOT NULL)`, which the server has written. A bare literal has no type there, and
 /// so no meaning of its own.
-fn unwrap(text: &str) -> Option<&str> {
+pub(super) fn unwrap(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('(')?.strip_suffix(" IS NOT NULL)")?;
     Some(inner).filter(|inner| !inner.ends_with("::unknown"))
 }

@@ -15,6 +15,8 @@ pub(super) struct TableColumn {
     pub(super) generated: bool,
     /// Its type and all types within it have send and receive functions.
     pub(super) binary: bool,
+    /// Its type is an enum.
+    pub(super) is_enum: bool,
 }
 
 /// Reads all columns of a table, in order.
@@ -38,6 +40,7 @@ fn from_row(row: &Row) -> TableColumn {
             equality: traits.equality(),
         },
         generated: row.get(4),
+        is_enum: row.get(6),
         binary: row.get(8),
     }
 }

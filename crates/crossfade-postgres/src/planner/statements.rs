@@ -1,7 +1,8 @@
 //! The plan's list of statements, in the order in which they run.
 //!
 //! What the shadow takes is rendered by [`crate::ddl`], what copy and apply send by [`crate::copy`] and
-//! [`crate::apply`]; here is the rest (publication and replica identity), and the order.
+//! [`crate::apply`]; here is the rest (publications and replica identity), and the order. The step backwards has a
+//! list of its own.
 
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
@@ -12,7 +13,7 @@ use crate::apply::fetch::FetchStatements;
 use crate::catalog::Definition;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
-use crate::ddl::{self, DdlContext};
+use crate::ddl::{self, DdlContext, Way};
 use crate::ident::{self, Ident};
 
 /// What the statements are made from.
@@ -24,6 +25,8 @@ pub(super) struct Pieces<'a> {
     pub(super) desired: &'a Definition,
     pub(super) role: &'a str,
     pub(super) limits: &'a Limits,
+    /// The retired table shall follow the new one.
+    pub(super) way_back: bool,
 }
 
 /// All statements.
@@ -57,6 +60,10 @@ impl Pieces<'_> {
         DdlContext {
             shadow_schema: self.name.schema(),
             retired_schema: self.name.retired_schema(),
+            way: match self.way_back {
+                true => Way::ThereWithWayBack,
+                false => Way::There,
+            },
             role: self.role.to_owned(),
             key: key
                 .map(|position| self.target.columns[*position].name.clone())
@@ -100,20 +107,7 @@ impl Pieces<'_> {
     fn apply(&self) -> Vec<Statement> {
         let templates = apply::apply_templates(self.source, self.target).into_iter();
         let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
-        templates.chain(self.fetch()).collect()
-    }
-
-    /// Rows of the source whose change did not carry them whole.
-    fn fetch(&self) -> Vec<Statement> {
-        let Some(fetch) = FetchStatements::render(self.source) else {
-            return Vec::new();
-        };
-        let on_source = |sql| self.on_source(Stage::Apply, sql, "ACCESS SHARE", "a moment");
-        vec![
-            on_source(fetch.create_staging),
-            on_nothing(Stage::Apply, fetch.copy_keys),
-            on_source(fetch.copy_rows),
-        ]
+        templates.chain(fetches(self.source)).collect()
     }
 
     /// The retired table goes back to the identity that it had.
@@ -131,7 +125,7 @@ impl Pieces<'_> {
     }
 
     fn complete(&self) -> Vec<Statement> {
-        vec![on_nothing(Stage::Complete, self.drop_publication())]
+        self.drop_publications(Stage::Complete).collect()
     }
 
     /// Without the publication an update needs no identity, so it goes first.
@@ -140,22 +134,114 @@ impl Pieces<'_> {
             let sql = set_identity(&self.source.name, identity);
             self.on_source(Stage::Abort, sql, "ACCESS EXCLUSIVE", "a moment")
         });
-        std::iter::once(on_nothing(Stage::Abort, self.drop_publication()))
-            .chain(identity)
-            .collect()
+        self.drop_publications(Stage::Abort).chain(identity).collect()
     }
 
-    fn drop_publication(&self) -> String {
-        format!("DROP PUBLICATION IF EXISTS {}", Ident(&self.name.publication()))
+    /// Ours of the source, and that of the new table if there is a way back.
+    fn drop_publications(&self, stage: Stage) -> impl Iterator<Item = Statement> {
+        let back = self.way_back.then(|| self.name.back_publication());
+        let all = [Some(self.name.publication()), back];
+        all.into_iter()
+            .flatten()
+            .map(move |name| drop_publication(stage, &name))
     }
 
     fn on_source(&self, stage: Stage, sql: String, lock: &str, held: &str) -> Statement {
-        Statement {
-            stage,
-            sql,
-            locks: vec![format!("{lock} on {}", self.source.name)],
-            held: held.to_owned(),
-        }
+        on_table(&self.source.name, stage, sql, lock, held)
+    }
+}
+
+/// What the statements of the step backwards are made from.
+pub(super) struct BackPieces<'a> {
+    pub(super) name: &'a MigrationName,
+    /// The new table.
+    pub(super) source: &'a Source,
+    pub(super) new: &'a Definition,
+    /// The retired table.
+    pub(super) target: &'a Target,
+    pub(super) old: &'a Definition,
+    /// Where the new table is before the swap.
+    pub(super) shadow: &'a TableName,
+    pub(super) role: &'a str,
+    pub(super) limits: &'a Limits,
+}
+
+/// All statements of the step backwards.
+pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
+    let context = DdlContext {
+        shadow_schema: pieces.name.retired_schema(),
+        retired_schema: pieces.name.schema(),
+        way: Way::Back,
+        role: pieces.role.to_owned(),
+        key: {
+            let key = pieces.target.key.iter().flatten();
+            key.map(|position| pieces.target.columns[*position].name.clone())
+                .collect()
+        },
+        hold_budget_ms: pieces.limits.hold_budget_ms,
+    };
+    let publications = || [pieces.name.publication(), pieces.name.back_publication()];
+    let drop_publications = publications()
+        .into_iter()
+        .map(|name| drop_publication(Stage::AfterSwap, &name))
+        .collect();
+    [
+        pieces.prepare(),
+        pieces.apply(),
+        ddl::locks(&context, pieces.new, pieces.old),
+        ddl::swap(&context, pieces.new, pieces.old),
+        ddl::after_swap(&context, pieces.old),
+        drop_publications,
+        ddl::complete(&context),
+        ddl::drop(&context, pieces.new),
+    ]
+    .concat()
+}
+
+impl BackPieces<'_> {
+    /// The publication before the slot (R3). The new table is not in its place yet, and is published by what it is.
+    fn prepare(&self) -> Vec<Statement> {
+        let sql = format!(
+            "CREATE PUBLICATION {} FOR TABLE ONLY {} WITH (publish = 'insert, update, delete, truncate')",
+            Ident(&self.name.back_publication()),
+            ident::table(self.shadow)
+        );
+        vec![
+            drop_publication(Stage::Prepare, &self.name.back_publication()),
+            on_nothing(Stage::Prepare, sql),
+        ]
+    }
+
+    fn apply(&self) -> Vec<Statement> {
+        let templates = apply::apply_templates(self.source, self.target).into_iter();
+        let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
+        templates.chain(fetches(self.source)).collect()
+    }
+}
+
+/// Rows of the source whose change did not carry them whole.
+fn fetches(source: &Source) -> Vec<Statement> {
+    let Some(fetch) = FetchStatements::render(source) else {
+        return Vec::new();
+    };
+    let of_source = |sql| on_table(&source.name, Stage::Apply, sql, "ACCESS SHARE", "a moment");
+    vec![
+        of_source(fetch.create_staging),
+        on_nothing(Stage::Apply, fetch.copy_keys),
+        of_source(fetch.copy_rows),
+    ]
+}
+
+fn drop_publication(stage: Stage, name: &str) -> Statement {
+    on_nothing(stage, format!("DROP PUBLICATION IF EXISTS {}", Ident(name)))
+}
+
+fn on_table(table: &TableName, stage: Stage, sql: String, lock: &str, held: &str) -> Statement {
+    Statement {
+        stage,
+        sql,
+        locks: vec![format!("{lock} on {table}")],
+        held: held.to_owned(),
     }
 }
 

@@ -67,16 +67,10 @@ async fn compare(
     Ok(catalog::compare(&planned, &as_planned(today, source, name)))
 }
 
-/// Takes off a description what the migration itself did to its source: its publication, and the replica
+/// Takes off a description what the migration itself did to its source: its publications, and the replica
 /// identity that it set.
-pub fn as_planned(mut today: Definition, source: &Source, name: &MigrationName) -> Definition {
-    let publication = name.publication();
-    today.publications.retain(|found| found.name != publication);
-    let own = format!(" in publication {}", publication);
-    today.depend.retain(|edge| {
-        let relation = edge.dependent.starts_with("publication relation ");
-        !(relation && edge.dependent.ends_with(&own))
-    });
+pub fn as_planned(today: Definition, source: &Source, name: &MigrationName) -> Definition {
+    let mut today = without_publications(today, name);
     match &source.identity_to_restore {
         Some(identity) if today.table.replica_identity == ReplicaIdentity::Full => {
             today.table.replica_identity = identity.clone();
@@ -84,6 +78,13 @@ pub fn as_planned(mut today: Definition, source: &Source, name: &MigrationName) 
         Some(_) | None => {}
     }
     today
+}
+
+/// Takes the migration's own publications off.
+pub(super) fn without_publications(today: Definition, name: &MigrationName) -> Definition {
+    today
+        .without_publication(&name.publication())
+        .without_publication(&name.back_publication())
 }
 
 /// A plan's fingerprint: the same if and only if the plans are. SHA-256 of its JSON, whose fields and lists have

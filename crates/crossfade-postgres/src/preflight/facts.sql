@@ -31,9 +31,9 @@ SELECT jsonb_build_object(
                 WHERE l.locktype = 'relation' AND l.relation = c.oid AND l.pid IS NULL AND x.pid IS NULL
                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
   'taken', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
-      SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_name = $2
-      UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = $2
-      UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($2, $3)) AS names (name)),
+      SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_name IN ($2::text, $2::text || '_back')
+      UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname IN ($2::text, $2::text || '_back')
+      UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($2::text, $3::text)) AS names (name)),
   'publications_of_all', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
                             FROM pg_publication WHERE puballtables),
   'related', (SELECT coalesce(jsonb_agg(jsonb_build_object(

@@ -71,7 +71,7 @@ pub async fn create(session: &Session, plan: &Plan, digest: &str) -> Result<Crea
 
 async fn taken(session: &Session, oid: u32, table: String) -> Result<StateError, StateError> {
     let select = "SELECT name FROM crossfade.migration WHERE source_oid = $1
-                   AND phase NOT IN ('swapped', 'completed', 'aborted')";
+                   AND phase NOT IN ('swapped', 'rolled_back', 'completed', 'aborted')";
     let owner = session.query_opt(select, &[&oid]).await?;
     Ok(StateError::TableTaken {
         table,
@@ -89,6 +89,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
         "generation",
         "engine",
         "position",
+        "way_back_closed",
         "chunk",
         "statement_done",
         "swap_attempt",

@@ -11,6 +11,7 @@ mod migration;
 mod progress;
 mod request;
 mod schema;
+mod way_back;
 
 pub use self::audit::audit;
 pub use self::engine::{
@@ -19,8 +20,9 @@ pub use self::engine::{
 pub use self::error::StateError;
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
 pub use self::progress::{
-    Chunk, advance_statement, chunk, done_statements, forget_statements, position, record_chunk,
-    record_statement, record_swap_attempt, start_position, swap_attempt,
+    Chunk, advance_statement, chunk, done_statements, forget_statements, forget_swap_attempts, position,
+    record_chunk, record_statement, record_swap_attempt, start_position, swap_attempt,
 };
 pub use self::request::{Verb, ask, take};
 pub use self::schema::{ensure, exists};
+pub use self::way_back::{Closed, close_way_back, open_way_back, way_back_closed};

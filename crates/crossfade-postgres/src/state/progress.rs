@@ -4,6 +4,7 @@
 use crossfade_core::name::MigrationName;
 use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::Snapshot;
+use crossfade_core::way_back::Direction;
 
 use super::StateError;
 use crate::ident::literal;
@@ -57,13 +58,17 @@ pub async fn chunk(session: &Session, name: &str, number: i32) -> Result<Option<
     }))
 }
 
-/// The applied LSN.
+/// The applied LSN of that direction.
 ///
 /// # Errors
 /// As the server says.
-pub async fn position(session: &Session, name: &str) -> Result<Option<Lsn>, StateError> {
-    let select = "SELECT applied_lsn::text FROM crossfade.position WHERE migration = $1";
-    let Some(row) = session.query_opt(select, &[&name]).await? else {
+pub async fn position(
+    session: &Session,
+    name: &str,
+    direction: Direction,
+) -> Result<Option<Lsn>, StateError> {
+    let select = "SELECT applied_lsn::text FROM crossfade.position WHERE migration = $1 AND direction = $2";
+    let Some(row) = session.query_opt(select, &[&name, &direction.as_str()]).await? else {
         return Ok(None);
     };
     let text: &str = row.get(0);
@@ -74,23 +79,33 @@ pub async fn position(session: &Session, name: &str) -> Result<Option<Lsn>, Stat
     })?))
 }
 
-/// Sets where a target starts: at the slot's consistent point. In the transaction of the ledger row.
+/// Sets where a direction starts: at the slot's consistent point, in the transaction of the ledger row; back at the
+/// end of the swap's commit record.
 ///
 /// # Errors
 /// As the server says.
-pub async fn start_position(session: &Session, name: &str, start: Lsn) -> Result<(), StateError> {
+pub async fn start_position(
+    session: &Session,
+    name: &str,
+    direction: Direction,
+    start: Lsn,
+) -> Result<(), StateError> {
     let upsert = "\
-INSERT INTO crossfade.position (migration, applied_lsn) VALUES ($1, $2::text::pg_lsn)
-    ON CONFLICT (migration) DO UPDATE SET applied_lsn = excluded.applied_lsn";
-    session.execute(upsert, &[&name, &start.to_string()]).await?;
+INSERT INTO crossfade.position (migration, direction, applied_lsn) VALUES ($1, $2, $3::text::pg_lsn)
+    ON CONFLICT (migration, direction) DO UPDATE SET applied_lsn = excluded.applied_lsn";
+    session
+        .execute(upsert, &[&name, &direction.as_str(), &start.to_string()])
+        .await?;
     Ok(())
 }
 
 /// Moves the applied LSN, in the transaction of the rows. Touches no row if there is no position or it is beyond.
-pub fn advance_statement(name: &MigrationName, applied: Lsn) -> String {
+pub fn advance_statement(name: &MigrationName, direction: Direction, applied: Lsn) -> String {
     format!(
-        "UPDATE crossfade.position SET applied_lsn = '{applied}' WHERE migration = {} AND applied_lsn <= '{applied}'",
-        literal(name.as_str())
+        "UPDATE crossfade.position SET applied_lsn = '{applied}' WHERE migration = {} AND direction = {} AND \
+         applied_lsn <= '{applied}'",
+        literal(name.as_str()),
+        literal(direction.as_str())
     )
 }
 
@@ -147,4 +162,14 @@ pub async fn swap_attempt(session: &Session, name: &str) -> Result<Option<Xid>, 
         "SELECT xid::text FROM crossfade.swap_attempt WHERE migration = $1 ORDER BY attempt DESC LIMIT 1";
     let row = session.query_opt(select, &[&name]).await?;
     Ok(row.and_then(|row| row.get::<_, &str>(0).parse().ok()).map(Xid))
+}
+
+/// Forgets them: what became of the last one is known for good, and the server will not know it for ever.
+///
+/// # Errors
+/// As the server says.
+pub async fn forget_swap_attempts(session: &Session, name: &str) -> Result<(), StateError> {
+    let delete = "DELETE FROM crossfade.swap_attempt WHERE migration = $1";
+    session.execute(delete, &[&name]).await?;
+    Ok(())
 }

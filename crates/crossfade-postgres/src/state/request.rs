@@ -12,6 +12,8 @@ pub enum Verb {
     Continue,
     /// Cut over when ready.
     Cutover,
+    /// Go back after the swap.
+    Rollback,
 }
 
 impl Verb {
@@ -21,11 +23,12 @@ impl Verb {
             Verb::Pause => "pause",
             Verb::Continue => "continue",
             Verb::Cutover => "cutover",
+            Verb::Rollback => "rollback",
         }
     }
 
     fn from_word(word: &str) -> Option<Verb> {
-        [Verb::Pause, Verb::Continue, Verb::Cutover]
+        [Verb::Pause, Verb::Continue, Verb::Cutover, Verb::Rollback]
             .into_iter()
             .find(|verb| verb.as_str() == word)
     }

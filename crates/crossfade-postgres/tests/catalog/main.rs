@@ -10,7 +10,7 @@ mod swapped;
 use crossfade_core::plan::Statement;
 use crossfade_lab::server::{SUPERUSER, Server, ServerOptions};
 use crossfade_postgres::catalog::{self, Definition};
-use crossfade_postgres::ddl::{self, DdlContext};
+use crossfade_postgres::ddl::{self, DdlContext, Way};
 use tokio_postgres::Client;
 
 /// A server with the fixture in its database `postgres`.
@@ -57,6 +57,7 @@ async fn run(client: &Client, statements: &[Statement]) {
 
 fn context(key: &[&str]) -> DdlContext {
     DdlContext {
+        way: Way::There,
         shadow_schema: "crossfade_m".to_owned(),
         retired_schema: "crossfade_m_retired".to_owned(),
         role: "engine".to_owned(),

@@ -26,6 +26,7 @@ impl Stream {
             type_oid: 25,
         });
         let shape = Shape {
+            former_name: None,
             oid: OID,
             table: TableName::new("s", "t"),
             columns: columns.into(),

@@ -119,6 +119,7 @@ impl Scene {
         );
         let row = row.await.unwrap();
         Shape {
+            former_name: None,
             oid: row.get(0),
             table: TableName::new("public", "t"),
             columns: columns

@@ -63,6 +63,9 @@ impl Task {
             | Command::EndFetch
             | Command::Apply(_)
             | Command::Acknowledge(_)
+            | Command::PrepareBack
+            | Command::BeginBack(_)
+            | Command::CloseBack { .. }
             | Command::Finish
             | Command::Stop(_) => false,
         }
@@ -148,6 +151,9 @@ impl Simulation {
             } => self.fetch(task, &keys, same_snapshot, locked)?,
             Command::Apply(piece) => self.apply(task, piece)?,
             Command::Cutover(command) => self.cutover(task, command)?,
+            Command::PrepareBack => task.answer = Some(Event::BackPrepared),
+            Command::BeginBack(_) => task.answer = Some(Event::BackBegun),
+            Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
             Command::Finish => self.finish(task),
             // Performed when they were taken.
             Command::CloseSnapshot

@@ -93,12 +93,15 @@ async fn retype(
     stop: watch::Receiver<bool>,
 ) -> Result<Ended, Failure> {
     let name = MIGRATION.parse().map_err(Failure::usage)?;
-    let request = ChangeRequest::from_arguments(TABLE, &ALTERS).map_err(Failure::usage)?;
+    let mut request = ChangeRequest::from_arguments(TABLE, &ALTERS).map_err(Failure::usage)?;
+    // The demo ends with the swap.
+    request.way_back.off = true;
     let config = stage.engine_connection()?;
     let planned = planning::plan(&config, &request, &name).await?;
     let options = RunOptions {
         copiers: typed.copiers.into(),
         cutover_when_ready: true,
+        roll_back: false,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };
