@@ -135,7 +135,8 @@ async fn t28_sessions_that_hold_a_sequence_and_wait_for_the_table_never_fail() {
     let scene = Scene::new("CREATE TABLE public.t (id serial PRIMARY KEY, n integer)").await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
-    for _ in 0..4 {
+    // So many that some of them always hold the sequence and wait for the table.
+    for _ in 0..16 {
         let session = scene.session().await;
         writers.push(tokio::spawn(draw_and_insert(session, Arc::clone(&stop))));
     }
