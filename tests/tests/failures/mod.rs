@@ -1,6 +1,7 @@
 //! What goes wrong on the side of the server or of the applications: failures that other tools shipped, each a test
 //! named after its line in `docs/failures.md`.
 
+mod again;
 mod copy;
 mod cutover;
 mod kinds;

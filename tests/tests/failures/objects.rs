@@ -3,7 +3,7 @@
 use crossfade_coordinator::run::What;
 use crossfade_core::limits::Limits;
 
-use super::scene::{APP, ENGINE, GATED, How, MANUAL, Scene, gated_table};
+use super::scene::{APP, ENGINE, GATED, How, MANUAL, Scene, both, gated_table};
 use super::writers::Writers;
 
 const SEQUENCES: &str = "
@@ -264,5 +264,47 @@ async fn m19_writers_with_foreign_keys_never_fail() {
     scene.run(How::default()).await.done().await;
     writers.commit_more(20).await;
     writers.stop().await;
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t34_an_invalid_index_is_left_behind_and_an_other_subscription_goes_on() {
+    let scene = Scene::with_twin(
+        "n integer",
+        "INSERT INTO {t} SELECT i, 0, i % 3 FROM generate_series(1, 50) i",
+    )
+    .await;
+    let failed = scene
+        .app
+        .batch_execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON public.t (n)")
+        .await;
+    assert!(failed.is_err(), "the rows are not unique");
+    // Somebody else follows the neighbours of the table, and is sent nothing of ours.
+    let admin = scene.admin().await;
+    let others = format!("other_{}", scene.database);
+    admin
+        .batch_execute("CREATE PUBLICATION neighbours FOR TABLES IN SCHEMA twin")
+        .await
+        .unwrap();
+    let create = format!("SELECT pg_create_logical_replication_slot('{others}', 'pgoutput')");
+    admin.batch_execute(&create).await.unwrap();
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    both(&scene.app, "UPDATE {t} SET n = n + 1 WHERE id < 5").await;
+    scene.cut_over().await;
+    engine.done().await;
+    assert!(scene.holds("SELECT to_regclass('public.broken') IS NULL").await);
+    let relations = format!(
+        "SELECT count(*)::text FROM pg_logical_slot_peek_binary_changes('{others}', NULL, NULL, 'proto_version', '1',
+                                                                       'publication_names', 'neighbours')
+          WHERE get_byte(data, 0) = ascii('R')"
+    );
+    let sent: String = admin.query_one(&relations, &[]).await.unwrap().get(0);
+    assert_eq!(
+        sent, "1",
+        "relations that the other subscriber is told of: the twin"
+    );
+    let drop = format!("SELECT pg_drop_replication_slot('{others}')");
+    admin.batch_execute(&drop).await.unwrap();
     scene.assert_twins().await;
 }

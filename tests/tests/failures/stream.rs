@@ -332,6 +332,56 @@ async fn t08_of_a_composite_key_exactly_one_row_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t09_under_full_identity_a_null_is_a_value() {
+    let scene = Scene::new(&twins(
+        "a integer, b text, gate integer NOT NULL DEFAULT 0, note text, PRIMARY KEY (a, b)",
+    ))
+    .await;
+    both(&scene.app, "ALTER TABLE {t} REPLICA IDENTITY FULL").await;
+    let rows =
+        "INSERT INTO {t} SELECT i, 'k', 0, CASE WHEN i % 2 = 0 THEN 'x' END FROM generate_series(1, 40) i";
+    both(&scene.app, rows).await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    for change in [
+        "UPDATE {t} SET note = 'was null' WHERE a = 1",
+        "UPDATE {t} SET note = NULL WHERE a = 2",
+        "DELETE FROM {t} WHERE a = 3",
+        "UPDATE {t} SET b = 'moved' WHERE a = 5",
+        "UPDATE {t} SET a = a + 1000, note = NULL WHERE a = 6",
+    ] {
+        both(&scene.app, change).await;
+    }
+    scene.cut_over().await;
+    engine.done().await;
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t13_origins_and_messages_of_others_are_followed_like_everything() {
+    let scene = Scene::with_twin("n integer", HUNDRED).await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    // Another tool replicates into the table, and says things in the stream.
+    let admin = scene.admin().await;
+    admin
+        .batch_execute(
+            "SELECT pg_replication_origin_create('elsewhere'); SELECT pg_replication_origin_session_setup('elsewhere');
+             BEGIN; SELECT pg_replication_origin_xact_setup('0/1234', now());
+             INSERT INTO public.t VALUES (1000, 0, 1); INSERT INTO twin.t VALUES (1000, 0, 1);
+             SELECT pg_logical_emit_message(true, 'elsewhere', 'hello'); COMMIT;
+             SELECT pg_logical_emit_message(false, 'elsewhere', 'hello');
+             SELECT pg_logical_emit_message(true, 'crossfade', 'nothing of ours')",
+        )
+        .await
+        .unwrap();
+    both(&scene.app, "UPDATE {t} SET n = 0 WHERE id IN (1, 1000)").await;
+    scene.cut_over().await;
+    engine.done().await;
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t11_truncate_during_the_copy_is_applied() {
     let scene = Scene::with_twin("n integer", HUNDRED).await;
     let copying = scene.shut(1).await;
