@@ -40,9 +40,10 @@ CREATE TABLE crossfade.engine (
 COMMENT ON TABLE crossfade.engine IS 'Who works on a migration, where, and what it last said';
 
 CREATE TABLE crossfade.position (
-    migration   text NOT NULL,
-    direction   text NOT NULL CHECK (direction IN ('forward', 'back')),
-    applied_lsn pg_lsn NOT NULL,
+    migration     text NOT NULL,
+    direction     text NOT NULL CHECK (direction IN ('forward', 'back')),
+    applied_lsn   pg_lsn NOT NULL,
+    slot_snapshot text,
     PRIMARY KEY (migration, direction)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE crossfade.position IS 'Everything committed at or before applied_lsn is in the target; written with the rows. Back: in the retired table, from the end of the swap on (R31)';
@@ -59,11 +60,19 @@ CREATE TABLE crossfade.chunk (
     migration    text NOT NULL,
     chunk        integer NOT NULL,
     snapshot     text NOT NULL,
+    lower        bytea,
+    upper        bytea,
     rows         bigint NOT NULL,
     committed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (migration, chunk)
 );
 COMMENT ON TABLE crossfade.chunk IS 'The ledger: which rows are in the target, and under which snapshot they were read';
+
+CREATE TABLE crossfade.unproven_drop (
+    migration text NOT NULL,
+    xid       xid8 NOT NULL
+);
+COMMENT ON TABLE crossfade.unproven_drop IS 'Transactions dropped for a chunk still to be read: its snapshot must see them (R6)';
 
 CREATE TABLE crossfade.statement_done (
     migration text NOT NULL,

@@ -4,6 +4,7 @@
 //! - `crash`: `kill -9`, signals, lost answers; then `abort` or `continue`.
 //! - `plan`: what `plan` prints is what the server executes.
 //! - `cli`: what operators do from other processes.
+//! - `incremental`: the copy in chunks.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
@@ -16,6 +17,7 @@ mod back;
 mod cli;
 mod crash;
 mod failures;
+mod incremental;
 mod plan;
 mod scenario;
 mod soak;

@@ -4,7 +4,7 @@
 //! is measured here.
 
 use crossfade_core::name::TableName;
-use crossfade_core::plan::{Equality, Expression, Source, SourceColumn, Target, TargetColumn};
+use crossfade_core::plan::{Equality, Expression, Order, Source, SourceColumn, Target, TargetColumn};
 use crossfade_lab::orders::Column;
 use crossfade_postgres::copy::{CtidRange, copy_template};
 use crossfade_postgres::ident::{self, Ident};
@@ -97,6 +97,7 @@ fn source() -> Source {
         type_oid: 0,
         type_name: String::new(),
         equality: Equality::Bytes,
+        order: Order::Server,
     };
     Source {
         name: TableName::new(SCHEMA, "orders"),

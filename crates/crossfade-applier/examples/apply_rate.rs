@@ -12,9 +12,10 @@ use bytes::Bytes;
 use crossfade_applier::{Applier, Outcome};
 use crossfade_core::change::{Cell, Row};
 use crossfade_core::name::TableName;
-use crossfade_core::piece::{KeyCells, Piece, Put};
+use crossfade_core::piece::{KeyCells, LedgerNote, Piece, Put};
 use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Source, SourceColumn, Target, TargetColumn,
+    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Order, Source, SourceColumn, Target,
+    TargetColumn,
 };
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::{Direction, WayBack};
@@ -83,6 +84,7 @@ fn piece(number: u32, rows: u32, inserts: u32, deletes: u32) -> Piece {
         puts: Vec::new(),
         applied: Some(Lsn(2)),
         fetched: false,
+        ledger: LedgerNote::default(),
     };
     for change in 0..PIECE {
         let ordinal = number * PIECE + change;
@@ -119,6 +121,7 @@ fn step() -> CopyStep {
         type_oid: 0,
         type_name: kind.to_owned(),
         equality: Equality::Bytes,
+        order: Order::Server,
     };
     let target_column = |(position, (name, kind)): (usize, (&str, &str))| TargetColumn {
         name: name.to_owned(),

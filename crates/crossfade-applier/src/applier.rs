@@ -1,12 +1,12 @@
 //! The session, the transaction of the batch, and its end.
 
 use crossfade_core::name::MigrationName;
-use crossfade_core::piece::Piece;
+use crossfade_core::piece::{LedgerNote, Piece};
 use crossfade_core::plan::CopyStep;
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::{Direction, carried_back_message};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
-use crossfade_postgres::state::{Generation, advance_statement, guard_statement};
+use crossfade_postgres::state::{Generation, advance_statement, guard_statement, note_statements};
 use crossfade_postgres::{apply, wal};
 
 use crate::error::ApplyError;
@@ -118,7 +118,7 @@ impl Applier {
             target.apply(&self.session, piece).await?;
         }
         match piece.applied {
-            Some(to) => self.advance(to).await,
+            Some(to) => self.advance(to, &piece.ledger).await,
             None => Ok(()),
         }
     }
@@ -187,11 +187,11 @@ impl Applier {
         }
     }
 
-    async fn advance(&self, to: Lsn) -> Result<(), ApplyError> {
-        let counts = self
-            .session
-            .run_script(&[&advance_statement(&self.name, self.direction, to)])
-            .await?;
+    async fn advance(&self, to: Lsn, note: &LedgerNote) -> Result<(), ApplyError> {
+        let mut statements = note_statements(&self.name, note);
+        statements.push(advance_statement(&self.name, self.direction, to));
+        let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+        let counts = self.session.run_script(&statements).await?;
         match counts.last() {
             Some(1) => Ok(()),
             Some(_) | None => Err(ApplyError::PositionNotMoved { to }),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::name::MigrationName;
+use crossfade_postgres::change::CopyRequest;
 
 use crate::exit::Exit;
 
@@ -155,6 +156,9 @@ pub(crate) struct Change {
     pub(crate) alter: Vec<String>,
     #[command(flatten)]
     pub(crate) way_back: WayBack,
+    /// How the rows get into the new table; over what the change file says
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) copy: Option<HowToCopy>,
 }
 
 /// What of the way back is said beside the change.
@@ -176,6 +180,27 @@ pub(crate) enum WayBackWanted {
     Auto,
     /// No
     None,
+}
+
+/// How the rows get into the new table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HowToCopy {
+    /// As fits the table's size and the limits
+    Auto,
+    /// Under one snapshot: the fastest, for tables whose copy fits in minutes
+    Snapshot,
+    /// In chunks, each under a snapshot of its own, while changes are applied: for large and busy tables
+    Incremental,
+}
+
+impl From<HowToCopy> for CopyRequest {
+    fn from(typed: HowToCopy) -> CopyRequest {
+        match typed {
+            HowToCopy::Auto => CopyRequest::Auto,
+            HowToCopy::Snapshot => CopyRequest::Snapshot,
+            HowToCopy::Incremental => CopyRequest::Incremental,
+        }
+    }
 }
 
 /// `crossfade plan`.
@@ -204,6 +229,9 @@ pub(crate) struct ChangeOrPlan {
     /// What to change, as `ALTER TABLE` takes it; several in order
     #[arg(long, value_name = "SQL", requires = "table")]
     pub(crate) alter: Vec<String>,
+    /// How the rows get into the new table; over what the change file says
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "plan")]
+    pub(crate) copy: Option<HowToCopy>,
     /// A plan that `crossfade plan --out` wrote; refused if the table is no longer the one that was planned
     #[arg(long, value_name = "FILE", conflicts_with_all = ["alter", "way_back", "back"])]
     pub(crate) plan: Option<PathBuf>,

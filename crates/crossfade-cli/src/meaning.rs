@@ -27,6 +27,9 @@ pub(crate) fn change(change: &Change) -> Result<ChangeRequest, Failure> {
         Some(WayBackWanted::Auto) => request.way_back.off = false,
         Some(WayBackWanted::None) => request.way_back.off = true,
     }
+    if let Some(copy) = change.copy {
+        request.copy = copy.into();
+    }
     for text in &change.way_back.back {
         let (column, sql) = text
             .split_once('=')

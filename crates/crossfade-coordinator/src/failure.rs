@@ -208,11 +208,14 @@ impl From<CopyError> for Failure {
                 what: error.to_string(),
             },
             CopyErrorClass::Superseded => Failure::Superseded,
-            CopyErrorClass::Real => match error {
+            CopyErrorClass::Again | CopyErrorClass::Real => match error {
                 CopyError::Sql(error) => error.into(),
                 CopyError::State(error) => error.into(),
-                CopyError::Snapshot(_) => Failure::stopped(error, MEND),
                 CopyError::Row { .. } => Failure::stopped(chain(&error), MEND_ROW),
+                CopyError::Key(error) => error.into(),
+                CopyError::Snapshot(_) | CopyError::NoKey | CopyError::NotOpened => {
+                    Failure::stopped(error, MEND)
+                }
                 CopyError::SourceChanged { .. } => Failure::needs_operator(
                     error,
                     "The source is untouched. `crossfade abort`, then plan the change again.",

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::feed::FeedLimits;
-use crossfade_core::migration::{Durable, Migration, Options, Stop};
+use crossfade_core::ledger::{ChunkId, CopiedChunk};
+use crossfade_core::migration::{CopyState, Durable, Migration, Options, Stop};
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
@@ -296,17 +297,15 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
             "This server's snapshots have a form that is not known: please report it.",
         )
     })?;
-    let copied = match (
-        state::chunk(session, name, 0).await?,
-        state::position(session, name, Direction::Forward).await?,
-    ) {
-        (Some(chunk), Some(applied)) => Some((applied, chunk.snapshot)),
-        (Some(_), None) | (None, Some(_)) | (None, None) => None,
+    let copy = load_copy(session, context).await?;
+    let applied = match &copy {
+        CopyState::Nothing => None,
+        CopyState::Whole { applied, .. } | CopyState::Chunked { applied, .. } => Some(*applied),
     };
-    if let Some((applied, _)) = &copied
+    if let Some(applied) = applied
         && stored.phase < Phase::Swapped
     {
-        check_slot(session, context, *applied).await?;
+        check_slot(session, context, applied).await?;
     }
     let back = state::position(session, name, Direction::Back).await?;
     if stored.phase == Phase::Swapped && context.direction == Direction::Back {
@@ -316,10 +315,43 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     Ok(Durable {
         phase: stored.phase,
         paused: stored.paused,
-        copied,
+        copy,
         back,
         reference: now.xmax(),
     })
+}
+
+/// What is known of the copy: in one piece, or chunk by chunk.
+async fn load_copy(session: &Session, context: &Context) -> Result<CopyState, Failure> {
+    let name = context.name();
+    let Some(applied) = state::position(session, name, Direction::Forward).await? else {
+        return Ok(CopyState::Nothing);
+    };
+    let chunks = state::chunks(session, name).await?;
+    if let Some(slot) = state::slot_snapshot(session, name).await? {
+        return Ok(CopyState::Chunked {
+            applied,
+            slot,
+            rows: chunks.iter().map(|chunk| chunk.rows).sum(),
+            chunks: chunks.into_iter().map(copied_chunk).collect(),
+            unproven: state::unproven_drops(session, name).await?,
+        });
+    }
+    Ok(match chunks.into_iter().next() {
+        Some(chunk) => CopyState::Whole {
+            applied,
+            snapshot: chunk.snapshot,
+        },
+        None => CopyState::Nothing,
+    })
+}
+
+fn copied_chunk(chunk: state::Chunk) -> CopiedChunk {
+    CopiedChunk {
+        id: ChunkId(chunk.number),
+        span: chunk.span,
+        snapshot: chunk.snapshot,
+    }
 }
 
 /// What was acknowledged is never sent again: a slot ahead of the applied LSN has lost changes for us (R22).
@@ -402,6 +434,12 @@ async fn conclude(
                     .to_owned(),
             }
         }
+        Stop::SourceRewritten => Ended::NeedsOperator {
+            reason: "the table was rewritten while it was copied (VACUUM FULL, CLUSTER, or ALTER TABLE), and a rewrite \
+                     is not in the stream"
+                .to_owned(),
+            remedy: "The source is untouched. `crossfade abort`, then plan the change again.".to_owned(),
+        },
         Stop::CannotFollow(error) => Ended::NeedsOperator {
             reason: error.to_string(),
             remedy: "The source is untouched. `crossfade abort`; give the table a primary key, then run the change \

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossfade_copier::{Copier, Outcome, SnapshotKeeper};
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Source, SourceColumn, Target, TargetColumn,
+    CopyMode, CopyStep, Equality, Estimate, Expression, Order, Source, SourceColumn, Target, TargetColumn,
 };
 use crossfade_core::way_back::WayBack;
 use crossfade_lab::server::{Server, ServerOptions};
@@ -84,6 +84,7 @@ fn step(oid: u32) -> CopyStep {
         type_oid: 0,
         type_name: kind.to_owned(),
         equality: Equality::Bytes,
+        order: Order::Server,
     };
     let target_column = |(position, (name, kind)): (usize, (&str, &str))| TargetColumn {
         name: name.to_owned(),

@@ -6,21 +6,66 @@
 //!  Pending ───────────────────────────────────────► Copying(S) ──────► Copied(S)
 //!     ▲                                                │
 //!     └──────────────── failed ────────────────────────┘
+//!
+//!  key order:  … ] chunk 3 ] chunk 4 ] chunk 5 ]  the rest: Pending, not yet cut into chunks
 //! ```
 //!
-//! A snapshot copy is the case of one chunk, whose snapshot is the slot's.
+//! Chunks are intervals of keys, open below and closed above, without gaps between them. A snapshot copy is the
+//! case of one chunk without bounds, whose snapshot is the slot's.
+//!
+//! Judging and changing a chunk's state exclude each other: both take `&mut self`. At most one snapshot is taken
+//! and not registered at a time, so a registration proves every drop before it (R7).
 
 use std::collections::BTreeSet;
 
+use crate::order::KeyOrder;
+use crate::piece::{KeyCells, LedgerNote};
 use crate::position::Xid;
 use crate::snapshot::Snapshot;
 
-/// A chunk's number within its migration.
+/// A chunk's number within its migration. Numbers rise with the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChunkId(pub u32);
 
-/// The only chunk of a snapshot copy.
-pub const WHOLE_TABLE: ChunkId = ChunkId(0);
+/// Which keys are in a chunk: those above `lower`, up to `upper` and with it. `None`: without a bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The last key of the chunk before.
+    pub lower: Option<KeyCells>,
+    /// The last key.
+    pub upper: Option<KeyCells>,
+}
+
+/// A ledger row: a chunk whose rows are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedChunk {
+    /// Its number.
+    pub id: ChunkId,
+    /// Its keys.
+    pub span: Span,
+    /// What it was read under.
+    pub snapshot: Snapshot,
+}
+
+/// A chunk that may be read next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Its number.
+    pub id: ChunkId,
+    /// The last key of the chunk before.
+    pub lower: Option<KeyCells>,
+    /// Where it ends.
+    pub upper: Upper,
+}
+
+/// Where a chunk ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upper {
+    /// At this key, or nowhere: it was cut before.
+    Known(Option<KeyCells>),
+    /// After so many rows, or nowhere if there are no more.
+    AfterRows(u64),
+}
 
 /// What is known of a chunk's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,147 +78,339 @@ enum ChunkState {
     Copied(Snapshot),
 }
 
-/// What becomes of a change.
+impl ChunkState {
+    /// What becomes of a change; `None`: the copy will have to see it.
+    fn judge(&self, xid: Xid) -> Option<Verdict> {
+        match self {
+            ChunkState::Pending => None,
+            ChunkState::Copying(snapshot) | ChunkState::Copied(snapshot) if snapshot.sees(xid) => {
+                Some(Verdict::Drop)
+            }
+            ChunkState::Copying(_) => Some(Verdict::Hold),
+            ChunkState::Copied(_) => Some(Verdict::Apply),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Chunk {
+    id: ChunkId,
+    upper: Option<KeyCells>,
+    state: ChunkState,
+}
+
+/// Where a key is at home: the number of chunks below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home(pub u32);
+
+/// What becomes of a change (R5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The chunk's copy contains it, or will.
     Drop,
-    /// Not in the copy, whose rows are not committed yet: to be applied when they are.
+    /// Not in the copy, whose rows are not committed yet: to be judged again when they are.
     Hold,
     /// Not in the copy, which is committed.
     Apply,
 }
 
-/// A snapshot that does not see a dropped change cannot read a pending chunk (R7): release it, wait, take another.
+/// What becomes of a truncate (R10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truncation {
+    /// Everything was read, or will be, under snapshots that see it.
+    Drop,
+    /// Copies run: to be judged again when none does.
+    Hold,
+    /// The whole target was read before it.
+    Empty,
+    /// A part of the target was read before it: that part cannot be told from the rest by the target's keys, so
+    /// the target is emptied and the copy, of a source that was just emptied, begins again.
+    Restart,
+}
+
+/// Why a chunk must not be read under a snapshot: release it, wait, take another.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("use a snapshot that does not see transaction {xid}, whose change was dropped for this copy")]
-pub struct UnprovenDrop {
-    /// The transaction, decoded and not yet visible.
-    pub xid: Xid,
+pub enum Unusable {
+    /// It does not see a transaction of which a change was dropped, or that the slot will not send (R7).
+    #[error("use a snapshot that does not see transaction {xid}, which the stream has passed")]
+    NotProven {
+        /// The transaction, decoded and not yet visible.
+        xid: Xid,
+    },
+    /// The chunk was opened before the source was emptied.
+    #[error("copy a chunk that was cut before the copy began again")]
+    Outdated,
 }
 
 /// Every chunk's state, and the transactions of which a change was dropped before its chunk was read.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    chunks: Vec<ChunkState>,
+    order: Option<KeyOrder>,
+    chunks: Vec<Chunk>,
+    /// What the slot's consistent point contains: none of it will be sent, so every copy must see it.
+    slot: Option<Snapshot>,
     unproven: BTreeSet<Xid>,
+    /// A snapshot may have been taken for it and is not registered.
+    opening: Option<ChunkId>,
+    /// The chunk of that snapshot is none any more.
+    outdated: bool,
+    note: LedgerNote,
 }
 
 impl Ledger {
-    /// A ledger of chunks none of which has been read; `unproven` as it was recorded (R6).
-    pub fn new(chunks: u32, unproven: impl IntoIterator<Item = Xid>) -> Self {
+    /// Of a table that was copied whole under one snapshot.
+    pub fn whole(snapshot: Snapshot) -> Self {
+        let chunk = Chunk {
+            id: ChunkId(0),
+            upper: None,
+            state: ChunkState::Copied(snapshot),
+        };
         Ledger {
-            chunks: (0..chunks).map(|_| ChunkState::Pending).collect(),
-            unproven: unproven.into_iter().collect(),
-        }
-    }
-
-    /// A ledger whose only chunk was there before every change: each is applied.
-    pub fn nothing_copied() -> Self {
-        Ledger {
-            chunks: vec![ChunkState::Copied(Snapshot::new(Xid(0), Xid(0), []))],
+            order: None,
+            chunks: vec![chunk],
+            slot: None,
             unproven: BTreeSet::new(),
+            opening: None,
+            outdated: false,
+            note: LedgerNote::default(),
         }
     }
 
-    /// Judges one change (R5). Judging and changing a chunk's state exclude each other: both take `&mut self`.
-    pub fn judge(&mut self, chunk: ChunkId, xid: Xid) -> Verdict {
-        match &self.chunks[chunk.0 as usize] {
-            ChunkState::Pending => {
-                self.unproven.insert(xid);
-                Verdict::Drop
-            }
-            ChunkState::Copying(snapshot) | ChunkState::Copied(snapshot) if snapshot.sees(xid) => {
-                Verdict::Drop
-            }
-            ChunkState::Copying(_) => Verdict::Hold,
-            ChunkState::Copied(_) => Verdict::Apply,
+    /// Of a table whose stream has passed the insert positions read after all snapshots of its copy: everything
+    /// that is still to come is in none of them.
+    pub fn settled() -> Self {
+        Ledger::whole(Snapshot::new(Xid(0), Xid(0), []))
+    }
+
+    /// Of a table that is copied in chunks: those that are recorded, in the order of their numbers, and the
+    /// unproven drops as they were recorded (R6). `slot` is the snapshot of the slot's consistent point.
+    pub fn chunked(
+        order: KeyOrder,
+        slot: Snapshot,
+        copied: Vec<CopiedChunk>,
+        unproven: impl IntoIterator<Item = Xid>,
+    ) -> Self {
+        let mut ledger = Ledger {
+            order: Some(order),
+            chunks: Vec::new(),
+            slot: Some(slot),
+            unproven: unproven.into_iter().collect(),
+            opening: None,
+            outdated: false,
+            note: LedgerNote::default(),
+        };
+        for chunk in copied {
+            ledger.restore(chunk);
+        }
+        ledger
+    }
+
+    /// Chunks of which none is recorded between two that are become one.
+    fn restore(&mut self, chunk: CopiedChunk) {
+        let before = self.chunks.last().and_then(|last| last.upper.as_ref());
+        if before != chunk.span.lower.as_ref() {
+            self.chunks.push(Chunk {
+                id: self.next_id(),
+                upper: chunk.span.lower,
+                state: ChunkState::Pending,
+            });
+        }
+        self.chunks.push(Chunk {
+            id: chunk.id,
+            upper: chunk.span.upper,
+            state: ChunkState::Copied(chunk.snapshot),
+        });
+    }
+
+    fn next_id(&self) -> ChunkId {
+        self.chunks
+            .last()
+            .map_or(ChunkId(0), |last| ChunkId(last.id.0 + 1))
+    }
+
+    /// A part of the table is not cut into chunks yet.
+    fn has_rest(&self) -> bool {
+        self.chunks.last().is_none_or(|last| last.upper.is_some())
+    }
+
+    /// The bounds between chunks, by which the server finds keys' homes: a key's home is the number of bounds
+    /// that are below it. Empty if there is nothing to find.
+    pub fn bounds(&self) -> Vec<KeyCells> {
+        self.chunks
+            .iter()
+            .filter_map(|chunk| chunk.upper.clone())
+            .collect()
+    }
+
+    /// Where a key is at home; `None` if only the server knows.
+    pub fn home(&self, key: &KeyCells) -> Option<Home> {
+        let below = |chunk: &Chunk| -> Option<bool> {
+            let Some(upper) = &chunk.upper else {
+                return Some(false);
+            };
+            let order = self.order.as_ref().filter(|order| order.is_known())?;
+            Some(order.compare(upper, key).is_lt())
+        };
+        if let Some(first) = self.chunks.first() {
+            below(first)?;
+        }
+        let home = self.chunks.partition_point(|chunk| below(chunk) == Some(true));
+        Some(Home(home as u32))
+    }
+
+    /// Judges a change without its key, where all keys are judged alike.
+    pub fn judge_alike(&self, xid: Xid) -> Option<Verdict> {
+        match self.chunks.as_slice() {
+            [chunk] if chunk.upper.is_none() => chunk.state.judge(xid),
+            _chunks => None,
         }
     }
 
-    /// A chunk is about to be read under `snapshot`.
+    /// Judges one change (R5).
+    pub fn judge(&mut self, home: Home, xid: Xid) -> Verdict {
+        let chunk = self.chunks.get(home.0 as usize);
+        if let Some(verdict) = chunk.and_then(|chunk| chunk.state.judge(xid)) {
+            return verdict;
+        }
+        self.drop_unproven(xid);
+        Verdict::Drop
+    }
+
+    fn drop_unproven(&mut self, xid: Xid) {
+        if self.unproven.insert(xid) {
+            self.note.drops.push(xid);
+        }
+    }
+
+    /// Judges a truncate (R10). After [`Truncation::Restart`] every chunk is pending.
+    pub fn judge_truncate(&mut self, xid: Xid) -> Truncation {
+        let copying = |chunk: &Chunk| matches!(chunk.state, ChunkState::Copying(_));
+        let read_before = |chunk: &Chunk| match &chunk.state {
+            ChunkState::Pending => false,
+            ChunkState::Copying(snapshot) | ChunkState::Copied(snapshot) => !snapshot.sees(xid),
+        };
+        if !self.chunks.iter().any(read_before) {
+            if !self.is_whole() {
+                self.drop_unproven(xid);
+            }
+            Truncation::Drop
+        } else if self.is_whole() && self.chunks.iter().all(read_before) {
+            Truncation::Empty
+        } else if self.chunks.iter().any(copying) {
+            Truncation::Hold
+        } else {
+            self.chunks.clear();
+            self.outdated = self.opening.is_some();
+            self.note.restart = true;
+            self.drop_unproven(xid);
+            Truncation::Restart
+        }
+    }
+
+    /// The next chunk to read, its end after `rows` rows if it is not cut yet. `None`: nothing is left, or a
+    /// snapshot is out that is not registered yet.
+    pub fn open(&mut self, rows: u64) -> Option<Opening> {
+        if self.opening.is_some() {
+            return None;
+        }
+        let mut lower = None;
+        let mut pending = None;
+        for chunk in &self.chunks {
+            if chunk.state == ChunkState::Pending {
+                pending = Some((chunk.id, Upper::Known(chunk.upper.clone())));
+                break;
+            }
+            lower.clone_from(&chunk.upper);
+        }
+        let rest = || self.has_rest().then(|| (self.next_id(), Upper::AfterRows(rows)));
+        let (id, upper) = pending.or_else(rest)?;
+        self.opening = Some(id);
+        Some(Opening { id, lower, upper })
+    }
+
+    /// The snapshot that was taken for a chunk is released and will not be used.
+    pub fn released(&mut self, id: ChunkId) {
+        if self.opening.take_if(|opening| *opening == id).is_some() {
+            self.outdated = false;
+        }
+    }
+
+    /// A chunk that was opened is about to be read, up to `upper`, under `snapshot`. The snapshot sees every drop
+    /// so far, and will not be followed by one that does not: they are proven.
     ///
     /// # Errors
-    /// The snapshot does not see every unproven drop (R7).
-    pub fn register(&mut self, chunk: ChunkId, snapshot: Snapshot) -> Result<(), UnprovenDrop> {
-        if let Some(xid) = self.unproven.iter().find(|xid| !snapshot.sees(**xid)) {
-            return Err(UnprovenDrop { xid: *xid });
+    /// The snapshot does not see everything that the stream has passed, or the chunk is none any more.
+    pub fn register(
+        &mut self,
+        id: ChunkId,
+        upper: Option<KeyCells>,
+        snapshot: Snapshot,
+    ) -> Result<(), Unusable> {
+        if self.outdated {
+            return Err(Unusable::Outdated);
         }
-        self.chunks[chunk.0 as usize] = ChunkState::Copying(snapshot);
+        let dropped = self.unproven.iter().copied().find(|xid| !snapshot.sees(*xid));
+        let unsent = || self.slot.as_ref().and_then(|slot| snapshot.misses(slot));
+        if let Some(xid) = dropped.or_else(unsent) {
+            return Err(Unusable::NotProven { xid });
+        }
+        self.opening = None;
+        self.note.forget = true;
+        self.note.drops.clear();
+        self.unproven.clear();
+        let state = ChunkState::Copying(snapshot);
+        match self.chunks.binary_search_by_key(&id, |chunk| chunk.id) {
+            Ok(index) => self.chunks[index].state = state,
+            Err(_) => self.chunks.push(Chunk { id, upper, state }),
+        }
         Ok(())
     }
 
     /// The chunk's rows and its ledger row are committed (R11).
-    pub fn recorded(&mut self, chunk: ChunkId) {
-        let state = &mut self.chunks[chunk.0 as usize];
-        if let ChunkState::Copying(snapshot) = state {
-            *state = ChunkState::Copied(snapshot.clone());
+    pub fn recorded(&mut self, id: ChunkId) {
+        if let Some(chunk) = self.chunk(id)
+            && let ChunkState::Copying(snapshot) = &chunk.state
+        {
+            chunk.state = ChunkState::Copied(snapshot.clone());
         }
     }
 
-    /// Restores a chunk from its ledger row.
-    pub fn restore(&mut self, chunk: ChunkId, snapshot: Snapshot) {
-        self.chunks[chunk.0 as usize] = ChunkState::Copied(snapshot);
-    }
-
     /// The chunk's copy failed, or is known not to have committed (R8).
-    pub fn failed(&mut self, chunk: ChunkId) {
-        self.chunks[chunk.0 as usize] = ChunkState::Pending;
+    pub fn failed(&mut self, id: ChunkId) {
+        if let Some(chunk) = self.chunk(id) {
+            chunk.state = ChunkState::Pending;
+        }
     }
 
-    /// Every chunk's rows are committed in the target.
+    fn chunk(&mut self, id: ChunkId) -> Option<&mut Chunk> {
+        self.chunks.iter_mut().find(|chunk| chunk.id == id)
+    }
+
+    /// Every chunk's rows are committed in the target, and nothing is left to cut into chunks.
     pub fn is_whole(&self) -> bool {
-        self.chunks
+        let copied = |chunk: &Chunk| matches!(chunk.state, ChunkState::Copied(_));
+        !self.has_rest() && self.chunks.iter().all(copied)
+    }
+
+    /// Chunks known so far, and how many are copied.
+    pub fn counts(&self) -> (u32, u32) {
+        let copied = self
+            .chunks
             .iter()
-            .all(|state| matches!(state, ChunkState::Copied(_)))
+            .filter(|chunk| matches!(chunk.state, ChunkState::Copied(_)));
+        (self.chunks.len() as u32, copied.count() as u32)
     }
 
     /// Transactions of which a change was dropped and which no snapshot has been seen to contain yet.
     pub fn unproven(&self) -> &BTreeSet<Xid> {
         &self.unproven
     }
+
+    /// What has to be written down with the next applied LSN (R6).
+    pub fn take_note(&mut self) -> LedgerNote {
+        std::mem::take(&mut self.note)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn snapshot(text: &str) -> Snapshot {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn visible_changes_are_dropped_and_the_others_applied_whatever_their_order() {
-        let mut ledger = Ledger::new(1, []);
-        ledger.register(WHOLE_TABLE, snapshot("10:20:12")).unwrap();
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(11)), Verdict::Drop);
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(12)), Verdict::Hold);
-        ledger.recorded(WHOLE_TABLE);
-        assert_eq!(
-            ledger.judge(WHOLE_TABLE, Xid(12)),
-            Verdict::Apply,
-            "older than 19 and yet not in the copy"
-        );
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(19)), Verdict::Drop);
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(20)), Verdict::Apply);
-    }
-
-    #[test]
-    fn a_snapshot_that_misses_a_dropped_change_is_not_registered() {
-        let mut ledger = Ledger::new(1, []);
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(15)), Verdict::Drop);
-        let refused = ledger.register(WHOLE_TABLE, snapshot("15:20:15"));
-        assert_eq!(refused, Err(UnprovenDrop { xid: Xid(15) }));
-        ledger.register(WHOLE_TABLE, snapshot("16:20:")).unwrap();
-    }
-
-    #[test]
-    fn a_failed_copy_judges_as_if_it_had_not_been() {
-        let mut ledger = Ledger::new(1, []);
-        ledger.register(WHOLE_TABLE, snapshot("10:20:")).unwrap();
-        ledger.failed(WHOLE_TABLE);
-        assert_eq!(ledger.judge(WHOLE_TABLE, Xid(30)), Verdict::Drop);
-        assert_eq!(ledger.unproven().len(), 1);
-        assert!(!ledger.is_whole());
-    }
-}
+mod tests;

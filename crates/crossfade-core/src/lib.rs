@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod limits;
 pub mod migration;
 pub mod name;
+pub mod order;
 pub mod phase;
 pub mod piece;
 pub mod plan;

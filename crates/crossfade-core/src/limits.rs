@@ -58,6 +58,11 @@ impl Limits {
         Duration::from_millis(self.cutover_max_ms)
     }
 
+    /// See [`Limits::chunk_time_ms`].
+    pub fn chunk_time(&self) -> Duration {
+        Duration::from_millis(self.chunk_time_ms)
+    }
+
     /// See [`Limits::chunk_delay_ms`].
     pub fn chunk_delay(&self) -> Duration {
         Duration::from_millis(self.chunk_delay_ms)

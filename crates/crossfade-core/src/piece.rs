@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::change::{Cell, Row};
-use crate::position::Lsn;
+use crate::position::{Lsn, Xid};
 
 /// The final image of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,26 @@ pub struct Piece {
     pub applied: Option<Lsn>,
     /// Some rows were fetched from the source, so the target may be ahead of the stream until the batch ends.
     pub fetched: bool,
+    /// What the ledger has to remember of this batch; in its last piece.
+    pub ledger: LedgerNote,
+}
+
+/// What the ledger remembers across a crash, written in the transaction that advances the applied LSN (R6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerNote {
+    /// Unproven drops written before are proven: they go, before `drops` are added.
+    pub forget: bool,
+    /// Transactions of which a change was dropped for a chunk that is still to be read, and not seen to be visible.
+    pub drops: Vec<Xid>,
+    /// The source was emptied while it was copied: the ledger rows go, and the copy begins again from the first key.
+    pub restart: bool,
+}
+
+impl LedgerNote {
+    /// Nothing to write.
+    pub fn is_empty(&self) -> bool {
+        !self.forget && !self.restart && self.drops.is_empty()
+    }
 }
 
 /// A row that must be read from the source because the stream did not carry it whole.

@@ -145,6 +145,8 @@ pub struct SourceColumn {
     pub type_name: String,
     /// How two keys of this type are known to be equal without asking the server.
     pub equality: Equality,
+    /// How two keys of this type are known to be in order without asking the server.
+    pub order: Order,
 }
 
 /// How equality of a key column's values is decided (R12: it is the server's, not the bytes').
@@ -154,6 +156,18 @@ pub enum Equality {
     /// Equal if and only if the transmitted bytes are equal.
     Bytes,
     /// Only the server knows (numeric, citext, nondeterministic collations, floats, records…).
+    Server,
+}
+
+/// How the order of a key column's values is decided (R12: it is the server's), in the form in which they travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As the transmitted bytes.
+    Bytes,
+    /// As the transmitted bytes read as a signed number, the highest byte first: integers, dates, timestamps.
+    Signed,
+    /// Only the server knows (collations, numeric, floats, whatever travels as text…).
     Server,
 }
 
@@ -209,6 +223,8 @@ pub struct Expression {
 pub enum CopyMode {
     /// The whole table under the slot's exported snapshot, in ctid ranges, by several copiers.
     Snapshot,
+    /// Chunk by chunk in key order, each under a short snapshot of its own, while changes are applied.
+    Incremental,
 }
 
 /// Sizes before the run, from `pg_class` and relation sizes.

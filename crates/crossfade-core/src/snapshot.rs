@@ -34,6 +34,13 @@ impl Snapshot {
         xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
     }
 
+    /// A transaction that `earlier` sees and this one does not, if there is one.
+    pub fn misses(&self, earlier: &Snapshot) -> Option<Xid> {
+        let running = self.in_progress.iter().copied();
+        let beyond = (earlier.xmax > self.xmax).then_some(Xid(earlier.xmax.0.saturating_sub(1)));
+        running.chain(beyond).find(|xid| earlier.sees(*xid))
+    }
+
     /// The first id not yet given out: the reference for [`Xid::widen`].
     pub fn xmax(&self) -> Xid {
         self.xmax
@@ -117,6 +124,18 @@ mod tests {
         let seen = [6601, 6602, 6612, 6613].map(|id| snapshot.sees(Xid(id)));
         assert_eq!(seen, [true, true, true, false]);
         assert_eq!(snapshot.to_string(), "6613:6613:");
+    }
+
+    #[test]
+    fn a_snapshot_may_miss_what_an_earlier_one_sees() {
+        let misses = |later: &str, earlier: &str| {
+            let (later, earlier): (Snapshot, Snapshot) = (later.parse().unwrap(), earlier.parse().unwrap());
+            later.misses(&earlier)
+        };
+        assert_eq!(misses("10:20:12", "10:20:12,15"), None);
+        assert_eq!(misses("12:25:22", "10:20:12"), None);
+        assert_eq!(misses("12:25:12", "10:20:15"), Some(Xid(12)));
+        assert_eq!(misses("10:18:", "10:20:"), Some(Xid(19)));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! its size was (T15); ranges follow heap *and* TOAST bytes, so a small heap with a large TOAST table is still
 //! split (T16). There is no `ON CONFLICT`: a duplicate in a copy is a bug and must surface as one.
 
+pub mod chunk;
+
 use bytes::BytesMut;
 use crossfade_core::plan::{Source, Target};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
@@ -97,12 +99,7 @@ pub fn empty(target: &Target) -> String {
 
 /// The statement that copies one range into one target; `$1` and `$2` are the range's bounds.
 pub fn copy_template(source: &Source, target: &Target) -> String {
-    let columns = ident::list(target.columns.iter().map(|column| column.name.as_str()));
-    let values: Vec<&str> = target
-        .columns
-        .iter()
-        .map(|column| column.value.sql.as_str())
-        .collect();
+    let (columns, values) = columns_and_values(target);
     let filter = target
         .filter
         .as_ref()
@@ -112,7 +109,6 @@ pub fn copy_template(source: &Source, target: &Target) -> String {
          SELECT {values}\n  FROM ONLY {source} AS {alias}\n \
          WHERE {alias}.ctid >= $1::tid AND {alias}.ctid < $2::tid{filter}",
         shadow = ident::table(&target.shadow),
-        values = values.join(", "),
         source = ident::table(&source.name),
         alias = Ident(&source.name.name),
         filter = filter.unwrap_or_default(),
@@ -141,6 +137,17 @@ pub fn show_key(source: &Source) -> String {
     )
 }
 
+/// What a copy writes, and what from.
+fn columns_and_values(target: &Target) -> (String, String) {
+    let columns = ident::list(target.columns.iter().map(|column| column.name.as_str()));
+    let values: Vec<&str> = target
+        .columns
+        .iter()
+        .map(|column| column.value.sql.as_str())
+        .collect();
+    (columns, values.join(", "))
+}
+
 /// Begins a transaction that reads the source: the lock comes before the snapshot (R4), so that whatever would
 /// rewrite or empty the table is either seen by our checks or waits for us.
 pub fn begin_reading(source: &Source) -> String {
@@ -158,6 +165,9 @@ pub fn lock_for_reading(source: &Source) -> String {
     )
 }
 
+/// Begins a transaction that only looks at an exported snapshot.
+pub const BEGIN_IMPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
 /// Takes over an exported snapshot; must follow [`begin_reading`] before any query.
 pub fn import_snapshot(name: &str) -> String {
     format!("SET TRANSACTION SNAPSHOT {}", literal(name))
@@ -166,6 +176,9 @@ pub fn import_snapshot(name: &str) -> String {
 /// Exports the transaction's snapshot, and says which one it is.
 pub const EXPORT_SNAPSHOT: &str =
     "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()::text";
+
+/// The transaction's snapshot.
+pub const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::text";
 
 /// What `$1`, a table's oid, is now: its file, the oid that the name `$2` has, heap pages, and bytes of heap and
 /// TOAST. Functions over the current catalogs, not queries under the snapshot: a rewrite must be seen.

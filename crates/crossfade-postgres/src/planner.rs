@@ -6,6 +6,7 @@
 mod back;
 mod carry;
 mod checks;
+mod copy_mode;
 mod draft;
 mod estimate;
 mod expression;

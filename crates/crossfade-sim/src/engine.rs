@@ -1,7 +1,7 @@
 //! An engine's life: a machine made from the durable state, its sessions, and what becomes of them.
 
 use crossfade_core::cutover::OldSnapshots;
-use crossfade_core::migration::{Activity, Command, Durable, Migration, Options, Stop};
+use crossfade_core::migration::{Activity, Command, CopyState, Durable, Migration, Options, Stop};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
@@ -64,7 +64,10 @@ impl Simulation {
         let durable = Durable {
             phase: self.store.phase,
             paused: self.store.paused,
-            copied: self.store.copied.clone(),
+            copy: match self.store.copied.clone() {
+                Some((applied, snapshot)) => CopyState::Whole { applied, snapshot },
+                None => CopyState::Nothing,
+            },
             back: None,
             reference: self.world.next_xid(),
         };
@@ -164,7 +167,7 @@ impl Simulation {
             Stop::Interrupted => self.coverage.reach(Reached::Interrupted),
             Stop::OutOfTime => self.coverage.reach(Reached::OutOfTime),
             Stop::CutoverNotAchieved { .. } => self.coverage.reach(Reached::GaveUp),
-            Stop::CannotFollow(_) => return Err(Breach::Stopped { stop }),
+            Stop::CannotFollow(_) | Stop::SourceRewritten => return Err(Breach::Stopped { stop }),
         }
         self.end_engine()
     }

@@ -4,8 +4,8 @@ use crossfade_core::feed::FeedLimits;
 use crossfade_core::limits::Limits;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Key, PLAN_VERSION, Plan, ServerIdentity, Source,
-    SourceColumn, Step, Target, TargetColumn,
+    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Order, PLAN_VERSION, Plan, ServerIdentity,
+    Source, SourceColumn, Step, Target, TargetColumn,
 };
 use crossfade_core::way_back::WayBack;
 
@@ -197,6 +197,11 @@ fn source_column(name: &str, equality: Equality) -> SourceColumn {
         type_oid: 25,
         type_name: "text".into(),
         equality,
+        order: if equality == Equality::Bytes {
+            Order::Bytes
+        } else {
+            Order::Server
+        },
     }
 }
 

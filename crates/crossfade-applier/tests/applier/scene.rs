@@ -6,9 +6,10 @@ use std::sync::{Arc, LazyLock, Weak};
 use crossfade_applier::{Applier, ApplyError, Outcome};
 use crossfade_core::change::{Cell, Row};
 use crossfade_core::name::{MigrationName, TableName};
-use crossfade_core::piece::{KeyCells, Piece, Put};
+use crossfade_core::piece::{KeyCells, LedgerNote, Piece, Put};
 use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Source, SourceColumn, Target, TargetColumn,
+    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Order, Source, SourceColumn, Target,
+    TargetColumn,
 };
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::{Direction, WayBack};
@@ -228,6 +229,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
         type_oid: 0,
         type_name: (*kind).to_owned(),
         equality: Equality::Server,
+        order: Order::Server,
     };
     let target_column = |(position, (name, kind)): (usize, &(&str, &str))| TargetColumn {
         name: (*name).to_owned(),
@@ -273,6 +275,7 @@ pub(crate) fn batch(applied: u64, deletes: Vec<KeyCells>, puts: Vec<Put>) -> Pie
         puts,
         applied: Some(Lsn(applied)),
         fetched: false,
+        ledger: LedgerNote::default(),
     }
 }
 

@@ -55,6 +55,7 @@ async fn agreed(
                 table: typed.what.table,
                 alter: typed.what.alter,
                 way_back: typed.what.way_back,
+                copy: typed.what.copy,
             };
             let request = meaning::change(&change)?;
             let name = meaning::migration_name(typed.name, &request)?;

@@ -46,6 +46,7 @@ fn copy_step(text: &mut String, step: &CopyStep) {
     let estimate = &step.estimate;
     let mode = match step.copy_mode {
         CopyMode::Snapshot => "snapshot",
+        CopyMode::Incremental => "incremental",
     };
     let facts = [
         format!("table     {}", step.source.name),

@@ -1,6 +1,7 @@
 //! The copy: slot, snapshot, ranges, ledger row.
 
 use crossfade_copier::{Copier, Outcome, SnapshotKeeper};
+use crossfade_core::ledger::Span;
 use crossfade_core::migration::{Event, RangeId};
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
@@ -57,11 +58,12 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
     })
 }
 
-async fn empty_targets(
+pub(super) async fn empty_targets(
     context: &Context,
     session: &crossfade_postgres::session::Session,
 ) -> Result<(), Failure> {
     context.begin(session).await?;
+    state::forget_copy(session, context.name()).await?;
     for target in &context.step().targets {
         session.batch_execute(&copy::empty(target)).await?;
     }
@@ -96,8 +98,13 @@ pub(crate) async fn record_chunk(
 ) -> Result<Event, Failure> {
     let session = context.session().await?;
     context.begin(&session).await?;
-    let chunk = state::Chunk { snapshot, rows };
-    state::record_chunk(&session, context.name(), 0, &chunk).await?;
+    let chunk = state::Chunk {
+        number: 0,
+        span: Span::default(),
+        snapshot,
+        rows,
+    };
+    state::record_chunk(&session, context.name(), &chunk).await?;
     state::start_position(&session, context.name(), Direction::Forward, consistent_point).await?;
     state::set_phase(&session, context.name(), Phase::Copied).await?;
     context

@@ -21,6 +21,13 @@ use crate::failure::Failure;
 
 /// What the worker can be asked for.
 pub(crate) enum FetchOrder {
+    /// The homes of these keys.
+    Route {
+        /// Keys.
+        keys: Vec<KeyCells>,
+        /// The bounds of all chunks.
+        bounds: Vec<KeyCells>,
+    },
     /// The equivalence classes of these keys.
     Classify(Vec<KeyCells>),
     /// These rows.
@@ -83,6 +90,7 @@ async fn perform(
         return Ok(None);
     };
     let event = match order {
+        FetchOrder::Route { keys, bounds } => Event::Routed(worker.route(&keys, &bounds).await?),
         FetchOrder::Classify(keys) => Event::Classified(worker.classify(&keys).await?),
         FetchOrder::Fetch { keys, same_snapshot } => {
             let keys: Vec<KeyCells> = keys.into_iter().map(|fetch| fetch.key).collect();
@@ -109,6 +117,13 @@ impl Worker {
             fetcher,
             reach: None,
         })
+    }
+
+    async fn route(&self, keys: &[KeyCells], bounds: &[KeyCells]) -> Result<Vec<u32>, Failure> {
+        if self.reach.is_some() {
+            return Ok(self.fetcher.route_here(&self.reader, keys, bounds).await?);
+        }
+        Ok(self.fetcher.route(&self.reader, keys, bounds).await?)
     }
 
     async fn classify(&self, keys: &[KeyCells]) -> Result<Vec<u32>, Failure> {

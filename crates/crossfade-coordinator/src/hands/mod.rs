@@ -4,6 +4,7 @@
 //! and the server rolls back what was open.
 
 mod back;
+mod chunks;
 mod copy;
 mod cutover;
 mod fetch;
@@ -28,6 +29,7 @@ use crate::context::{Answer, Context, Message, Note};
 use crate::failure::Failure;
 use crate::report::{Report, now_ms};
 
+use self::chunks::ChunkWorker;
 pub(crate) use self::copy::Opened;
 use self::cutover::CutoverOrder;
 pub(crate) use self::cutover::resolve;
@@ -42,6 +44,7 @@ pub(crate) struct Hands {
     tasks: JoinSet<()>,
     /// What the copy reads; let go when its ledger row is committed.
     opened: Option<Arc<Opened>>,
+    chunks: Vec<ChunkWorker>,
     pieces: Option<mpsc::Sender<Piece>>,
     fetches: Option<mpsc::Sender<FetchOrder>>,
     cutovers: Option<mpsc::Sender<CutoverOrder>>,
@@ -64,6 +67,7 @@ impl Hands {
             answers,
             tasks: JoinSet::new(),
             opened: None,
+            chunks: Vec::new(),
             pieces: None,
             fetches: None,
             cutovers: None,
@@ -129,6 +133,10 @@ impl Hands {
                 );
             }
             Command::CloseSnapshot => self.opened = None,
+            Command::OpenSlot => self.answer(async move { chunks::open_slot(&context).await }),
+            Command::OpenChunk(opening) => self.open_chunk(opening),
+            Command::CopyChunk { id, span } => self.copy_chunk(id, span),
+            Command::ReleaseChunk { id, unproven } => self.release_chunk(id, unproven),
             Command::Follow { from } => self.follow(from),
             Command::BuildKeyIndex => self.answer(async move {
                 statements::run_in_order(&context, Stage::KeyIndex).await?;
@@ -148,6 +156,7 @@ impl Hands {
                     wal::durable_insert_position(&session).await?,
                 ))
             }),
+            Command::Route { keys, bounds } => self.order_fetch(FetchOrder::Route { keys, bounds }),
             Command::Classify(keys) => self.order_fetch(FetchOrder::Classify(keys)),
             Command::Fetch {
                 keys,
@@ -216,8 +225,14 @@ impl Hands {
     pub(crate) fn observe(&mut self, event: &Event) {
         let timeline = &mut self.report.timeline;
         match event {
-            Event::SnapshotOpened { .. } => timeline.copy_started = Some(now_ms()),
+            Event::SnapshotOpened { .. } | Event::SlotOpened { .. } => {
+                timeline.copy_started = Some(now_ms());
+            }
             Event::ChunkRecorded => timeline.copy_ended = Some(now_ms()),
+            Event::ChunkCopied { id, .. } | Event::ChunkFailed { id } => {
+                timeline.copy_ended = Some(now_ms());
+                self.free_worker(*id);
+            }
             Event::IndexesBuilt => timeline.indexed = Some(now_ms()),
             Event::Finished => timeline.ended = Some(now_ms()),
             _other => {}

@@ -3,7 +3,7 @@
 use crossfade_copier::{Copier, CopyError, Outcome, SnapshotKeeper};
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Source, SourceColumn, Target, TargetColumn,
+    CopyMode, CopyStep, Equality, Estimate, Expression, Order, Source, SourceColumn, Target, TargetColumn,
 };
 use crossfade_core::way_back::WayBack;
 use crossfade_lab::server::{Server, ServerOptions};
@@ -107,6 +107,7 @@ fn step(oid: u32) -> CopyStep {
         type_oid: 0,
         type_name: kind.to_owned(),
         equality: Equality::Bytes,
+        order: Order::Server,
     };
     let target_column = |(read, (name, kind)): (usize, (&str, &str))| TargetColumn {
         name: name.to_owned(),

@@ -6,17 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::key::{KeyId, KeyShape};
-use crate::change::{Cell, Change, Row};
+use super::key::KeyId;
+use super::touch::{Act, Touch};
+use crate::change::{Cell, Row};
 use crate::piece::KeyCells;
 use crate::position::Xid;
-
-/// A change that the ledger said to apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Judged {
-    pub(crate) xid: Xid,
-    pub(crate) change: Change,
-}
 
 /// What the end of a piece leaves of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,52 +43,29 @@ pub(crate) struct Coalesced {
     pub(crate) ids: Vec<KeyId>,
 }
 
-/// The keys that `changes` touch, in the order in which [`coalesce`] wants their identities.
-pub(crate) fn keys(changes: &[Judged], shape: &KeyShape) -> Vec<KeyCells> {
-    let mut keys = Vec::with_capacity(changes.len());
-    for judged in changes {
-        match &judged.change {
-            Change::Insert { new } | Change::Update { old_key: None, new } => keys.push(shape.cells(new)),
-            Change::Update {
-                old_key: Some(old),
-                new,
-            } => {
-                keys.push(shape.cells(old));
-                keys.push(shape.cells(new));
-            }
-            Change::Delete { old_key } => keys.push(shape.cells(old_key)),
-            Change::Truncate { .. } => {}
-        }
-    }
-    keys
+/// The keys of `touches`, in the order in which [`coalesce`] wants their identities.
+pub(crate) fn keys(touches: &[Touch]) -> Vec<KeyCells> {
+    touches
+        .iter()
+        .filter_map(|touch| touch.act.key().cloned())
+        .collect()
 }
 
-/// Merges `changes`; `keys` and `ids` are those of [`keys`], one for one. `mixes` says whether an expression
-/// reads a missing column together with one that is there, so that the target's value cannot be kept.
-pub(crate) fn coalesce(
-    changes: Vec<Judged>,
-    keys: Vec<KeyCells>,
-    ids: Vec<KeyId>,
-    mixes: impl Fn(&Row) -> bool,
-) -> Coalesced {
+/// Merges `touches`; `ids` are those of [`keys`], one for one. `mixes` says whether an expression reads a missing
+/// column together with one that is there, so that the target's value cannot be kept.
+pub(crate) fn coalesce(touches: Vec<Touch>, ids: Vec<KeyId>, mixes: impl Fn(&Row) -> bool) -> Coalesced {
     let mut merge = Merge::default();
-    let mut keys = keys.into_iter().zip(ids);
-    let mut next_key = || {
-        keys.next()
-            .expect("one key for every touch, from the same walk over the changes")
+    let mut ids = ids.into_iter();
+    let mut next_id = || {
+        ids.next()
+            .expect("one identity for every key, from the same touches")
     };
-    for Judged { xid, change } in changes {
-        match change {
-            Change::Insert { new } | Change::Update { old_key: None, new } => merge.put(next_key(), xid, new),
-            Change::Update {
-                old_key: Some(_),
-                new,
-            } => {
-                merge.delete(next_key());
-                merge.put_moved(next_key(), xid, new);
-            }
-            Change::Delete { .. } => merge.delete(next_key()),
-            Change::Truncate { .. } => merge.truncate(),
+    for Touch { xid, act } in touches {
+        match act {
+            Act::Put { key, new } => merge.put((key, next_id()), xid, new),
+            Act::PutMoved { key, new } => merge.put_moved((key, next_id()), xid, new),
+            Act::Delete { key } => merge.delete((key, next_id())),
+            Act::Truncate => merge.truncate(),
         }
     }
     merge.finish(mixes)
@@ -199,8 +170,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::feed::key::by_bytes;
-    use crate::plan::{Equality, Key, SourceColumn};
+    use crate::change::Change;
+    use crate::feed::key::{KeyShape, by_bytes};
+    use crate::feed::touch::touches;
+    use crate::plan::{Equality, Key, Order, SourceColumn};
 
     fn cell(text: &str) -> Cell {
         match text {
@@ -221,21 +194,20 @@ mod tests {
             type_oid: 25,
             type_name: "text".into(),
             equality: Equality::Bytes,
+            order: Order::Server,
         };
         let shape = KeyShape::new(
             &Key { columns: vec![0] },
             &[column("key"), column("big"), column("small")],
         );
-        let changes: Vec<Judged> = changes
-            .iter()
-            .map(|(xid, change)| Judged {
-                xid: Xid(*xid),
-                change: change.clone(),
+        let each = changes.iter();
+        let touches: Vec<Touch> = each
+            .flat_map(|(xid, change)| {
+                touches(change.clone(), Some(&shape)).map(|act| Touch { xid: Xid(*xid), act })
             })
             .collect();
-        let cells = keys(&changes, &shape);
-        let ids = cells.iter().map(by_bytes).collect();
-        coalesce(changes, cells, ids, |_| false)
+        let ids = keys(&touches).iter().map(by_bytes).collect();
+        coalesce(touches, ids, |_| false)
     }
 
     fn put(text: &str) -> Change {
@@ -336,12 +308,13 @@ mod tests {
 
     #[test]
     fn an_expression_that_mixes_forces_a_fetch() {
-        let changes = vec![Judged {
-            xid: Xid(7),
-            change: put("k ~ 1"),
-        }];
         let key = KeyCells([cell("k")].into());
-        let result = coalesce(changes, vec![key.clone()], vec![by_bytes(&key)], |_| true);
+        let act = Act::Put {
+            key: key.clone(),
+            new: row("k ~ 1"),
+        };
+        let touches = vec![Touch { xid: Xid(7), act }];
+        let result = coalesce(touches, vec![by_bytes(&key)], |_| true);
         assert_eq!(result.finals[0].image, Image::Fetch(Xid(7)));
     }
 }

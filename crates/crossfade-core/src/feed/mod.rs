@@ -1,32 +1,38 @@
 //! The feed: judges what the stream delivers and cuts it into pieces that can be applied.
 //!
 //! ```text
-//!  StreamItem ─► judge ─► queue ─► gather ─► (classify keys) ─► coalesce ─► (fetch rows) ─► Piece
-//!                           ▲                                                                │
-//!                     commit boundaries ◄──────────── applied LSN ◄──────────────────────────┘
+//!  StreamItem ─► queue ─► (route keys) ─► judge ─► (classify keys) ─► coalesce ─► (fetch rows) ─► Piece
+//!                  ▲                        │ held: wait for the chunk                              │
+//!            commit boundaries ◄────────────┴──────── applied LSN ◄─────────────────────────────────┘
 //! ```
 //!
 //! Invariants:
 //! - a batch ends on a commit, and not before the position that its fetched rows may come from (R14, R17);
 //! - the applied LSN moves only with a batch's last piece; only it is acknowledged (R22);
-//! - one piece is out at a time; its answer comes before the next one is formed.
+//! - one piece is out at a time; its answer comes before the next one is formed;
+//! - a batch ends before the first transaction with a change that must be held (R9): what waits is in the queue,
+//!   unjudged, and nothing behind it is applied, so the applied LSN says all that a restart has to know.
 
 mod coalesce;
+mod judge;
 mod key;
+mod touch;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::change::{Cell, Change, Row, StreamItem, TransactionPart};
-use crate::ledger::{Ledger, Verdict, WHOLE_TABLE};
-use crate::piece::{FetchKey, KeyCells, Piece, Put};
+use crate::ledger::{Ledger, Verdict};
+use crate::piece::{FetchKey, KeyCells, LedgerNote, Piece, Put};
 use crate::plan::{Source, Target};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
 
-use coalesce::{Coalesced, Final, Image, Judged};
+use coalesce::{Coalesced, Final, Image};
+use judge::Cut;
 use key::{KeyId, KeyShape};
+use touch::{Act, Touch};
 
 /// Bounds of one piece and of what waits behind it.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,13 @@ impl Default for FeedLimits {
 pub enum FeedStep {
     /// Apply this; answer with [`Feed::applied`].
     Apply(Piece),
+    /// Find the homes of these keys; answer with [`Feed::routed`].
+    Route {
+        /// The keys.
+        keys: Vec<KeyCells>,
+        /// A key's home is the number of these that are below it, in the server's order.
+        bounds: Vec<KeyCells>,
+    },
     /// Number the equivalence classes of these keys; answer with [`Feed::classified`].
     Classify(Vec<KeyCells>),
     /// Read these rows from the source; answer with [`Feed::fetched`].
@@ -74,9 +87,6 @@ pub enum FeedError {
         /// `updated` or `deleted from`.
         what: &'static str,
     },
-    /// The stream delivered something for a chunk that is not whole.
-    #[error("judge a change before its chunk is copied")]
-    GateClosed,
 }
 
 /// How many changes went which way, since this engine started.
@@ -96,7 +106,10 @@ pub struct FeedCounts {
 
 #[derive(Debug)]
 enum Entry {
-    Change(Judged),
+    Change {
+        xid: Xid,
+        change: Change,
+    },
     /// Everything before is committed at this position.
     Boundary(Lsn),
     /// The marker of this content was committed at the boundary that follows.
@@ -107,9 +120,12 @@ enum Entry {
 #[derive(Debug)]
 enum Forming {
     Nothing,
+    /// So many entries of the queue.
+    Routing {
+        entries: usize,
+    },
     Classifying {
         gathered: Gathered,
-        keys: Vec<KeyCells>,
     },
     Fetching {
         gathered: Gathered,
@@ -122,7 +138,7 @@ enum Forming {
 
 #[derive(Debug, Default)]
 struct Gathered {
-    changes: Vec<Judged>,
+    touches: Vec<Touch>,
     count: u64,
     messages: Vec<Bytes>,
     /// The piece ends here, on a commit.
@@ -156,6 +172,14 @@ pub struct Feed {
     queue_bytes: usize,
     batch: Batch,
     forming: Forming,
+    /// The queue begins with a transaction of which a change must be held until a chunk's state changes.
+    blocked: bool,
+    /// A truncate waits until no chunk is being copied.
+    truncate_waits: bool,
+    /// The open batch empties the target and the ledger.
+    restarting: bool,
+    /// Truncates that have arrived.
+    truncates: u64,
     received: Lsn,
     applied: Lsn,
     markers: Vec<(Bytes, Lsn)>,
@@ -184,16 +208,15 @@ impl Feed {
             queue_bytes: 0,
             batch: Batch::default(),
             forming: Forming::Nothing,
+            blocked: false,
+            truncate_waits: false,
+            restarting: false,
+            truncates: 0,
             received: applied,
             applied,
             markers: Vec::new(),
             counts: FeedCounts::default(),
         }
-    }
-
-    /// The ledger, to change a chunk's state.
-    pub fn ledger_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
     }
 
     /// Everything committed at or before it is in the target, durably. It is what may be acknowledged.
@@ -216,9 +239,9 @@ impl Feed {
         self.queue_changes
     }
 
-    /// Whether the stream should be read on. Saying no is the back-pressure.
+    /// Whether the stream should be read on. Saying no is the back-pressure; a copy never waits for the stream.
     pub fn has_capacity(&self) -> bool {
-        self.ledger.is_whole() && self.queue_bytes < self.limits.queue_bytes_max
+        self.queue_bytes < self.limits.queue_bytes_max
     }
 
     /// No batch is open and no piece is out: the target is as of the applied LSN.
@@ -263,10 +286,10 @@ impl Feed {
         let xid = Xid::widen(part.xid, self.reference);
         for change in part.changes {
             self.counts.delivered += 1;
-            match self.ledger.judge(WHOLE_TABLE, xid) {
-                Verdict::Drop => self.counts.dropped += 1,
-                Verdict::Hold => return Err(FeedError::GateClosed),
-                Verdict::Apply => self.enqueue(Judged { xid, change })?,
+            self.truncates += u64::from(matches!(change, Change::Truncate { .. }));
+            match self.ledger.judge_alike(xid) {
+                Some(Verdict::Drop) => self.counts.dropped += 1,
+                Some(Verdict::Hold | Verdict::Apply) | None => self.enqueue(xid, change)?,
             }
         }
         self.queue.extend(part.messages.into_iter().map(Entry::Message));
@@ -276,13 +299,13 @@ impl Feed {
         Ok(())
     }
 
-    fn enqueue(&mut self, judged: Judged) -> Result<(), FeedError> {
+    fn enqueue(&mut self, xid: Xid, change: Change) -> Result<(), FeedError> {
         if self.shape.is_none() {
-            check_append_only(&judged.change)?;
+            check_append_only(&change)?;
         }
-        self.queue_bytes += cost(&judged.change);
+        self.queue_bytes += cost(&change);
         self.queue_changes += 1;
-        self.queue.push_back(Entry::Change(judged));
+        self.queue.push_back(Entry::Change { xid, change });
         Ok(())
     }
 
@@ -299,95 +322,44 @@ impl Feed {
 
     /// The next thing to do, if there is one. `flush`: also advance over positions at which nothing was changed.
     pub fn poll(&mut self, flush: bool) -> Option<FeedStep> {
-        if !matches!(self.forming, Forming::Nothing) {
+        if self.blocked || !matches!(self.forming, Forming::Nothing) {
             return None;
         }
-        let gathered = self.gather(flush)?;
-        match self
-            .shape
-            .as_ref()
-            .map(|shape| (shape.exact, coalesce::keys(&gathered.changes, shape)))
-        {
-            None => Some(self.send(gathered, None)),
-            Some((false, keys)) if !keys.is_empty() => {
-                self.forming = Forming::Classifying {
-                    gathered,
-                    keys: keys.clone(),
-                };
-                Some(FeedStep::Classify(keys))
-            }
-            Some((_, keys)) => {
-                let ids = keys.iter().map(key::by_bytes).collect();
-                Some(self.merge(gathered, keys, ids))
+        let entries = match self.find_cut() {
+            Cut::Boundary { entries, changes } if changes > 0 || self.batch.open || flush => entries,
+            Cut::Inside { entries } => entries,
+            Cut::Boundary { .. } | Cut::Nothing => return None,
+        };
+        let keys = self.keys_of(entries);
+        match keys.iter().map(|key| self.ledger.home(key)).collect() {
+            Some(homes) => self.judged(entries, homes),
+            None => {
+                self.forming = Forming::Routing { entries };
+                let bounds = self.ledger.bounds();
+                Some(FeedStep::Route { keys, bounds })
             }
         }
     }
 
-    /// Takes changes from the queue up to a piece's limits, ending on the last commit among them if there is one.
-    fn gather(&mut self, flush: bool) -> Option<Gathered> {
-        let cut = self.find_cut();
-        let (entries, end) = match cut {
-            Cut::Nothing => return None,
-            Cut::Boundary {
-                entries,
-                end,
-                changes,
-            } if changes > 0 || self.batch.open || flush => (entries, Some(end)),
-            Cut::Boundary { .. } => return None,
-            Cut::Inside { entries } => (entries, None),
+    fn form(&mut self, gathered: Gathered) -> FeedStep {
+        let Some(shape) = &self.shape else {
+            return self.send(gathered, None);
         };
-        let mut gathered = Gathered {
-            end,
-            ..Gathered::default()
-        };
-        for entry in self.queue.drain(..entries) {
-            match entry {
-                Entry::Change(judged) => {
-                    self.queue_changes -= 1;
-                    self.queue_bytes -= cost(&judged.change);
-                    gathered.changes.push(judged);
-                }
-                Entry::Message(content) => gathered.messages.push(content),
-                Entry::Boundary(_) => {}
-            }
+        let keys = coalesce::keys(&gathered.touches);
+        if shape.exact || keys.is_empty() {
+            let ids = keys.iter().map(key::by_bytes).collect();
+            return self.merge(gathered, ids);
         }
-        gathered.count = gathered.changes.len() as u64;
-        Some(gathered)
-    }
-
-    fn find_cut(&self) -> Cut {
-        let (mut changes, mut bytes) = (0, 0);
-        let mut last_boundary = None;
-        for (position, entry) in self.queue.iter().enumerate() {
-            match entry {
-                Entry::Boundary(lsn) => {
-                    last_boundary = Some(Cut::Boundary {
-                        entries: position + 1,
-                        end: *lsn,
-                        changes,
-                    });
-                }
-                Entry::Message(_) => {}
-                Entry::Change(judged) => {
-                    changes += 1;
-                    bytes += cost(&judged.change);
-                    if changes >= self.limits.piece_changes_max || bytes >= self.limits.piece_bytes_max {
-                        return last_boundary.unwrap_or(Cut::Inside {
-                            entries: position + 1,
-                        });
-                    }
-                }
-            }
-        }
-        last_boundary.unwrap_or(Cut::Nothing)
+        self.forming = Forming::Classifying { gathered };
+        FeedStep::Classify(keys)
     }
 
     /// The server's answer to [`FeedStep::Classify`]: one class for each key.
     pub fn classified(&mut self, classes: Vec<u32>) -> Option<FeedStep> {
         match std::mem::replace(&mut self.forming, Forming::Nothing) {
-            Forming::Classifying { gathered, keys } => {
+            Forming::Classifying { gathered } => {
                 let ids = classes.into_iter().map(KeyId::Class).collect();
-                Some(self.merge(gathered, keys, ids))
+                Some(self.merge(gathered, ids))
             }
             other => {
                 self.forming = other;
@@ -396,10 +368,10 @@ impl Feed {
         }
     }
 
-    fn merge(&mut self, mut gathered: Gathered, keys: Vec<KeyCells>, ids: Vec<KeyId>) -> FeedStep {
-        let changes = std::mem::take(&mut gathered.changes);
+    fn merge(&mut self, mut gathered: Gathered, ids: Vec<KeyId>) -> FeedStep {
+        let touches = std::mem::take(&mut gathered.touches);
         let reads = &self.reads;
-        let mut coalesced = coalesce::coalesce(changes, keys, ids, |row| mixes(reads, row));
+        let mut coalesced = coalesce::coalesce(touches, ids, |row| mixes(reads, row));
         if coalesced.truncate {
             self.batch.absent.clear();
         }
@@ -496,10 +468,14 @@ impl Feed {
             puts: Vec::new(),
             applied: gathered.end,
             fetched: gathered.fetched,
+            ledger: LedgerNote::default(),
         };
+        if piece.applied.is_some() {
+            piece.ledger = self.ledger.take_note();
+        }
         match coalesced {
             Some(coalesced) => fill(&mut piece, coalesced),
-            None => fill_in_order(&mut piece, std::mem::take(&mut gathered.changes)),
+            None => fill_in_order(&mut piece, std::mem::take(&mut gathered.touches)),
         }
         self.batch.open = true;
         self.forming = Forming::Applying { gathered };
@@ -517,6 +493,7 @@ impl Feed {
             return;
         };
         self.applied = end;
+        self.restarting = false;
         self.batch = Batch::default();
         self.counts.batches += 1;
         self.markers
@@ -529,19 +506,6 @@ impl Feed {
             self.queue.push_front(Entry::Message(content));
         }
     }
-}
-
-enum Cut {
-    /// Nothing that can be sent yet.
-    Nothing,
-    /// Up to and including a commit.
-    Boundary {
-        entries: usize,
-        end: Lsn,
-        changes: usize,
-    },
-    /// Within a transaction larger than a piece.
-    Inside { entries: usize },
 }
 
 /// What a change weighs in the queue: its values, and what holding them takes.
@@ -598,15 +562,15 @@ fn fill(piece: &mut Piece, coalesced: Coalesced) {
 }
 
 /// Without a key nothing is merged: inserts in stream order, and a truncate forgets those before it.
-fn fill_in_order(piece: &mut Piece, changes: Vec<Judged>) {
-    for judged in changes {
-        match judged.change {
-            Change::Insert { new } => piece.puts.push(Put { row: new }),
-            Change::Truncate { .. } => {
+fn fill_in_order(piece: &mut Piece, touches: Vec<Touch>) {
+    for touch in touches {
+        match touch.act {
+            Act::Put { key: _, new } => piece.puts.push(Put { row: new }),
+            Act::Truncate => {
                 piece.truncate = true;
                 piece.puts.clear();
             }
-            Change::Update { .. } | Change::Delete { .. } => {}
+            Act::PutMoved { .. } | Act::Delete { .. } => {}
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The feed against hand-written streams; the simulator covers their combinations.
 
 use super::*;
+use crate::ledger::{ChunkId, CopiedChunk, Span, Upper};
 use crate::name::TableName;
-use crate::plan::{Equality, Expression, Key, SourceColumn, TargetColumn};
+use crate::order::KeyOrder;
+use crate::plan::{Equality, Expression, Key, Order, SourceColumn, TargetColumn};
 
 fn column(name: &str, equality: Equality) -> SourceColumn {
     SourceColumn {
@@ -10,6 +12,11 @@ fn column(name: &str, equality: Equality) -> SourceColumn {
         type_oid: 25,
         type_name: "text".into(),
         equality,
+        order: if equality == Equality::Bytes {
+            Order::Bytes
+        } else {
+            Order::Server
+        },
     }
 }
 
@@ -51,8 +58,7 @@ fn target() -> Target {
 
 /// A feed after a copy under `100:100:`, so that transactions from 100 on are applied.
 fn feed_of(equality: Equality, keyed: bool, limits: FeedLimits) -> Feed {
-    let mut ledger = Ledger::new(1, []);
-    ledger.restore(WHOLE_TABLE, "100:100:".parse().unwrap());
+    let ledger = Ledger::whole("100:100:".parse().unwrap());
     Feed::new(
         &source(equality, keyed),
         &[target()],
@@ -61,6 +67,27 @@ fn feed_of(equality: Equality, keyed: bool, limits: FeedLimits) -> Feed {
         Xid(100),
         limits,
     )
+}
+
+fn key(text: &str) -> KeyCells {
+    KeyCells(Box::new([Cell::Text(Bytes::copy_from_slice(text.as_bytes()))]))
+}
+
+/// A feed while the table is copied: the keys up to `g` are copied under `100:100:`, the rest is to come.
+fn chunked(equality: Equality) -> Feed {
+    let source = source(equality, true);
+    let order = KeyOrder::new(source.key.as_ref().unwrap(), &source.columns);
+    let copied = CopiedChunk {
+        id: ChunkId(0),
+        span: Span {
+            lower: None,
+            upper: Some(key("g")),
+        },
+        snapshot: "100:100:".parse().unwrap(),
+    };
+    let ledger = Ledger::chunked(order, "90:90:".parse().unwrap(), vec![copied], []);
+    let limits = FeedLimits::default();
+    Feed::new(&source, &[target()], ledger, Lsn(10), Xid(100), limits)
 }
 
 fn feed() -> Feed {
@@ -314,4 +341,142 @@ fn a_marker_is_passed_when_its_batch_is_committed() {
     assert_eq!(feed.passed_marker(&content), None);
     feed.piece_applied();
     assert_eq!(feed.passed_marker(&content), Some(Lsn(70)));
+}
+
+#[test]
+fn a_change_beyond_the_copied_chunks_is_dropped_and_remembered_until_it_is_proven() {
+    let mut feed = chunked(Equality::Bytes);
+    feed.receive(transaction(101, vec![insert("m x 1"), insert("a x 1")], Some(20)))
+        .unwrap();
+    let piece = piece(feed.poll(false));
+    assert_eq!(piece.puts, [Put { row: row("a x 1") }]);
+    assert_eq!(piece.ledger.drops, [Xid(101)], "written with the position");
+    feed.piece_applied();
+    let opening = feed.open_chunk(10).unwrap();
+    assert_eq!(opening.lower, Some(key("g")));
+    let early = feed.register_chunk(opening.id, None, "101:103:101".parse().unwrap());
+    assert!(early.is_err(), "it would neither be copied nor applied");
+    feed.chunk_released(opening.id);
+    let opening = feed.open_chunk(10).unwrap();
+    feed.register_chunk(opening.id, None, "102:103:".parse().unwrap())
+        .unwrap();
+}
+
+#[test]
+fn a_batch_ends_before_the_transaction_that_must_wait_for_its_chunk() {
+    let mut feed = chunked(Equality::Bytes);
+    let opening = feed.open_chunk(10).unwrap();
+    feed.register_chunk(opening.id, Some(key("q")), "102:102:".parse().unwrap())
+        .unwrap();
+    feed.receive(transaction(102, vec![insert("a x 1")], Some(20)))
+        .unwrap();
+    feed.receive(transaction(103, vec![insert("b x 1"), insert("m x 1")], Some(30)))
+        .unwrap();
+    let first = piece(feed.poll(true));
+    assert_eq!((first.puts.len(), first.applied), (1, Some(Lsn(20))));
+    assert!(
+        first.ledger.forget,
+        "the registered snapshot has seen what was dropped before"
+    );
+    feed.piece_applied();
+    assert_eq!(feed.poll(true), None, "the other half of it is not copied yet");
+    feed.chunk_recorded(opening.id);
+    let second = piece(feed.poll(true));
+    assert_eq!((second.puts.len(), second.applied), (2, Some(Lsn(30))));
+}
+
+#[test]
+fn a_chunk_that_failed_is_to_be_read_under_a_snapshot_that_sees_what_waited_for_it() {
+    let mut feed = chunked(Equality::Bytes);
+    let opening = feed.open_chunk(10).unwrap();
+    feed.register_chunk(opening.id, Some(key("q")), "102:102:".parse().unwrap())
+        .unwrap();
+    feed.receive(transaction(103, vec![insert("m x 1")], Some(30)))
+        .unwrap();
+    assert_eq!(feed.poll(true), None);
+    feed.chunk_failed(opening.id);
+    assert_eq!(piece(feed.poll(true)).ledger.drops, [Xid(103)]);
+    feed.piece_applied();
+    let again = feed.open_chunk(10).unwrap();
+    assert_eq!(
+        (again.id, again.upper),
+        (opening.id, Upper::Known(Some(key("q"))))
+    );
+    let early = feed.register_chunk(again.id, Some(key("q")), "103:104:103".parse().unwrap());
+    assert!(early.is_err());
+}
+
+#[test]
+fn a_changed_key_is_judged_in_both_chunks() {
+    let mut feed = chunked(Equality::Bytes);
+    let moved = |old: &str, new: &str| Change::Update {
+        old_key: Some(row(old)),
+        new: row(new),
+    };
+    feed.receive(transaction(101, vec![moved("a - -", "m x 1")], Some(20)))
+        .unwrap();
+    let out = piece(feed.poll(false));
+    assert_eq!((out.deletes, out.puts.len()), (vec![key("a")], 0));
+    feed.piece_applied();
+    feed.receive(transaction(102, vec![moved("n - -", "b ~ 1")], Some(30)))
+        .unwrap();
+    let Some(FeedStep::Fetch { keys, .. }) = feed.poll(false) else {
+        panic!("nothing in the target has the value")
+    };
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn homes_that_only_the_server_knows_are_asked_for_and_nothing_is_registered_meanwhile() {
+    let mut feed = chunked(Equality::Server);
+    feed.receive(transaction(101, vec![insert("m x 1"), insert("a x 1")], Some(20)))
+        .unwrap();
+    let step = feed.poll(false);
+    let expected = FeedStep::Route {
+        keys: vec![key("m"), key("a")],
+        bounds: vec![key("g")],
+    };
+    assert_eq!(step, Some(expected));
+    assert!(!feed.may_register());
+    let Some(FeedStep::Classify(keys)) = feed.routed(vec![1, 0]) else {
+        panic!()
+    };
+    assert_eq!(keys, [key("a")], "of what is dropped nothing is asked");
+}
+
+#[test]
+fn a_truncate_between_two_chunks_begins_the_copy_again() {
+    let mut feed = chunked(Equality::Bytes);
+    let gone = Change::Truncate {
+        restart_identity: false,
+    };
+    let opening = feed.open_chunk(10).unwrap();
+    feed.receive(transaction(103, vec![gone, insert("a x 1")], Some(30)))
+        .unwrap();
+    let piece = piece(feed.poll(false));
+    assert!(piece.truncate && piece.ledger.restart && piece.puts.is_empty());
+    assert_eq!(piece.ledger.drops, [Xid(103)]);
+    assert!(feed.open_chunk(10).is_none());
+    feed.piece_applied();
+    let stale = feed.register_chunk(opening.id, None, "104:104:".parse().unwrap());
+    assert!(stale.is_err(), "it was cut in the table that was emptied");
+    feed.chunk_released(opening.id);
+    let first = feed.open_chunk(10).unwrap();
+    assert_eq!((first.id, first.lower), (ChunkId(0), None));
+}
+
+#[test]
+fn a_truncate_waits_for_running_copies_and_none_begins_meanwhile() {
+    let mut feed = chunked(Equality::Bytes);
+    let gone = Change::Truncate {
+        restart_identity: false,
+    };
+    let opening = feed.open_chunk(10).unwrap();
+    feed.register_chunk(opening.id, Some(key("q")), "104:104:".parse().unwrap())
+        .unwrap();
+    feed.receive(transaction(103, vec![gone], Some(30))).unwrap();
+    assert_eq!(feed.poll(false), None);
+    assert!(feed.open_chunk(10).is_none());
+    feed.chunk_recorded(opening.id);
+    assert!(piece(feed.poll(false)).ledger.restart);
 }

@@ -66,7 +66,7 @@ impl Migration {
         self.feed = Some(Feed::new(
             &step.source,
             &step.targets,
-            Ledger::nothing_copied(),
+            Ledger::settled(),
             applied,
             self.reference,
             self.options.feed,

@@ -2,6 +2,7 @@
 
 use crate::change::{Row, StreamItem};
 use crate::cutover::{CutoverCommand, CutoverEvent};
+use crate::ledger::{ChunkId, Opening, Span};
 use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
 use crate::position::{Lsn, Xid};
@@ -34,6 +35,27 @@ pub enum Command {
     },
     /// Let the snapshot go. Not answered.
     CloseSnapshot,
+    /// Drop a slot of ours that is there, empty target and ledger, create the slot, write down where it begins
+    /// → [`Event::SlotOpened`].
+    OpenSlot,
+    /// Lock the source, take a snapshot, find the chunk's end → [`Event::ChunkOpened`]. The snapshot is kept until
+    /// [`Command::CopyChunk`] or [`Command::ReleaseChunk`] of the same chunk.
+    OpenChunk(Opening),
+    /// Copy the chunk under its snapshot, and its ledger row in the same transaction → [`Event::ChunkCopied`] or
+    /// [`Event::ChunkFailed`].
+    CopyChunk {
+        /// Which.
+        id: ChunkId,
+        /// Its keys.
+        span: Span,
+    },
+    /// Let go of its snapshot. Not answered.
+    ReleaseChunk {
+        /// Which.
+        id: ChunkId,
+        /// The transaction that the snapshot does not see, when this is worth telling (R7).
+        unproven: Option<Xid>,
+    },
     /// Stream from here → [`Event::Stream`], again and again.
     Follow {
         /// Everything that ended at or before it is applied.
@@ -47,6 +69,13 @@ pub enum Command {
     Analyze,
     /// Read the WAL insert position and make it durable, so that the stream passes it → [`Event::InsertPosition`].
     ReadInsertPosition,
+    /// → [`Event::Routed`].
+    Route {
+        /// Keys.
+        keys: Vec<KeyCells>,
+        /// The bounds of all chunks.
+        bounds: Vec<KeyCells>,
+    },
     /// → [`Event::Classified`].
     Classify(Vec<KeyCells>),
     /// → [`Event::Fetched`].
@@ -109,6 +138,27 @@ pub enum Event {
     },
     /// See [`Command::RecordChunk`].
     ChunkRecorded,
+    /// See [`Command::OpenSlot`].
+    SlotOpened {
+        /// The slot's consistent point.
+        consistent_point: Lsn,
+        /// What its snapshot sees: none of it will be sent.
+        snapshot: Snapshot,
+    },
+    /// See [`Command::OpenChunk`].
+    ChunkOpened(OpenedChunk),
+    /// See [`Command::CopyChunk`]: its rows and its ledger row are committed.
+    ChunkCopied {
+        /// Which.
+        id: ChunkId,
+        /// How many rows.
+        rows: u64,
+    },
+    /// See [`Command::CopyChunk`]: nothing of it is committed, and it may be tried again.
+    ChunkFailed {
+        /// Which.
+        id: ChunkId,
+    },
     /// See [`Command::BuildKeyIndex`].
     KeyIndexBuilt,
     /// See [`Command::BuildIndexes`].
@@ -119,6 +169,8 @@ pub enum Event {
     InsertPosition(Lsn),
     /// What the reader delivered.
     Stream(StreamItem),
+    /// See [`Command::Route`]: for each key the number of bounds below it.
+    Routed(Vec<u32>),
     /// See [`Command::Classify`].
     Classified(Vec<u32>),
     /// See [`Command::Fetch`].
@@ -154,6 +206,21 @@ pub enum Event {
     Reference(Xid),
     /// WAL that our slot retains, in bytes.
     RetainedWal(u64),
+}
+
+/// A chunk whose snapshot is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedChunk {
+    /// Which.
+    pub id: ChunkId,
+    /// Its keys.
+    pub span: Span,
+    /// What it will be read under.
+    pub snapshot: Snapshot,
+    /// The source's file (`relfilenode`) under the lock.
+    pub file: u32,
+    /// The WAL insert position, read under the lock: whatever replaced the file was committed before it.
+    pub position: Lsn,
 }
 
 /// What an operator may ask for, from any machine.
@@ -198,6 +265,8 @@ pub enum Stop {
         /// How much is retained, in bytes.
         retained: u64,
     },
+    /// The source's file was replaced, and the stream brought no truncate (R4); the source is untouched.
+    SourceRewritten,
     /// The stream brought what cannot be followed; the source is untouched.
     CannotFollow(crate::feed::FeedError),
 }

@@ -17,16 +17,17 @@ mod command;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-pub use command::{Ask, Command, Event, RangeId, Stop};
+pub use command::{Ask, Command, Event, OpenedChunk, RangeId, Stop};
 
 use crate::change::StreamItem;
-use crate::copy::Ranges;
+use crate::copy::{Chunks, Ranges, SourceRewritten};
 use crate::cutover::{Cutover, CutoverCommand, CutoverEvent, OldSnapshots, Outcome};
 use crate::feed::{Feed, FeedCounts, FeedLimits, FeedStep};
-use crate::ledger::{Ledger, WHOLE_TABLE};
+use crate::ledger::{CopiedChunk, Ledger};
+use crate::order::KeyOrder;
 use crate::phase::Phase;
 use crate::piece::marker;
-use crate::plan::{CopyStep, Plan, Step};
+use crate::plan::{CopyMode, CopyStep, Plan, Step};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
 use crate::way_back::{Direction, Threshold};
@@ -53,18 +54,45 @@ pub struct Durable {
     pub phase: Phase,
     /// Held back.
     pub paused: bool,
-    /// From phase `copied` on: the applied LSN and the snapshot of the copy.
-    pub copied: Option<(Lsn, Snapshot)>,
+    /// What the target holds.
+    pub copy: CopyState,
     /// The applied LSN of the reverse stream, once it has begun.
     pub back: Option<Lsn>,
     /// `xmax` of a snapshot of this server's life.
     pub reference: Xid,
 }
 
+/// What is known durably of the copy.
+#[derive(Clone, Debug)]
+pub enum CopyState {
+    /// Nothing that can be gone on with.
+    Nothing,
+    /// The whole table was copied under one snapshot.
+    Whole {
+        /// The applied LSN.
+        applied: Lsn,
+        /// That of the copy.
+        snapshot: Snapshot,
+    },
+    /// The table is copied in chunks.
+    Chunked {
+        /// The applied LSN.
+        applied: Lsn,
+        /// The snapshot of the slot's consistent point.
+        slot: Snapshot,
+        /// The ledger rows, in the order of their numbers.
+        chunks: Vec<CopiedChunk>,
+        /// Rows in them.
+        rows: u64,
+        /// Transactions of which a change was dropped for a chunk that was still to be read (R6).
+        unproven: Vec<Xid>,
+    },
+}
+
 /// Numbers for progress and report; counted since this engine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Ranges of the copy, and how many are done.
+    /// Ranges of the copy, or chunks that are known so far, and how many are done.
     pub ranges: (u32, u32),
     /// Rows copied.
     pub rows_copied: u64,
@@ -144,7 +172,10 @@ pub struct Migration {
     /// Until the swap has come by in the reverse stream.
     threshold: Option<Threshold>,
     interrupt: Option<Stop>,
+    /// The snapshot copy's.
     ranges: Option<Ranges>,
+    /// The incremental copy's, while the phase is `copying`.
+    chunks: Option<Chunks>,
     reference: Xid,
     feed: Option<Feed>,
     acknowledged: Lsn,
@@ -168,8 +199,27 @@ pub struct Migration {
 /// One round of a drain: up to a position read at its start.
 #[derive(Debug, Default)]
 struct Round {
+    /// Positions asked for and not answered: only the last answer counts.
+    asked: u32,
     target: Option<Lsn>,
     started: Option<Instant>,
+}
+
+impl Round {
+    /// A position is asked for; `started`: within a drain that began then.
+    fn begin(&mut self, started: Option<Instant>) {
+        self.asked += 1;
+        self.target = None;
+        self.started = started;
+    }
+
+    fn position(&mut self, now: Instant, lsn: Lsn) {
+        self.asked -= 1;
+        if self.asked == 0 {
+            self.target = Some(lsn);
+            self.started.get_or_insert(now);
+        }
+    }
 }
 
 impl Migration {
@@ -194,6 +244,7 @@ impl Migration {
             paused: durable.paused,
             interrupt: None,
             ranges: None,
+            chunks: None,
             reference: durable.reference,
             feed: None,
             acknowledged: Lsn(0),
@@ -216,19 +267,31 @@ impl Migration {
     }
 
     fn enter(&mut self, durable: Durable) {
-        match (durable.phase, durable.copied) {
+        match (durable.phase, durable.copy) {
             (Phase::Planned, _) => self.commands.push_back(Command::Prepare),
             (Phase::Prepared, _) => self.record(Phase::Copying),
-            (Phase::Copied | Phase::Following | Phase::Ready, Some((applied, snapshot))) => {
-                let mut ledger = Ledger::new(1, []);
-                ledger.restore(WHOLE_TABLE, snapshot);
-                self.follow(ledger, applied);
+            (Phase::Copied | Phase::Following | Phase::Ready, CopyState::Whole { applied, snapshot }) => {
+                self.follow(Ledger::whole(snapshot), applied);
             }
+            // The phase was recorded when the target was consistent.
+            (Phase::Copied | Phase::Following | Phase::Ready, CopyState::Chunked { applied, .. }) => {
+                self.follow(Ledger::settled(), applied);
+            }
+            (
+                Phase::Copying,
+                CopyState::Chunked {
+                    applied,
+                    slot,
+                    chunks,
+                    rows,
+                    unproven,
+                },
+            ) => self.follow_chunks(applied, slot, chunks, rows, unproven),
             (Phase::Swapped | Phase::RolledBack, _) => self.finish(),
             (Phase::Completed, _) => self.stop(Stop::Done),
             (Phase::Aborted, _) => self.stop(Stop::Aborted),
             // Without a ledger row nothing is provable of a target half filled: the copy begins again.
-            (Phase::Copying | Phase::Copied | Phase::Following | Phase::Ready, _) => self.open_snapshot(),
+            (Phase::Copying | Phase::Copied | Phase::Following | Phase::Ready, _) => self.open_copy(),
         }
     }
 
@@ -261,8 +324,12 @@ impl Migration {
     pub fn progress(&self) -> Progress {
         let feed = self.feed.as_ref();
         Progress {
-            ranges: self.ranges.as_ref().map_or((0, 0), Ranges::counts),
-            rows_copied: self.ranges.as_ref().map_or(0, Ranges::rows),
+            ranges: self
+                .ranges
+                .as_ref()
+                .map_or_else(|| feed.map_or((0, 0), Feed::chunks), Ranges::counts),
+            rows_copied: self.ranges.as_ref().map_or(0, Ranges::rows)
+                + self.chunks.as_ref().map_or(0, Chunks::rows),
             feed: feed.map(Feed::counts).unwrap_or_default(),
             last_drain: self.last_drain,
             waiting: feed.map_or(0, Feed::waiting),
@@ -288,7 +355,9 @@ impl Migration {
             return None;
         }
         let ranges = self.ranges.as_ref().and_then(Ranges::poll_timeout);
-        [self.cutover.poll_timeout(), ranges, self.flush_at, self.stop_at]
+        let chunks = self.chunks.as_ref().and_then(Chunks::poll_timeout);
+        let cutover = self.cutover.poll_timeout();
+        [cutover, ranges, chunks, self.flush_at, self.stop_at]
             .into_iter()
             .flatten()
             .min()
@@ -331,18 +400,42 @@ impl Migration {
                 self.activity = Activity::Copying;
                 self.copy_on();
             }
+            Event::SlotOpened {
+                consistent_point,
+                snapshot,
+            } => {
+                self.reference = snapshot.xmax();
+                self.follow_chunks(consistent_point, snapshot, Vec::new(), 0, Vec::new());
+            }
+            Event::ChunkOpened(opened) => {
+                if let Some(chunks) = &mut self.chunks {
+                    chunks.opened(opened);
+                }
+            }
+            Event::ChunkCopied { id, rows } => {
+                if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
+                    chunks.copied(now, id, rows);
+                    feed.chunk_recorded(id);
+                }
+            }
+            Event::ChunkFailed { id } => {
+                if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
+                    chunks.failed(now, id);
+                    feed.chunk_failed(id);
+                }
+            }
             Event::RangeCopied { range: _, rows } => self.range_copied(now, rows),
             Event::ChunkRecorded => self.chunk_recorded(),
+            Event::KeyIndexBuilt if self.chunks.is_some() => self.activity = Activity::Copying,
             Event::KeyIndexBuilt => self.drain(Activity::DrainingBacklog),
             Event::IndexesBuilt => self.record(Phase::Following),
             Event::Analyzed => self.record(Phase::Ready),
-            Event::InsertPosition(lsn) => {
-                self.round = Round {
-                    target: Some(lsn),
-                    started: self.round.started.or(Some(now)),
-                };
-            }
+            Event::InsertPosition(lsn) => self.round.position(now, lsn),
             Event::Stream(item) => self.receive(item),
+            Event::Routed(homes) => {
+                let step = self.feed.as_mut().and_then(|feed| feed.routed(homes));
+                self.perform(step);
+            }
             Event::Classified(classes) => {
                 let step = self.feed.as_mut().and_then(|feed| feed.classified(classes));
                 self.perform(step);
@@ -413,22 +506,22 @@ impl Migration {
     fn phase_recorded(&mut self) {
         match self.phase {
             Phase::Prepared => self.record(Phase::Copying),
-            Phase::Copying => self.open_snapshot(),
+            Phase::Copying => self.open_copy(),
+            // Of the incremental copy; the snapshot copy records it with the ledger row.
+            Phase::Copied => self.build_indexes(),
             Phase::Following => self.drain(Activity::Draining),
             Phase::Ready => self.activity = Activity::Ready,
             // These are recorded in the transactions that make them true.
-            Phase::Planned
-            | Phase::Copied
-            | Phase::Swapped
-            | Phase::RolledBack
-            | Phase::Completed
-            | Phase::Aborted => {}
+            Phase::Planned | Phase::Swapped | Phase::RolledBack | Phase::Completed | Phase::Aborted => {}
         }
     }
 
-    fn open_snapshot(&mut self) {
+    fn open_copy(&mut self) {
         self.activity = Activity::OpeningSnapshot;
-        self.commands.push_back(Command::OpenSnapshot);
+        self.commands.push_back(match copy_step(&self.plan).copy_mode {
+            CopyMode::Snapshot => Command::OpenSnapshot,
+            CopyMode::Incremental => Command::OpenSlot,
+        });
     }
 
     /// Keeps every copier busy, unless held back.
@@ -464,9 +557,24 @@ impl Migration {
         let Some(ranges) = &self.ranges else { return };
         self.phase = Phase::Copied;
         self.commands.push_back(Command::CloseSnapshot);
-        let mut ledger = Ledger::new(1, []);
-        ledger.restore(WHOLE_TABLE, ranges.snapshot().clone());
+        let ledger = Ledger::whole(ranges.snapshot().clone());
         self.follow(ledger, ranges.consistent_point());
+    }
+
+    /// From here on the copy's chunks and the stream go on side by side.
+    fn follow_chunks(
+        &mut self,
+        applied: Lsn,
+        slot: Snapshot,
+        copied: Vec<CopiedChunk>,
+        rows: u64,
+        unproven: Vec<Xid>,
+    ) {
+        let step = copy_step(&self.plan);
+        let Some(key) = &step.source.key else { return };
+        let order = KeyOrder::new(key, &step.source.columns);
+        self.chunks = Some(Chunks::new(&step.estimate, &self.plan.limits, rows));
+        self.follow(Ledger::chunked(order, slot, copied, unproven), applied);
     }
 
     fn follow(&mut self, ledger: Ledger, applied: Lsn) {
@@ -487,7 +595,7 @@ impl Migration {
 
     fn drain(&mut self, activity: Activity) {
         self.activity = activity;
-        self.round = Round::default();
+        self.round.begin(None);
         self.commands.push_back(Command::ReadInsertPosition);
     }
 
@@ -506,6 +614,7 @@ impl Migration {
         let command = match step {
             None => return,
             Some(FeedStep::Apply(piece)) => Command::Apply(piece),
+            Some(FeedStep::Route { keys, bounds }) => Command::Route { keys, bounds },
             Some(FeedStep::Classify(keys)) => Command::Classify(keys),
             // It would queue behind our own request for the lock, and then stand in its way.
             Some(step @ FeedStep::Fetch { .. }) if self.must_wait_for_lock() => {
@@ -614,6 +723,7 @@ impl Migration {
         // Before the feed forms its next piece: under writers that never pause the only boundaries are between two.
         self.round_on(now);
         self.feed_on(flush);
+        self.chunks_on(now);
         self.ready_on(now);
         self.drain_to_marker();
         self.cutover_on();
@@ -649,10 +759,10 @@ impl Migration {
         let applying = match self.activity {
             Activity::DrainingBacklog | Activity::Draining | Activity::Analyzing => true,
             Activity::Ready | Activity::PreparingBack | Activity::FollowingBack => true,
+            Activity::Copying => self.chunks.is_some(),
             Activity::CuttingOver => !self.cutover.is_locked() || self.cutover.is_draining(),
             Activity::Preparing
             | Activity::OpeningSnapshot
-            | Activity::Copying
             | Activity::RecordingChunk
             | Activity::BuildingKeyIndex
             | Activity::BuildingIndexes
@@ -677,9 +787,9 @@ impl Migration {
             return;
         }
         let started = self.round.started.unwrap_or(now);
-        self.round = Round::default();
+        self.round.target = None;
         if now.saturating_duration_since(started) > self.plan.limits.hold_budget() / CAUGHT_UP_SHARE {
-            self.round.started = Some(now);
+            self.round.begin(Some(now));
             self.commands.push_back(Command::ReadInsertPosition);
         } else {
             self.caught_up(now);
@@ -690,14 +800,55 @@ impl Migration {
         self.catching_up = false;
         if self.activity == Activity::CuttingOver {
             self.cutover.caught_up(now);
+        } else if self.activity == Activity::DrainingBacklog && self.phase == Phase::Copying {
+            self.settle();
         } else if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
-            self.activity = Activity::BuildingIndexes;
-            self.commands.push_back(Command::BuildIndexes);
+            self.build_indexes();
         } else if self.phase < Phase::Ready {
             self.activity = Activity::Analyzing;
             self.commands.push_back(Command::Analyze);
         } else {
             self.activity = Activity::Ready;
+        }
+    }
+
+    fn build_indexes(&mut self) {
+        self.activity = Activity::BuildingIndexes;
+        self.commands.push_back(Command::BuildIndexes);
+    }
+
+    /// The stream has passed every snapshot of the chunks: the target is consistent, and stays so at every boundary.
+    fn settle(&mut self) {
+        self.activity = Activity::RecordingChunk;
+        if let Some(feed) = &mut self.feed {
+            feed.settle();
+        }
+        self.record(Phase::Copied);
+    }
+
+    /// Goes on with the chunks of the incremental copy.
+    fn chunks_on(&mut self, now: Instant) {
+        let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) else {
+            return;
+        };
+        match self.activity {
+            // A truncate that came behind the last chunk has emptied the ledger.
+            Activity::DrainingBacklog if self.phase == Phase::Copying && !feed.is_whole() => {
+                self.activity = Activity::Copying;
+                self.round.target = None;
+            }
+            Activity::Copying => {}
+            _elsewhere => return,
+        }
+        let copiers = if self.paused { 0 } else { self.options.copiers };
+        match chunks.go_on(now, feed, copiers) {
+            Ok(commands) => self.commands.extend(commands),
+            Err(SourceRewritten) => {
+                self.interrupt.get_or_insert(Stop::SourceRewritten);
+            }
+        }
+        if feed.is_whole() && chunks.is_idle() {
+            self.drain(Activity::DrainingBacklog);
         }
     }
 

@@ -89,12 +89,35 @@ pub fn keys(source: &Source, keys: &[KeyCells]) -> Result<Bytes, EncodeError> {
 /// # Errors
 /// See [`EncodeError`].
 pub fn numbered_keys(source: &Source, keys: &[KeyCells]) -> Result<Bytes, EncodeError> {
+    keys_from(source, 0, 1, keys)
+}
+
+/// Bounds, numbered from minus one downwards.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn numbered_bounds(source: &Source, bounds: &[KeyCells]) -> Result<Bytes, EncodeError> {
+    keys_from(source, -1, -1, bounds)
+}
+
+/// Keys, numbered from `first` in steps.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub(crate) fn keys_from(
+    source: &Source,
+    first: i32,
+    step: i32,
+    keys: &[KeyCells],
+) -> Result<Bytes, EncodeError> {
     let mut out = Encoder::new(source.binary, keys.len() * 32);
-    for (number, key) in (0_u32..).zip(keys) {
+    let mut number = first;
+    for key in keys {
         out.begin_row(key.0.len() + 1);
         out.number(number);
         out.key(source, key)?;
         out.end_row();
+        number += step;
     }
     Ok(out.finish())
 }
@@ -226,7 +249,7 @@ impl Encoder {
         Ok(())
     }
 
-    fn number(&mut self, number: u32) {
+    fn number(&mut self, number: i32) {
         self.separate();
         if self.binary {
             self.sized(&number.to_be_bytes());

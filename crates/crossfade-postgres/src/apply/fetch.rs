@@ -4,6 +4,7 @@
 //! and the batch that contains it must reach the insert position read after it (R17).
 
 use crossfade_core::change::{Cell, Row};
+use crossfade_core::ledger::Span;
 use crossfade_core::piece::KeyCells;
 use crossfade_core::plan::Source;
 use crossfade_core::position::Lsn;
@@ -13,6 +14,7 @@ use super::decode::{self, DecodeError};
 use super::encode::{self, EncodeError};
 use super::statements::format_of;
 use crate::copy;
+use crate::copy::chunk::{LOWER, UPPER};
 use crate::ident::{self, Ident, literal};
 use crate::session::{Session, SqlError};
 use crate::wal;
@@ -66,12 +68,20 @@ pub struct FetchStatements {
     pub copy_rows: String,
     /// The number of each key's class of equals, in the order of the keys.
     pub classify: String,
+    /// For each key the number of bounds below it, in the order of the keys; bounds have negative numbers.
+    pub route: String,
+    /// The key's columns, quoted.
+    pub keys: Vec<String>,
+    number: String,
+    /// How rows travel: `binary` or `text`.
+    pub(crate) format: &'static str,
 }
+
+const STAGING: &str = "\"pg_temp\".\"crossfade_fetch\"";
 
 impl FetchStatements {
     /// `None` for a source without a key.
     pub fn render(source: &Source) -> Option<Self> {
-        const STAGING: &str = "\"pg_temp\".\"crossfade_fetch\"";
         let key = source.key.as_ref()?;
         let names: Vec<&str> = key
             .columns
@@ -107,7 +117,31 @@ impl FetchStatements {
             classify: format!(
                 "SELECT (pg_catalog.dense_rank() OVER (ORDER BY {keys}))::int4\n  FROM {STAGING} ORDER BY {number}"
             ),
+            // A key that equals a bound is not above it, so it comes before it.
+            route: format!(
+                "SELECT below\n  FROM (SELECT {number} AS number,\n               \
+                 (count(*) FILTER (WHERE {number} < 0) OVER (ORDER BY {keys}, {number} < 0\n                 \
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))::int4 AS below\n          FROM {STAGING}) AS each\n \
+                 WHERE number >= 0 ORDER BY number"
+            ),
+            keys: names.iter().map(|name| Ident(name).to_string()).collect(),
+            number: number.to_string(),
+            format,
         })
+    }
+
+    /// The key's columns of the table of that alias.
+    pub(crate) fn key_of(&self, alias: &str) -> String {
+        let columns = self.keys.iter().map(|key| format!("{alias}.{key}"));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    /// A cell of the staged key of that number, as a value.
+    pub(crate) fn staged_cell(&self, key: &str, number: u32) -> String {
+        format!(
+            "(SELECT f.{key} FROM {STAGING} AS f WHERE f.{} = {number})",
+            self.number
+        )
     }
 }
 
@@ -194,6 +228,70 @@ impl Fetcher {
             .collect())
     }
 
+    /// For each key the number of `bounds` that are below it. The session is in no transaction.
+    ///
+    /// # Errors
+    /// When something fails; the session is then without a transaction, or lost.
+    pub async fn route(
+        &self,
+        session: &Session,
+        keys: &[KeyCells],
+        bounds: &[KeyCells],
+    ) -> Result<Vec<u32>, FetchError> {
+        session.batch_execute("BEGIN").await?;
+        ended(session, self.route_here(session, keys, bounds).await).await
+    }
+
+    /// As [`Fetcher::route`], in the transaction that the session has open.
+    ///
+    /// # Errors
+    /// When something fails; then the transaction is broken.
+    pub async fn route_here(
+        &self,
+        session: &Session,
+        keys: &[KeyCells],
+        bounds: &[KeyCells],
+    ) -> Result<Vec<u32>, FetchError> {
+        self.stage(session, keys).await?;
+        let bounds = encode::numbered_bounds(&self.source, bounds)?;
+        session.copy_in(&self.statements.copy_keys, [bounds]).await?;
+        let homes = session.query(&self.statements.route, &[]).await?;
+        Ok(homes
+            .iter()
+            .map(|row| row.get::<_, i32>(0).cast_unsigned())
+            .collect())
+    }
+
+    /// The bounds of a chunk, each under its number.
+    ///
+    /// # Errors
+    /// When something fails; then the transaction is broken.
+    pub async fn stage_span(&self, session: &Session, span: &Span) -> Result<(), FetchError> {
+        session.batch_execute(&self.statements.clear_staging).await?;
+        let numbered = [(LOWER, &span.lower), (UPPER, &span.upper)];
+        for (number, key) in numbered {
+            if let Some(key) = key {
+                let encoded =
+                    encode::keys_from(&self.source, number.cast_signed(), 1, std::slice::from_ref(key))?;
+                session.copy_in(&self.statements.copy_keys, [encoded]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key that a statement of [`chunk_end`](crate::copy::chunk::chunk_end) finds.
+    ///
+    /// # Errors
+    /// When something fails; then the transaction is broken.
+    pub async fn read_key(&self, session: &Session, statement: &str) -> Result<Option<KeyCells>, FetchError> {
+        let messages = session.copy_out(statement).await?;
+        let mut rows = decode::rows(self.source.binary, messages)?.into_iter();
+        let key = rows
+            .next()
+            .map(|cells| numbered(cells).ok_or(FetchError::Unasked));
+        Ok(key.transpose()?.map(|(_, row)| KeyCells(row.0)))
+    }
+
     /// Puts the keys, and nothing else, into the staging table.
     async fn stage(&self, session: &Session, keys: &[KeyCells]) -> Result<(), FetchError> {
         let encoded = encode::numbered_keys(&self.source, keys)?;
@@ -236,6 +334,7 @@ mod tests {
             all.copy_keys,
             all.copy_rows,
             all.classify,
+            all.route,
             all.clear_staging,
         ];
         insta::assert_snapshot!(shown.join(";\n\n"));

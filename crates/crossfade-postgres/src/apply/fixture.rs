@@ -1,7 +1,7 @@
 //! A source and a target for the snapshot tests of statements.
 
 use crossfade_core::name::TableName;
-use crossfade_core::plan::{Equality, Expression, Key, Source, SourceColumn, Target, TargetColumn};
+use crossfade_core::plan::{Equality, Expression, Key, Order, Source, SourceColumn, Target, TargetColumn};
 
 /// An expression that reads these source columns.
 pub(crate) fn expression(sql: &str, reads: &[usize]) -> Expression {
@@ -17,6 +17,7 @@ fn source_column(name: &str, type_oid: u32, type_name: &str) -> SourceColumn {
         type_oid,
         type_name: type_name.to_owned(),
         equality: Equality::Bytes,
+        order: Order::Server,
     }
 }
 

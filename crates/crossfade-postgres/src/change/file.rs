@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::alter::{AlterError, Alteration};
 use super::limits::{self, LimitError};
 use super::name::{InvalidName, TypedName};
-use super::{ChangeRequest, TargetRequest, WayBackRequest};
+use super::{ChangeRequest, CopyRequest, TargetRequest, WayBackRequest};
 
 /// The file's own shape. The texts inside are parsed afterwards, where their positions are still known.
 #[derive(Deserialize)]
@@ -23,6 +23,8 @@ struct ChangeFile {
     way_back: WayBack,
     #[serde(default)]
     back: BTreeMap<String, String>,
+    #[serde(default)]
+    copy: CopyRequest,
     #[serde(default)]
     limits: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
 }
@@ -111,6 +113,7 @@ fn read(text: &str) -> Result<ChangeRequest, Misplaced> {
     Ok(ChangeRequest {
         table,
         targets: vec![TargetRequest { alteration }],
+        copy: file.copy,
         limits,
         search_path: file.search_path,
         way_back: WayBackRequest {

@@ -12,6 +12,7 @@ mod template;
 use std::collections::BTreeMap;
 
 use crossfade_core::limits::Limits;
+use serde::Deserialize;
 
 pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
 pub use self::file::{ChangeFileError, FileProblem};
@@ -25,6 +26,8 @@ pub struct ChangeRequest {
     pub table: TypedName,
     /// What shall come of it. Exactly one today: a split into several will be a list of these.
     pub targets: Vec<TargetRequest>,
+    /// How the rows shall get there.
+    pub copy: CopyRequest,
     /// The bounds of the run.
     pub limits: Limits,
     /// Where the user's texts look up unqualified names; `None` is what the role has at connection start.
@@ -40,6 +43,29 @@ pub struct WayBackRequest {
     pub off: bool,
     /// By column of the old table, as the catalogs call it: what fills it, over a row of the new table.
     pub columns: BTreeMap<String, String>,
+}
+
+/// How the rows shall get into the new table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyRequest {
+    /// As fits the table's size and the limits.
+    #[default]
+    Auto,
+    /// Under one snapshot.
+    Snapshot,
+    /// In chunks, each under a snapshot of its own, while changes are applied.
+    Incremental,
+}
+
+impl CopyRequest {
+    fn as_str(self) -> &'static str {
+        match self {
+            CopyRequest::Auto => "auto",
+            CopyRequest::Snapshot => "snapshot",
+            CopyRequest::Incremental => "incremental",
+        }
+    }
 }
 
 /// One table that shall come of the source.
@@ -71,6 +97,7 @@ impl ChangeRequest {
         Ok(ChangeRequest {
             table,
             targets: vec![TargetRequest { alteration }],
+            copy: CopyRequest::default(),
             limits: Limits::default(),
             search_path: None,
             way_back: WayBackRequest::default(),
@@ -87,6 +114,10 @@ impl ChangeRequest {
             .collect();
         let path = self.search_path.as_deref();
         let path = path.map_or(String::new(), |path| format!("search_path = {path:?}\n"));
+        let copy = match self.copy {
+            CopyRequest::Auto => String::new(),
+            asked => format!("copy = {:?}\n", asked.as_str()),
+        };
         // The stable form of the limits is the one that plans store. Numbers only: nothing that could fail.
         let limits = serde_json::to_string(&self.limits).unwrap_or_default();
         let off = if self.way_back.off {
@@ -98,7 +129,7 @@ impl ChangeRequest {
         let back: String = columns
             .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
             .collect();
-        format!("{}\n{path}{off}{back}{limits}", statements.join(";\n"))
+        format!("{}\n{path}{copy}{off}{back}{limits}", statements.join(";\n"))
     }
 }
 

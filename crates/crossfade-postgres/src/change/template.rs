@@ -63,6 +63,9 @@ fn alter(columns: &[(&str, String)]) -> String {
          alter = [\n    {},\n]\n\n\
          # Where unqualified names in the texts above are looked up; the default is the role's own setting.\n\
          # search_path = \"public\"\n\n\
+         # How the rows get into the new table: \"snapshot\" (fastest), \"incremental\" (chunk by chunk, for large\n\
+         # and busy tables), or as fits its size and the limits.\n\
+         copy = \"auto\"\n\n\
          # After the swap the old table follows the new one where it can, until `crossfade complete` or `crossfade\n\
          # rollback`. \"none\" ends the run with the swap.\n\
          # way_back = \"auto\"\n\n",

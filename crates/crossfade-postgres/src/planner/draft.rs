@@ -9,12 +9,12 @@ use crossfade_core::plan::{
 use crossfade_core::refusal::{Notice, Refusal};
 use crossfade_core::way_back::WayBack;
 
+use super::copy_mode;
 use super::key::{KeyChoice, NoKey};
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
 use super::{back, carry, foreign_keys, key, notices, probe, source, statements, target};
 use crate::catalog::{self, Definition};
-use crate::change::limits::show_bytes;
 use crate::change::{Alteration, ChangeRequest};
 use crate::ident;
 use crate::preflight::{self, Context, refusal};
@@ -51,11 +51,15 @@ impl Draft<'_> {
         refusals.extend(alteration.refusals.iter().cloned());
         let (source, more) = self.source().await?;
         refusals.extend(more);
+        let mode = self.copy_mode(&source);
+        refusals.extend(mode.as_ref().err().cloned());
         if self.can_probe(alteration) {
-            match self.sides(alteration, source).await? {
-                Ok(sides) if refusals.is_empty() => return self.plan(alteration, sides).await,
-                Ok(_) => {}
-                Err(more) => refusals.extend(more),
+            match (self.sides(alteration, source).await?, mode) {
+                (Ok(sides), Ok(mode)) if refusals.is_empty() => {
+                    return self.plan(alteration, sides, mode).await;
+                }
+                (Ok(_), _) => {}
+                (Err(more), _) => refusals.extend(more),
             }
         }
         Err(refused(refusals))
@@ -134,7 +138,7 @@ impl Draft<'_> {
                 || definition.table.replica_identity == ReplicaIdentity::Full,
             identity_to_restore,
             binary: columns.iter().all(|column| column.binary),
-            columns: columns.into_iter().map(|column| column.column).collect(),
+            columns: source::in_one_form(columns),
             definition: document(definition)?,
         };
         Ok((source, refusals))
@@ -213,10 +217,15 @@ impl Draft<'_> {
         }))
     }
 
-    async fn plan(&self, alteration: &Alteration, sides: Sides) -> Result<Planned, PlanError> {
+    async fn plan(
+        &self,
+        alteration: &Alteration,
+        sides: Sides,
+        mode: (CopyMode, String),
+    ) -> Result<Planned, PlanError> {
         let notices = self.notices(alteration, &sides);
         let carried = catalog::carried(&sides.desired);
-        let step = self.step(sides).await?;
+        let step = self.step(sides, mode).await?;
         let plan = Plan {
             version: PLAN_VERSION,
             name: self.name.clone(),
@@ -231,10 +240,14 @@ impl Draft<'_> {
     }
 
     /// The step there, and the step back.
-    async fn step(&self, sides: Sides) -> Result<CopyStep, PlanError> {
+    async fn step(
+        &self,
+        sides: Sides,
+        (copy_mode, copy_mode_reason): (CopyMode, String),
+    ) -> Result<CopyStep, PlanError> {
         let mut step = CopyStep {
-            copy_mode: CopyMode::Snapshot,
-            copy_mode_reason: self.copy_mode_reason(),
+            copy_mode,
+            copy_mode_reason,
             estimate: self.surroundings.estimate,
             source: sides.source,
             targets: vec![sides.target],
@@ -263,6 +276,7 @@ impl Draft<'_> {
             desired: &sides.desired,
             role: &self.surroundings.facts.role,
             limits: &self.request.limits,
+            copy_mode: step.copy_mode,
             way_back: step.back.is_some(),
         });
         Ok(step)
@@ -282,27 +296,18 @@ impl Draft<'_> {
         notices
     }
 
-    fn copy_mode_reason(&self) -> String {
-        let bounds = [
-            self.request
-                .limits
-                .retained_wal_max_bytes
-                .map(|bytes| ("retained_wal_max", bytes)),
-            self.surroundings
-                .facts
-                .slot_keeps_bytes
-                .map(|bytes| ("max_slot_wal_keep_size", bytes)),
-        ];
-        let bound = bounds.into_iter().flatten().min_by_key(|(_, bytes)| *bytes);
-        let kept = match bound {
-            Some((name, bytes)) => format!("up to {name} ({})", show_bytes(bytes)),
-            None => "without bound: set retained_wal_max to have one".to_owned(),
+    fn copy_mode(&self, source: &Source) -> Result<(CopyMode, String), Refusal> {
+        let key = source.key.iter().flat_map(|key| &key.columns);
+        let key: Vec<&str> = key.map(|column| source.columns[*column].name.as_str()).collect();
+        let pieces = copy_mode::Pieces {
+            asked: self.request.copy,
+            definition: &self.surroundings.definition,
+            key: &key,
+            estimate: &self.surroundings.estimate,
+            limits: &self.request.limits,
+            slot_keeps_bytes: self.surroundings.facts.slot_keeps_bytes,
         };
-        format!(
-            "one snapshot, by several copiers at once: the fastest way for about {}; meanwhile the server keeps \
-             all WAL for our slot, {kept}",
-            preflight::about(self.surroundings.estimate.bytes)
-        )
+        pieces.choose()
     }
 
     async fn server(&self) -> Result<ServerIdentity, SqlError> {

@@ -1,6 +1,6 @@
 //! The source: its columns as the stream carries them, and how their values are compared and sent.
 
-use crossfade_core::plan::{Equality, SourceColumn};
+use crossfade_core::plan::{Equality, Order, SourceColumn};
 use postgres_types::Type;
 use tokio_postgres::Row;
 
@@ -25,12 +25,28 @@ pub(super) async fn columns(session: &Session, oid: u32) -> Result<Vec<TableColu
     Ok(rows.iter().map(from_row).collect())
 }
 
+/// The columns as they travel together: if one of them has no binary form, all are texts, and the order of a text is
+/// not its value's.
+pub(super) fn in_one_form(columns: Vec<TableColumn>) -> Vec<SourceColumn> {
+    let binary = columns.iter().all(|column| column.binary);
+    let in_form = |column: TableColumn| SourceColumn {
+        order: if binary {
+            column.column.order
+        } else {
+            Order::Server
+        },
+        ..column.column
+    };
+    columns.into_iter().map(in_form).collect()
+}
+
 fn from_row(row: &Row) -> TableColumn {
     let traits = Traits {
         base_type: row.get(5),
         modifier: row.get(3),
         is_enum: row.get(6),
         deterministic: row.get(7),
+        collated_by_bytes: row.get(9),
     };
     TableColumn {
         column: SourceColumn {
@@ -38,6 +54,7 @@ fn from_row(row: &Row) -> TableColumn {
             type_oid: row.get(1),
             type_name: row.get(2),
             equality: traits.equality(),
+            order: traits.order(),
         },
         generated: row.get(4),
         is_enum: row.get(6),
@@ -53,6 +70,8 @@ struct Traits {
     is_enum: bool,
     /// The collation is deterministic, or there is none.
     deterministic: bool,
+    /// The collation compares bytes, in the encoding in which they are streamed, or there is none.
+    collated_by_bytes: bool,
 }
 
 /// Types whose equality is that of their bytes, in text as in binary. Absent on purpose: `numeric`, `interval`,
@@ -85,7 +104,45 @@ const EQUAL_BY_BYTES: &[Type] = &[
     Type::VARCHAR,
 ];
 
+/// Types whose binary form is one signed number of a fixed width.
+const ORDERED_AS_NUMBERS: &[Type] = &[
+    Type::DATE,
+    Type::INT2,
+    Type::INT4,
+    Type::INT8,
+    Type::MONEY,
+    Type::TIME,
+    Type::TIMESTAMP,
+    Type::TIMESTAMPTZ,
+];
+
+/// Types whose binary form is in the order of its bytes.
+const ORDERED_BY_BYTES: &[Type] = &[
+    Type::BOOL,
+    Type::BYTEA,
+    Type::MACADDR,
+    Type::MACADDR8,
+    Type::OID,
+    Type::PG_LSN,
+    Type::UUID,
+];
+
+/// Types that are so under a collation that compares bytes.
+const ORDERED_BY_COLLATION: &[Type] = &[Type::NAME, Type::TEXT, Type::VARCHAR];
+
 impl Traits {
+    /// Of values that travel in binary.
+    fn order(&self) -> Order {
+        let among = |types: &[Type]| types.iter().any(|known| known.oid() == self.base_type);
+        if among(ORDERED_AS_NUMBERS) {
+            Order::Signed
+        } else if among(ORDERED_BY_BYTES) || (among(ORDERED_BY_COLLATION) && self.collated_by_bytes) {
+            Order::Bytes
+        } else {
+            Order::Server
+        }
+    }
+
     fn equality(&self) -> Equality {
         let by_bytes = EQUAL_BY_BYTES.iter().any(|known| known.oid() == self.base_type);
         // Trailing blanks do not count in `bpchar`; of `char(n)` every value is padded to the same width.
@@ -110,6 +167,7 @@ mod tests {
                 modifier,
                 is_enum: false,
                 deterministic,
+                collated_by_bytes: false,
             };
             traits.equality()
         };

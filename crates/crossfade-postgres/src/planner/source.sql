@@ -1,6 +1,8 @@
 -- The columns of the table $1 in order: what the stream carries, and how their values are compared.
 WITH RECURSIVE own AS (
-  SELECT attnum, attname, atttypid, atttypmod, attcollation, attgenerated <> '' AS generated
+  SELECT attnum, attname, atttypid, atttypmod, attcollation, attgenerated <> '' AS generated,
+         -- Without a collation, or under one that compares bytes: 950 is "C", 951 "POSIX".
+         attcollation IN (0, 950, 951) AND getdatabaseencoding() IN ('UTF8', 'SQL_ASCII') AS by_bytes
     FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
 ), base (column_type, type) AS (
   -- Down a chain of domains.
@@ -24,7 +26,8 @@ WITH RECURSIVE own AS (
 SELECT own.attname::text, own.atttypid, format_type(own.atttypid, own.atttypmod), own.atttypmod, own.generated,
        base.type, t.typtype = 'e', coalesce(c.collisdeterministic, true),
        (SELECT bool_and(p.typsend <> 0 AND p.typreceive <> 0)
-          FROM part JOIN pg_type p ON p.oid = part.type WHERE part.column_type = own.atttypid)
+          FROM part JOIN pg_type p ON p.oid = part.type WHERE part.column_type = own.atttypid),
+       own.by_bytes
   FROM own
   JOIN base ON base.column_type = own.atttypid
   JOIN pg_type t ON t.oid = base.type AND t.typtype <> 'd'

@@ -6,13 +6,14 @@
 
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
-use crossfade_core::plan::{ReplicaIdentity, Source, Stage, Statement, Target};
+use crossfade_core::plan::{CopyMode, ReplicaIdentity, Source, Stage, Statement, Target};
 
 use crate::apply;
 use crate::apply::fetch::FetchStatements;
 use crate::catalog::Definition;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
+use crate::copy::chunk::{self, Bounds};
 use crate::ddl::{self, DdlContext, Way};
 use crate::ident::{self, Ident};
 
@@ -27,6 +28,7 @@ pub(super) struct Pieces<'a> {
     pub(super) limits: &'a Limits,
     /// The retired table shall follow the new one.
     pub(super) way_back: bool,
+    pub(super) copy_mode: CopyMode,
 }
 
 /// All statements.
@@ -94,14 +96,32 @@ impl Pieces<'_> {
     }
 
     fn copy(&self) -> Vec<Statement> {
-        let empty = on_nothing(Stage::Copy, copy::empty(self.target));
-        let reads = |sql| {
-            let held = "until the snapshot's copy is done";
-            self.on_source(Stage::Copy, sql, "ACCESS SHARE", held)
+        let held = match self.copy_mode {
+            CopyMode::Snapshot => "until the snapshot's copy is done".to_owned(),
+            CopyMode::Incremental => format!(
+                "until the chunk is copied (about chunk_time, {})",
+                show_milliseconds(self.limits.chunk_time_ms)
+            ),
         };
-        let lock = reads(copy::lock_for_reading(self.source));
-        let copy = reads(copy::copy_template(self.source, self.target));
-        vec![empty, lock, copy]
+        let reads = |sql| self.on_source(Stage::Copy, sql, "ACCESS SHARE", &held);
+        let copies = match self.copy_mode {
+            CopyMode::Snapshot => vec![copy::copy_template(self.source, self.target)],
+            CopyMode::Incremental => self.chunk_templates(),
+        };
+        let empty = on_nothing(Stage::Copy, copy::empty(self.target));
+        let lock = copy::lock_for_reading(self.source);
+        std::iter::once(empty)
+            .chain(std::iter::once(lock).chain(copies).map(reads))
+            .collect()
+    }
+
+    /// Where a chunk ends, and its copy: the first one, those between, and the last one.
+    fn chunk_templates(&self) -> Vec<String> {
+        let bounds = |lower, upper| Bounds { lower, upper };
+        let copies = [(false, true), (true, true), (true, false), (false, false)]
+            .map(|(lower, upper)| chunk::chunk_copy(self.source, self.target, bounds(lower, upper)));
+        let ends = [false, true].map(|lower| chunk::chunk_end(self.source, lower, "$1"));
+        ends.into_iter().chain(copies).flatten().collect()
     }
 
     fn apply(&self) -> Vec<Statement> {

@@ -91,6 +91,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
         "position",
         "way_back_closed",
         "chunk",
+        "unproven_drop",
         "statement_done",
         "swap_attempt",
         "request",

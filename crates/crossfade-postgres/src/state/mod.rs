@@ -7,6 +7,7 @@
 mod audit;
 mod engine;
 mod error;
+mod ledger;
 mod migration;
 mod progress;
 mod request;
@@ -18,10 +19,14 @@ pub use self::engine::{
     Engine, Generation, TakeOver, engine, guard, guard_statement, heartbeat, raise_generation,
 };
 pub use self::error::StateError;
+pub use self::ledger::{
+    Chunk, chunks, forget_copy, note_statements, record_chunk, record_slot_snapshot, slot_snapshot,
+    unproven_drops,
+};
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
 pub use self::progress::{
-    Chunk, advance_statement, chunk, done_statements, forget_statements, forget_swap_attempts, position,
-    record_chunk, record_statement, record_swap_attempt, start_position, swap_attempt,
+    advance_statement, done_statements, forget_statements, forget_swap_attempts, position, record_statement,
+    record_swap_attempt, start_position, swap_attempt,
 };
 pub use self::request::{Verb, ask, take};
 pub use self::schema::{ensure, exists};

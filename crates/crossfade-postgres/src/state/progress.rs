@@ -3,60 +3,11 @@
 
 use crossfade_core::name::MigrationName;
 use crossfade_core::position::{Lsn, Xid};
-use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
 
 use super::StateError;
 use crate::ident::literal;
 use crate::session::Session;
-
-/// A row of the ledger.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// Under which it was read.
-    pub snapshot: Snapshot,
-    /// How many rows it had.
-    pub rows: u64,
-}
-
-/// Records a chunk; in the transaction that makes its rows visible, or after the last of several.
-///
-/// # Errors
-/// As the server says; a chunk that is recorded already is a unique violation.
-pub async fn record_chunk(
-    session: &Session,
-    name: &str,
-    number: i32,
-    chunk: &Chunk,
-) -> Result<(), StateError> {
-    let insert = "INSERT INTO crossfade.chunk (migration, chunk, snapshot, rows) VALUES ($1, $2, $3, $4)";
-    let rows = i64::try_from(chunk.rows).unwrap_or(i64::MAX);
-    session
-        .execute(insert, &[&name, &number, &chunk.snapshot.to_string(), &rows])
-        .await?;
-    Ok(())
-}
-
-/// The chunk of that number, if it was recorded.
-///
-/// # Errors
-/// As the server says.
-pub async fn chunk(session: &Session, name: &str, number: i32) -> Result<Option<Chunk>, StateError> {
-    let select = "SELECT snapshot, rows FROM crossfade.chunk WHERE migration = $1 AND chunk = $2";
-    let Some(row) = session.query_opt(select, &[&name, &number]).await? else {
-        return Ok(None);
-    };
-    let text: &str = row.get(0);
-    let unreadable = |what: String| StateError::Unreadable {
-        name: name.into(),
-        what,
-    };
-    let snapshot = text.parse().map_err(|_| unreadable(format!("snapshot {text}")))?;
-    Ok(Some(Chunk {
-        snapshot,
-        rows: row.get::<_, i64>(1).try_into().unwrap_or(0),
-    }))
-}
 
 /// The applied LSN of that direction.
 ///

@@ -54,11 +54,16 @@ impl Task {
             | Command::CopyRange(_)
             | Command::RecordChunk { .. }
             | Command::CloseSnapshot
+            | Command::OpenSlot
+            | Command::OpenChunk(_)
+            | Command::CopyChunk { .. }
+            | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
             | Command::BuildKeyIndex
             | Command::BuildIndexes
             | Command::Analyze
             | Command::ReadInsertPosition
+            | Command::Route { .. }
             | Command::Classify(_)
             | Command::EndFetch
             | Command::Apply(_)
@@ -155,6 +160,12 @@ impl Simulation {
             Command::BeginBack(_) => task.answer = Some(Event::BackBegun),
             Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
             Command::Finish => self.finish(task),
+            // Not yet.
+            Command::OpenSlot
+            | Command::OpenChunk(_)
+            | Command::CopyChunk { .. }
+            | Command::ReleaseChunk { .. }
+            | Command::Route { .. } => {}
             // Performed when they were taken.
             Command::CloseSnapshot
             | Command::Follow { .. }

@@ -1,0 +1,168 @@
+//! The incremental copy: the slot, and the workers that copy chunks, each with a session of its own.
+
+use std::sync::Arc;
+
+use crossfade_copier::{ChunkCopier, CopyError, CopyErrorClass, Outcome};
+use crossfade_core::ledger::{ChunkId, Opening, Span};
+use crossfade_core::migration::Event;
+use crossfade_core::position::Xid;
+use crossfade_core::way_back::Direction;
+use crossfade_postgres::session::Session;
+use crossfade_postgres::{copy, slot, state};
+use crossfade_replication::slot::ExportingSlot;
+use crossfade_replication::transport::Connection;
+use tokio::sync::mpsc;
+
+use super::copy::empty_targets;
+use super::finish::SLOT_RELEASE_MAX;
+use super::{Hands, send};
+use crate::context::{Context, Message};
+use crate::failure::Failure;
+
+/// What a worker can be asked for.
+enum ChunkOrder {
+    Open(Opening),
+    Copy { id: ChunkId, span: Span },
+    Release,
+}
+
+/// A session that copies chunks, and the one that it is at.
+pub(super) struct ChunkWorker {
+    orders: mpsc::Sender<ChunkOrder>,
+    chunk: Option<ChunkId>,
+}
+
+/// Drops what an earlier copy left, then the slot. Its snapshot is not read under: it says what the slot will never
+/// send, so that no chunk is read without it.
+pub(super) async fn open_slot(context: &Context) -> Result<Event, Failure> {
+    let session = context.session().await?;
+    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
+    empty_targets(context, &session).await?;
+    context.line("creating the slot: the server first waits for every transaction that is writing now");
+    let connection = Connection::open(&context.config).await?;
+    let exporting = ExportingSlot::create(connection, &context.plan.name.slot()).await?;
+    context.audit(&session, "created the slot", None).await?;
+    let snapshot = {
+        let reader = context.session().await?;
+        reader.batch_execute(copy::BEGIN_IMPORT).await?;
+        reader
+            .batch_execute(&copy::import_snapshot(exporting.snapshot_name()))
+            .await?;
+        let row = reader.query_one(copy::CURRENT_SNAPSHOT, &[]).await?;
+        row.get::<_, &str>(0).parse().map_err(CopyError::from)?
+    };
+    let consistent_point = exporting.slot().consistent_point;
+    drop(exporting);
+    context.begin(&session).await?;
+    state::start_position(&session, context.name(), Direction::Forward, consistent_point).await?;
+    state::record_slot_snapshot(&session, context.name(), &snapshot).await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(Event::SlotOpened {
+        consistent_point,
+        snapshot,
+    })
+}
+
+impl Hands {
+    /// To a worker that is free, or to a new one: the machine opens no more chunks than there are copiers.
+    pub(super) fn open_chunk(&mut self, opening: Opening) {
+        let free = self.chunks.iter().position(|worker| worker.chunk.is_none());
+        let position = free.unwrap_or_else(|| {
+            // Two, since the release of a chunk may meet the opening of the next.
+            let (orders, receiver) = mpsc::channel(2);
+            self.tasks.spawn(work(Arc::clone(&self.context), receiver));
+            self.chunks.push(ChunkWorker { orders, chunk: None });
+            self.chunks.len() - 1
+        });
+        let worker = &mut self.chunks[position];
+        worker.chunk = Some(opening.id);
+        send(Some(&worker.orders), ChunkOrder::Open(opening));
+    }
+
+    pub(super) fn copy_chunk(&mut self, id: ChunkId, span: Span) {
+        let worker = self.chunks.iter().find(|worker| worker.chunk == Some(id));
+        send(worker.map(|worker| &worker.orders), ChunkOrder::Copy { id, span });
+    }
+
+    pub(super) fn release_chunk(&mut self, id: ChunkId, unproven: Option<Xid>) {
+        if let Some(xid) = unproven {
+            self.context.line(format!(
+                "the copy waits: transaction {xid} is committed and not visible yet, perhaps since a synchronous standby \
+                 does not answer"
+            ));
+        }
+        if let Some(worker) = self.free_worker(id) {
+            send(Some(&worker.orders), ChunkOrder::Release);
+        }
+    }
+
+    /// The chunk's worker has nothing to do any more.
+    pub(super) fn free_worker(&mut self, id: ChunkId) -> Option<&ChunkWorker> {
+        let worker = self.chunks.iter_mut().find(|worker| worker.chunk == Some(id))?;
+        worker.chunk = None;
+        Some(worker)
+    }
+}
+
+async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<ChunkOrder>) {
+    let mut copier = match open_copier(&context).await {
+        Ok(copier) => copier,
+        Err(failure) => {
+            let _ = context.answers.send(Err(failure));
+            return;
+        }
+    };
+    while let Some(order) = orders.recv().await {
+        let answer = match order {
+            ChunkOrder::Open(opening) => match copier.open(&opening).await {
+                Ok(opened) => Ok(Event::ChunkOpened(opened)),
+                Err(error) => not_copied(&context, opening.id, error),
+            },
+            ChunkOrder::Copy { id, span } => copied(&context, &mut copier, id, &span).await,
+            ChunkOrder::Release => {
+                copier.release().await;
+                continue;
+            }
+        };
+        let failed = answer.is_err();
+        let _ = context.answers.send(answer.map(Message::Event));
+        if failed {
+            return;
+        }
+    }
+}
+
+async fn open_copier(context: &Context) -> Result<ChunkCopier, Failure> {
+    let session: Session = context.session().await?;
+    Ok(ChunkCopier::prepare(session, context.step(), &context.plan.name, context.generation).await?)
+}
+
+async fn copied(
+    context: &Context,
+    copier: &mut ChunkCopier,
+    id: ChunkId,
+    span: &Span,
+) -> Result<Event, Failure> {
+    match copier.copy(id, span).await {
+        Outcome::Done(copied) => Ok(Event::ChunkCopied {
+            id,
+            rows: copied.rows,
+        }),
+        Outcome::NotDone(error) => not_copied(context, id, error),
+        // The ledger row tells, once an engine begins again and that backend is gone (R8).
+        Outcome::Unknown(error) => Err(Failure::Lost {
+            what: error.to_string(),
+        }),
+    }
+}
+
+/// Whatever may be tried again is: a chunk that did not commit is pending as before.
+fn not_copied(context: &Context, id: ChunkId, error: CopyError) -> Result<Event, Failure> {
+    match error.class() {
+        CopyErrorClass::Canceled | CopyErrorClass::Again => {
+            context.line(format!("a chunk is copied again: {error}"));
+            Ok(Event::ChunkFailed { id })
+        }
+        CopyErrorClass::Lost | CopyErrorClass::Superseded | CopyErrorClass::Real => Err(error.into()),
+    }
+}

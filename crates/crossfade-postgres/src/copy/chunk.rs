@@ -1,0 +1,101 @@
+//! The statements of one chunk: where it ends, and its copy.
+//!
+//! Bounds travel as the stream's keys do, by `COPY` into a staging table of the session: the server alone compares
+//! them (R12), and no value becomes a text of a statement. The subselects are evaluated once, before the scan, so
+//! that the scan is one of the key's index.
+
+use crossfade_core::plan::{Source, Target};
+
+use super::columns_and_values;
+use crate::apply::fetch::FetchStatements;
+use crate::ident::{self, Ident};
+
+/// The staged bounds' numbers.
+pub const LOWER: u32 = 0;
+/// See [`LOWER`].
+pub const UPPER: u32 = 1;
+
+/// Settings of a session that copies chunks: what reads a range of keys goes through the key's index, in its order.
+pub const CHUNK_SETTINGS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off";
+
+/// Which bounds a chunk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// There is a chunk before it.
+    pub lower: bool,
+    /// There is a chunk after it.
+    pub upper: bool,
+}
+
+/// The key of the last row of a chunk that begins above the staged lower bound, in the form in which keys travel; no
+/// row if fewer than `rows` are left. `rows` is a number, or what stands for one where the statement is shown.
+pub fn chunk_end(source: &Source, lower: bool, rows: &str) -> Option<String> {
+    let staged = FetchStatements::render(source)?;
+    let alias = Ident(&source.name.name).to_string();
+    let keys = staged.key_of(&alias);
+    let bounds = Bounds { lower, upper: false };
+    Some(format!(
+        "COPY (SELECT 0::pg_catalog.int4, {keys}\n  FROM ONLY {source} AS {alias}{within}\n \
+         ORDER BY {keys} OFFSET {rows} LIMIT 1) TO STDOUT (FORMAT {format})",
+        source = ident::table(&source.name),
+        within = within(&staged, &alias, bounds, " WHERE "),
+        format = staged.format,
+    ))
+}
+
+/// The statement that copies a chunk into one target, between the staged bounds.
+pub fn chunk_copy(source: &Source, target: &Target, bounds: Bounds) -> Option<String> {
+    let staged = FetchStatements::render(source)?;
+    let (columns, values) = columns_and_values(target);
+    let alias = Ident(&source.name.name).to_string();
+    let filter = target.filter.as_ref();
+    Some(format!(
+        "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\n\
+         SELECT {values}\n  FROM ONLY {source} AS {alias}\n WHERE true{within}{filter}",
+        shadow = ident::table(&target.shadow),
+        source = ident::table(&source.name),
+        within = within(&staged, &alias, bounds, "\n   AND "),
+        filter = filter.map_or(String::new(), |filter| format!("\n   AND ({})", filter.sql)),
+    ))
+}
+
+fn within(staged: &FetchStatements, alias: &str, bounds: Bounds, first: &str) -> String {
+    let bound = |number: u32| {
+        let cells = staged.keys.iter().map(|key| staged.staged_cell(key, number));
+        cells.collect::<Vec<_>>().join(", ")
+    };
+    let keys = staged.key_of(alias);
+    let lower = bounds.lower.then(|| format!("({keys}) > ({})", bound(LOWER)));
+    let upper = bounds.upper.then(|| format!("({keys}) <= ({})", bound(UPPER)));
+    let both: Vec<String> = lower.into_iter().chain(upper).collect();
+    if both.is_empty() {
+        return String::new();
+    }
+    format!("{first}{}", both.join("\n   AND "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::fixture;
+
+    #[test]
+    fn statements() {
+        let (source, mut target) = fixture::orders_by_two();
+        let both = Bounds {
+            lower: true,
+            upper: true,
+        };
+        insta::assert_snapshot!(chunk_end(&source, true, "5000").unwrap());
+        insta::assert_snapshot!(chunk_end(&source, false, "5000").unwrap());
+        insta::assert_snapshot!(chunk_copy(&source, &target, both).unwrap());
+        target.filter = Some(fixture::expression("amount > 0", &[2]));
+        let open = Bounds {
+            lower: false,
+            upper: false,
+        };
+        insta::assert_snapshot!(chunk_copy(&source, &target, open).unwrap());
+        let (source, target) = fixture::orders_without_key();
+        assert_eq!(chunk_copy(&source, &target, both), None);
+    }
+}

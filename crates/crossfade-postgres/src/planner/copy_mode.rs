@@ -1,0 +1,132 @@
+//! How the rows get into the target, and why so.
+//!
+//! The snapshot copy is the fastest, and everything that is written meanwhile, by us too, waits in the server's log.
+//! So the choice is by how long that is and how much.
+
+use crossfade_core::limits::Limits;
+use crossfade_core::plan::{CopyMode, Estimate};
+use crossfade_core::refusal::Refusal;
+
+use crate::catalog::{Definition, Index};
+use crate::change::CopyRequest;
+use crate::change::limits::{show_bytes, show_milliseconds};
+use crate::preflight::{self, refusal};
+
+/// A snapshot copy that takes longer pins dead rows and log for longer than `auto` accepts.
+const SNAPSHOT_SECONDS_MAX: u64 = 600;
+/// What a copy is taken to move in a second. A guess on the slow side; the run measures.
+const BYTES_PER_SECOND: u64 = 30 << 20;
+/// The copy's own log may take this part of what the slot may retain; the rest is the application's.
+const RETAINED_SHARE: u64 = 3;
+
+/// What the choice is made from.
+pub(super) struct Pieces<'a> {
+    pub(super) asked: CopyRequest,
+    pub(super) definition: &'a Definition,
+    /// The key's columns; none if the table has no key.
+    pub(super) key: &'a [&'a str],
+    pub(super) estimate: &'a Estimate,
+    pub(super) limits: &'a Limits,
+    /// `max_slot_wal_keep_size`.
+    pub(super) slot_keeps_bytes: Option<u64>,
+}
+
+impl Pieces<'_> {
+    /// The mode and the reason, or why the one that was asked for cannot be.
+    pub(super) fn choose(&self) -> Result<(CopyMode, String), Refusal> {
+        let obstacle = self.obstacle();
+        match (self.asked, obstacle) {
+            (CopyRequest::Snapshot, _) => Ok((CopyMode::Snapshot, self.snapshot("asked for"))),
+            (CopyRequest::Incremental, None) => Ok((CopyMode::Incremental, self.incremental("asked for"))),
+            (CopyRequest::Incremental, Some(obstacle)) => Err(self.refused(&obstacle)),
+            (CopyRequest::Auto, Some(obstacle)) => Ok((CopyMode::Snapshot, self.snapshot(&obstacle))),
+            (CopyRequest::Auto, None) => Ok(self.weigh()),
+        }
+    }
+
+    fn weigh(&self) -> (CopyMode, String) {
+        let seconds = self.estimate.bytes / BYTES_PER_SECOND;
+        if seconds > SNAPSHOT_SECONDS_MAX {
+            let why = format!(
+                "one snapshot would be held for about {} minutes",
+                seconds.div_ceil(60)
+            );
+            return (CopyMode::Incremental, self.incremental(&why));
+        }
+        if let Some((name, kept)) = self.bound()
+            && self.estimate.wal_bytes > kept / RETAINED_SHARE
+        {
+            let why = format!(
+                "the server may keep {} of WAL for our slot ({name}), and a copy under one snapshot writes about {} \
+                 before any of it can be let go",
+                show_bytes(kept),
+                preflight::about(self.estimate.wal_bytes)
+            );
+            return (CopyMode::Incremental, self.incremental(&why));
+        }
+        (CopyMode::Snapshot, self.snapshot("the fastest way"))
+    }
+
+    fn snapshot(&self, why: &str) -> String {
+        let kept = match self.bound() {
+            Some((name, bytes)) => format!("up to {name} ({})", show_bytes(bytes)),
+            None => "without bound: set retained_wal_max to have one".to_owned(),
+        };
+        format!(
+            "{why}: about {} under one snapshot, by several copiers at once; meanwhile the server keeps all WAL for \
+             our slot, {kept}",
+            preflight::about(self.estimate.bytes)
+        )
+    }
+
+    fn incremental(&self, why: &str) -> String {
+        format!(
+            "{why}: about {} in chunks of about {}, each under a snapshot of its own, while changes are applied; goes \
+             on with the next chunk after a crash",
+            preflight::about(self.estimate.bytes),
+            show_milliseconds(self.limits.chunk_time_ms)
+        )
+    }
+
+    /// The smaller of the two bounds of what our slot may retain.
+    fn bound(&self) -> Option<(&'static str, u64)> {
+        let limit = self.limits.retained_wal_max_bytes;
+        let bounds = [
+            limit.map(|bytes| ("retained_wal_max", bytes)),
+            self.slot_keeps_bytes
+                .map(|bytes| ("max_slot_wal_keep_size", bytes)),
+        ];
+        bounds.into_iter().flatten().min_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// What stands in the way of copying in chunks.
+    fn obstacle(&self) -> Option<String> {
+        if self.key.is_empty() {
+            return Some("the table has no key to cut it by".to_owned());
+        }
+        let reads_in_order = |index: &&Index| {
+            let columns = index.columns.iter().map(Option::as_deref);
+            let of_key = columns.eq(self.key.iter().map(|name| Some(*name)));
+            of_key && index.valid && index.predicate.is_none() && is_plain(&index.definition)
+        };
+        let index = self.definition.indexes.iter().find(reads_in_order);
+        index
+            .is_none()
+            .then(|| "no index has the key's columns in their own order".to_owned())
+    }
+
+    fn refused(&self, obstacle: &str) -> Refusal {
+        refusal(
+            "no_chunks",
+            self.definition.name.to_string(),
+            format!("It cannot be copied in chunks: {obstacle}."),
+            "Use `--copy snapshot`, or give the table a primary key on plain columns.",
+        )
+    }
+}
+
+/// A B-tree over its columns as `ORDER BY` sorts them.
+fn is_plain(definition: &str) -> bool {
+    let other = ["DESC", "COLLATE", "NULLS FIRST", "_ops"];
+    definition.starts_with("btree (") && !other.iter().any(|word| definition.contains(word))
+}
