@@ -40,10 +40,12 @@ CREATE TABLE crossfade.engine (
 COMMENT ON TABLE crossfade.engine IS 'Who works on a migration, where, and what it last said';
 
 CREATE TABLE crossfade.position (
-    migration     text NOT NULL,
-    direction     text NOT NULL CHECK (direction IN ('forward', 'back')),
-    applied_lsn   pg_lsn NOT NULL,
-    slot_snapshot text,
+    migration        text NOT NULL,
+    direction        text NOT NULL CHECK (direction IN ('forward', 'back')),
+    applied_lsn      pg_lsn NOT NULL,
+    slot_snapshot    text,
+    -- Of the last alignment: what it sees is in the target, whatever its commit's position (R26).
+    aligned_snapshot text,
     PRIMARY KEY (migration, direction)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE crossfade.position IS 'Everything committed at or before applied_lsn is in the target; written with the rows. Back: in the retired table, from the end of the swap on (R31)';
@@ -94,12 +96,29 @@ COMMENT ON TABLE crossfade.swap_attempt IS 'The transaction of each swap, writte
 CREATE TABLE crossfade.request (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration text NOT NULL,
-    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover', 'rollback')),
+    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover', 'rollback', 'verify')),
     asked_by  text NOT NULL DEFAULT session_user,
     asked_at  timestamptz NOT NULL DEFAULT now(),
     taken_at  timestamptz
 );
 COMMENT ON TABLE crossfade.request IS 'What operators asked of an engine';
+
+CREATE TABLE crossfade.verification (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration        text NOT NULL,
+    began_at         timestamptz NOT NULL,
+    ended_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    aligned_lsn      pg_lsn NOT NULL,
+    whole            boolean NOT NULL,
+    pairs            integer NOT NULL,
+    slices           integer NOT NULL,
+    slices_different integer NOT NULL,
+    rows             bigint NOT NULL,
+    differences      text NOT NULL DEFAULT '[]',
+    more             boolean NOT NULL,
+    unverified       text[] NOT NULL DEFAULT '{}'
+);
+COMMENT ON TABLE crossfade.verification IS 'What each comparison of source and target came to; the last one gates the cutover';
 
 CREATE TABLE crossfade.audit (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -5,6 +5,7 @@
 //! - `plan`: what `plan` prints is what the server executes.
 //! - `cli`: what operators do from other processes.
 //! - `incremental`: the copy in chunks.
+//! - `verify`: equal tables while writers write, and differences planted by hand.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
@@ -21,3 +22,4 @@ mod incremental;
 mod plan;
 mod scenario;
 mod soak;
+mod verify;

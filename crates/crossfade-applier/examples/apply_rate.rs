@@ -83,6 +83,7 @@ fn piece(number: u32, rows: u32, inserts: u32, deletes: u32) -> Piece {
         deletes: Vec::new(),
         puts: Vec::new(),
         applied: Some(Lsn(2)),
+        aligned: None,
         fetched: false,
         ledger: LedgerNote::default(),
     };

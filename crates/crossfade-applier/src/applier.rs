@@ -1,7 +1,7 @@
 //! The session, the transaction of the batch, and its end.
 
 use crossfade_core::name::MigrationName;
-use crossfade_core::piece::{LedgerNote, Piece};
+use crossfade_core::piece::Piece;
 use crossfade_core::plan::CopyStep;
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::{Direction, carried_back_message};
@@ -118,7 +118,7 @@ impl Applier {
             target.apply(&self.session, piece).await?;
         }
         match piece.applied {
-            Some(to) => self.advance(to, &piece.ledger).await,
+            Some(to) => self.advance(to, piece).await,
             None => Ok(()),
         }
     }
@@ -187,9 +187,14 @@ impl Applier {
         }
     }
 
-    async fn advance(&self, to: Lsn, note: &LedgerNote) -> Result<(), ApplyError> {
-        let mut statements = note_statements(&self.name, note);
-        statements.push(advance_statement(&self.name, self.direction, to));
+    async fn advance(&self, to: Lsn, piece: &Piece) -> Result<(), ApplyError> {
+        let mut statements = note_statements(&self.name, &piece.ledger);
+        statements.push(advance_statement(
+            &self.name,
+            self.direction,
+            to,
+            piece.aligned.as_ref(),
+        ));
         let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
         let counts = self.session.run_script(&statements).await?;
         match counts.last() {

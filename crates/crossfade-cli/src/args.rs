@@ -110,6 +110,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  crossfade continue orders\n  crossfade continue orders --cutover auto"
     )]
     Continue(Continue),
+    /// Compare every row of the new table with the old one's, while both are written to
+    #[command(
+        after_help = "Example:\n  crossfade verify orders --json\n\nThe running engine compares as soon as it \
+                            is ready, and once before it lets itself be cut over. A difference\nends it with exit \
+                            code 21, and nothing is swapped before a verification finds none."
+    )]
+    Verify(Named),
     /// Ask the running engine to swap the tables as soon as it is ready
     Cutover(Named),
     /// Swap back: the old table has every write that was made since; here, if no engine works on the migration
@@ -264,6 +271,9 @@ pub(crate) struct Engine {
     /// for them, or accept it as a rewriting ALTER TABLE does
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub(crate) old_snapshots: OnOldSnapshots,
+    /// Compare every row before the new table is ready to be swapped in; off leaves it to `crossfade verify NAME`
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t)]
+    pub(crate) verify: Verify,
     /// Sessions that copy at the same time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) copiers: u8,
@@ -280,6 +290,16 @@ pub(crate) enum Cutover {
     /// On `crossfade cutover NAME`
     #[default]
     Manual,
+}
+
+/// Whether to compare every row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Verify {
+    /// Before the new table is ready
+    #[default]
+    On,
+    /// Only on request, or if rows differed before
+    Off,
 }
 
 /// What to do about transactions that took their snapshot before the last apply.

@@ -116,6 +116,7 @@ impl From<&Ended> for Exit {
             Ended::Done(_) | Ended::Aborted => Exit::Done,
             Ended::Interrupted => Exit::Interrupted,
             Ended::CutoverNotAchieved { .. } => Exit::CutoverNotAchieved,
+            Ended::NotEqual { .. } => Exit::VerificationMismatch,
             Ended::Stopped { .. } => Exit::Stopped,
             Ended::Refused(_) => Exit::Refused,
             Ended::NoAccess { .. } => Exit::NoAccess,

@@ -9,7 +9,7 @@ use crossfade_core::plan::{PLAN_VERSION, Plan};
 use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::connect::ConnectConfig;
 
-use crate::args::{Change, Cutover, Engine, WayBackWanted};
+use crate::args::{Change, Cutover, Engine, Verify, WayBackWanted};
 use crate::failure::Failure;
 
 /// Where to connect: `--url`, else `DATABASE_URL`, and `PG*` for the rest.
@@ -112,6 +112,7 @@ pub(crate) fn run_options(engine: &Engine) -> RunOptions {
         copiers: engine.copiers.into(),
         cutover_when_ready: engine.cutover == Cutover::Auto,
         roll_back: false,
+        verify: engine.verify == Verify::On,
         old_snapshots: engine.old_snapshots.into(),
         reconnect_max: engine.reconnect_max,
     }

@@ -31,6 +31,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         copiers: 2,
         cutover_when_ready: true,
         roll_back: false,
+        verify: true,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };

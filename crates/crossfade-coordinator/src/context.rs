@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{CopyStep, Plan, Stage, Statement};
+use crossfade_core::verify::Verified;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner;
@@ -32,6 +33,12 @@ pub(crate) enum Note {
     LockQueue(Duration),
     /// The lock was held this long, up to the swap's COMMIT, and so many sessions waited for it then.
     Swapped { held: Duration, waiting: u32 },
+    /// Every row was compared.
+    Verified {
+        found: Verified,
+        /// Columns that were not.
+        unverified: Vec<String>,
+    },
     /// Something worth a line.
     Line(String),
 }

@@ -2,7 +2,7 @@
 
 use crossfade_core::refusal::Refusal;
 
-use crate::report::Report;
+use crate::report::{Report, Verification};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -13,6 +13,11 @@ pub enum Ended {
     Aborted,
     /// Ctrl-C or SIGTERM. (exit 130, resumable)
     Interrupted,
+    /// The verification found rows that differ, or did not compare all of them. (exit 21)
+    NotEqual {
+        /// What was found.
+        verification: Box<Verification>,
+    },
     /// The cutover was not achieved in its budget. (exit 22, resumable)
     CutoverNotAchieved {
         /// The last obstacle, in words.

@@ -6,6 +6,7 @@ use crossfade_postgres::apply::fetch::FetchError;
 use crossfade_postgres::session::{ConnectError, SqlClass, SqlError};
 use crossfade_postgres::slot::DropSlotError;
 use crossfade_postgres::state::StateError;
+use crossfade_postgres::wal::SnapshotError;
 use crossfade_replication::slot::SlotError;
 use crossfade_replication::transport::{TransportError, TransportErrorClass};
 
@@ -236,6 +237,18 @@ impl From<ApplyError> for Failure {
                 ApplyError::Sql(error) => error.into(),
                 error => Failure::needs_operator(chain(&error), MEND),
             },
+        }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Sql(error) => error.into(),
+            SnapshotError::Parse(error) => Failure::stopped(
+                error,
+                "This server's snapshots have a form that is not known: please report it.",
+            ),
         }
     }
 }

@@ -12,3 +12,4 @@ pub mod operate;
 mod operator;
 pub mod report;
 pub mod run;
+pub mod verify;

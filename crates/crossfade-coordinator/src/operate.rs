@@ -74,6 +74,8 @@ pub enum Request {
     Cutover,
     /// Go back, after the swap.
     Rollback,
+    /// Compare every row when ready.
+    Verify,
 }
 
 /// All migrations, or the one of that name.
@@ -178,6 +180,7 @@ async fn leave_request(
         Request::Continue => Verb::Continue,
         Request::Cutover => Verb::Cutover,
         Request::Rollback => Verb::Rollback,
+        Request::Verify => Verb::Verify,
     };
     let connected = state::engine(&session, name.as_str())
         .await?

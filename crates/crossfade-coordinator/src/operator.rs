@@ -131,11 +131,12 @@ impl Operator {
             state::Verb::Continue => Ask::Continue,
             state::Verb::Cutover => Ask::Cutover,
             state::Verb::Rollback => Ask::Rollback,
+            state::Verb::Verify => Ask::Verify,
         };
         match verb {
             state::Verb::Pause => state::set_paused(session, name, true).await?,
             state::Verb::Continue => state::set_paused(session, name, false).await?,
-            state::Verb::Cutover | state::Verb::Rollback => {}
+            state::Verb::Cutover | state::Verb::Rollback | state::Verb::Verify => {}
         }
         self.context
             .audit(session, &format!("asked: {}", verb.as_str()), None)
@@ -165,7 +166,7 @@ impl Operator {
         });
         self.tell(Event::RetainedWal(retained_bytes));
         // Also when nothing of ours moves: the stream's ids are widened by the nearest one that is known.
-        self.tell(Event::Reference(wal::snapshot_xmax(&self.session).await?));
+        self.tell(Event::Reference(wal::snapshot(&self.session).await?));
         Ok(())
     }
 
@@ -202,6 +203,12 @@ fn progress(status: &Status) -> serde_json::Value {
         "changes_applied": status.progress.feed.applied,
         "lag_bytes": status.lag_bytes,
         "retained_bytes": status.retained_bytes,
+        "verify": {
+            "slices": status.progress.verify.slices,
+            "slices_different": status.progress.verify.slices_different,
+            "rows": status.progress.verify.rows,
+            "obstacle": status.progress.verify.obstacle.map(|obstacle| obstacle.to_string()),
+        },
         "cutover_attempts": status.progress.attempts,
         "note": status.note,
     })

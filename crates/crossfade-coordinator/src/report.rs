@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use crossfade_core::migration::{Activity, Progress};
 use crossfade_core::phase::Phase;
+use crossfade_core::position::Lsn;
+use crossfade_core::verify::{Difference, Verified};
 use serde::{Deserialize, Serialize};
 
 /// The moments of a migration, in milliseconds since 1970 by the engine's clock.
@@ -28,6 +30,53 @@ pub struct Timeline {
     pub rolled_back: Option<u64>,
     /// Everything after the swap was done.
     pub ended: Option<u64>,
+}
+
+/// The last comparison of all rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verification {
+    /// Every row was compared, and none differs.
+    pub equal: bool,
+    /// When its result was there, in milliseconds since 1970 by the engine's clock.
+    pub at: u64,
+    /// The position at which the last pair of snapshots was aligned.
+    pub aligned: Lsn,
+    /// The slices were the whole table.
+    pub whole: bool,
+    /// Slices compared.
+    pub slices: u32,
+    /// Of these, slices that differ.
+    pub slices_different: u32,
+    /// Rows compared.
+    pub rows: u64,
+    /// Pairs of snapshots.
+    pub pairs: u32,
+    /// Rows that differ and are known by key, of a table without one by place.
+    pub differences: Vec<Difference>,
+    /// There are more of them.
+    pub more: bool,
+    /// Columns that were not compared, because the server alone fills them.
+    pub unverified: Vec<String>,
+}
+
+impl Verification {
+    /// What the report says of it.
+    pub(crate) fn new(found: &Verified, unverified: Vec<String>) -> Self {
+        Verification {
+            equal: found.is_equal(),
+            at: now_ms(),
+            aligned: found.aligned,
+            whole: found.whole,
+            slices: found.slices,
+            slices_different: found.slices_different,
+            rows: found.rows,
+            pairs: found.pairs,
+            differences: found.differences.clone(),
+            more: found.more,
+            unverified,
+        }
+    }
 }
 
 /// What a migration has done so far; kept in the state schema and added to by every engine that works on it.
@@ -61,6 +110,8 @@ pub struct Report {
     pub rollback_attempts: u32,
     /// How long the exclusive lock was held by the one that succeeded, in milliseconds.
     pub rollback_lock_held_ms: f64,
+    /// The last comparison of all rows; none before the first, or if it was not wanted.
+    pub verification: Option<Verification>,
     /// When what happened.
     pub timeline: Timeline,
 }

@@ -15,12 +15,11 @@ use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
 use crossfade_core::position::Lsn;
 use crossfade_core::refusal::Refusal;
-use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
 use crossfade_postgres::state::{self, TakeOver};
-use crossfade_postgres::{planner, slot};
+use crossfade_postgres::{planner, slot, wal};
 use crossfade_replication::transport::Connection;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,7 +31,7 @@ use crate::failure::Failure;
 use crate::hands::{Hands, resolve};
 use crate::operate;
 use crate::operator::{Measured, operate as watch_operator, store_report};
-use crate::report::{Report, Status, now_ms};
+use crate::report::{Report, Status, Verification, now_ms};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -43,6 +42,8 @@ pub struct RunOptions {
     pub cutover_when_ready: bool,
     /// After the swap, go back without being asked.
     pub roll_back: bool,
+    /// Compare every row before the migration is ready to be cut over.
+    pub verify: bool,
     /// What to do about transactions that took their snapshot before the last apply.
     pub old_snapshots: OldSnapshots,
     /// How long to try to get back to a server that is away.
@@ -194,6 +195,7 @@ async fn run_engine(
         cutover_when_ready: options.cutover_when_ready,
         roll_back: options.roll_back,
         old_snapshots: options.old_snapshots,
+        verify: options.verify,
         feed: FeedLimits::default(),
     };
     let mut engine = Engine {
@@ -288,15 +290,9 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         }
     }
     context.turn(session, stored.phase).await?;
-    let row = session
-        .query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[])
-        .await?;
-    let now: Snapshot = row.get::<_, &str>(0).parse().map_err(|error| {
-        Failure::stopped(
-            error,
-            "This server's snapshots have a form that is not known: please report it.",
-        )
-    })?;
+    // Our line in the audit trail was written after the generation was raised, so what was applied by then has a
+    // lower id than it, and this snapshot sees it or lists it.
+    let now = wal::snapshot(session).await?;
     let copy = load_copy(session, context).await?;
     let applied = match &copy {
         CopyState::Nothing => None,
@@ -312,12 +308,15 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         // Until the stream has begun nothing was acknowledged.
         check_slot(session, context, back.unwrap_or(Lsn(u64::MAX))).await?;
     }
+    let last = state::last_verification(session, name, None).await?;
     Ok(Durable {
         phase: stored.phase,
         paused: stored.paused,
         copy,
         back,
-        reference: now.xmax(),
+        aligned: state::aligned(session, name, context.direction).await?,
+        differs: last.is_some_and(|verification| !verification.found.is_equal()),
+        now,
     })
 }
 
@@ -408,6 +407,12 @@ async fn conclude(
         Stop::Interrupted => Ended::Interrupted,
         Stop::Aborted => {
             operate::abort(&context.config, &context.plan.name).await.unwrap_or_else(|ended| ended)
+        }
+        Stop::NotEqual(found) => {
+            let verification = report.verification.unwrap_or_else(|| Verification::new(&found, Vec::new()));
+            Ended::NotEqual {
+                verification: Box::new(verification),
+            }
         }
         Stop::CutoverNotAchieved { obstacle, attempts } => Ended::CutoverNotAchieved { obstacle, attempts },
         Stop::OutOfTime => Ended::Stopped {

@@ -375,6 +375,21 @@ impl Ledger {
         }
     }
 
+    /// Whether a copy contains that transaction, if it has committed. The slot's exported snapshot may see one that is
+    /// not visible to others yet: it is made from the log.
+    pub fn has_read(&self, xid: Xid) -> bool {
+        self.chunks.iter().any(|chunk| match &chunk.state {
+            ChunkState::Pending => false,
+            ChunkState::Copying(snapshot) | ChunkState::Copied(snapshot) => snapshot.sees(xid),
+        })
+    }
+
+    /// The target was aligned with the source under this snapshot (R26): from now on it is as if the whole table had
+    /// been read under it. Only of a ledger that is whole.
+    pub fn align(&mut self, snapshot: &Snapshot) {
+        *self = Ledger::whole(snapshot.clone());
+    }
+
     /// The chunk's copy failed, or is known not to have committed (R8).
     pub fn failed(&mut self, id: ChunkId) {
         if let Some(chunk) = self.chunk(id) {

@@ -1,4 +1,4 @@
-//! Every decision of the engine: plan, ledger, judge, coalesce, acknowledge, cut over.
+//! Every decision of the engine: plan, ledger, judge, coalesce, acknowledge, verify, cut over.
 //!
 //! Nothing here reads a clock, a socket or a random number. The shell tells the machines what happened and
 //! performs the commands they return, so that the simulator can drive the same types as the coordinator.
@@ -21,4 +21,5 @@ pub mod plan;
 pub mod position;
 pub mod refusal;
 pub mod snapshot;
+pub mod verify;
 pub mod way_back;

@@ -21,6 +21,9 @@ pub struct Limits {
     pub chunk_time_ms: u64,
     /// The pause between two ranges of one copier.
     pub chunk_delay_ms: u64,
+    /// The time after which one pair of snapshots of the verification is let go for another. While it lives vacuum
+    /// removes nothing newer, and DDL on the source waits.
+    pub verify_time_ms: u64,
     /// WAL that our slot may retain before the engine stops and drops *its* slot. `None`: no bound.
     pub retained_wal_max_bytes: Option<u64>,
     /// Disk that shadow, indexes and retained WAL may take, by estimate. `None`: not checked.
@@ -36,6 +39,7 @@ impl Default for Limits {
             cutover_max_ms: 600_000,
             chunk_time_ms: 5_000,
             chunk_delay_ms: 0,
+            verify_time_ms: 2_000,
             retained_wal_max_bytes: None,
             disk_budget_bytes: None,
         }
@@ -61,6 +65,11 @@ impl Limits {
     /// See [`Limits::chunk_time_ms`].
     pub fn chunk_time(&self) -> Duration {
         Duration::from_millis(self.chunk_time_ms)
+    }
+
+    /// See [`Limits::verify_time_ms`].
+    pub fn verify_time(&self) -> Duration {
+        Duration::from_millis(self.verify_time_ms)
     }
 
     /// See [`Limits::chunk_delay_ms`].

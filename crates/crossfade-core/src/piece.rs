@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::change::{Cell, Row};
 use crate::position::{Lsn, Xid};
+use crate::snapshot::Snapshot;
 
 /// The final image of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub struct Piece {
     pub puts: Vec<Put>,
     /// Set on the batch's last piece: the position that commits with it.
     pub applied: Option<Lsn>,
+    /// Set with `applied` on the last piece of an alignment: with its commit the target is the source as this
+    /// snapshot sees it, and whatever the snapshot sees must never be applied again. It commits with the rows.
+    pub aligned: Option<Snapshot>,
     /// Some rows were fetched from the source, so the target may be ahead of the stream until the batch ends.
     pub fetched: bool,
     /// What the ledger has to remember of this batch; in its last piece.

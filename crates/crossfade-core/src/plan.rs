@@ -245,7 +245,7 @@ pub struct Estimate {
 pub struct Statement {
     /// When it runs.
     pub stage: Stage,
-    /// The text. In templates (`Stage::Copy`, `Stage::Apply`) `$1`, `$2`… stand for values.
+    /// The text. In templates (`Stage::Copy`, `Stage::Apply`, `Stage::Verify`) `$1`, `$2`… stand for values.
     pub sql: String,
     /// The locks it takes on the user's objects, such as `ACCESS EXCLUSIVE on public.orders`; empty if none.
     pub locks: Vec<String>,
@@ -270,6 +270,8 @@ pub enum Stage {
     Index,
     /// Constraints made of the built indexes and what is attached to these, then `ANALYZE` of the shadow; in order.
     Analyze,
+    /// Templates: how source and target are compared, slice by slice.
+    Verify,
     /// Inside the cutover transaction, before the fence: the locks on tables.
     Lock,
     /// As [`Stage::Lock`], on the source's sequences: behind the tables or, in every second attempt, before them.

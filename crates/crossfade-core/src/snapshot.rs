@@ -41,6 +41,11 @@ impl Snapshot {
         running.chain(beyond).find(|xid| earlier.sees(*xid))
     }
 
+    /// The ids below `xmax` that are not visible.
+    pub fn in_progress(&self) -> impl Iterator<Item = Xid> {
+        self.in_progress.iter().copied()
+    }
+
     /// The first id not yet given out: the reference for [`Xid::widen`].
     pub fn xmax(&self) -> Xid {
         self.xmax

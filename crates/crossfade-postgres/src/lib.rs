@@ -15,4 +15,5 @@ pub mod preflight;
 pub mod session;
 pub mod slot;
 pub mod state;
+pub mod verify;
 pub mod wal;

@@ -1,7 +1,8 @@
 //! WAL positions, making one durable, and marker messages.
 
 use crossfade_core::piece::MESSAGE_PREFIX;
-use crossfade_core::position::{Lsn, Xid};
+use crossfade_core::position::Lsn;
+use crossfade_core::snapshot::{ParseSnapshotError, Snapshot};
 use tokio_postgres::types::PgLsn;
 
 use crate::session::{Session, SqlError};
@@ -37,14 +38,25 @@ pub async fn durable_insert_position(session: &Session) -> Result<Lsn, SqlError>
     Ok(position)
 }
 
-/// The first transaction id that a snapshot taken now does not see: the reference for widening the stream's.
+/// What a transaction that begins now sees.
 ///
 /// # Errors
-/// As the server says.
-pub async fn snapshot_xmax(session: &Session) -> Result<Xid, SqlError> {
-    let query = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::int8";
+/// As the server says; a snapshot that cannot be read.
+pub async fn snapshot(session: &Session) -> Result<Snapshot, SnapshotError> {
+    let query = "SELECT pg_catalog.pg_current_snapshot()::text";
     let row = session.query_one(query, &[]).await?;
-    Ok(Xid(row.get::<_, i64>(0).cast_unsigned()))
+    Ok(row.get::<_, &str>(0).parse()?)
+}
+
+/// No snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The server did not answer.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// It answered in a form that is not known.
+    #[error(transparent)]
+    Parse(#[from] ParseSnapshotError),
 }
 
 /// Emits a transactional message with our prefix in a transaction of its own that waits for the local flush, and

@@ -113,6 +113,8 @@ pub enum Breach {
 pub enum Place {
     /// Target and transform of the source as of the applied LSN.
     Target,
+    /// R26: target and transform of the source under a pair of snapshots.
+    Pair,
     /// Target and transform of the source's latest committed state, at the swap.
     Swap,
     /// New table and the writers' acknowledged commits, at the end.
@@ -125,6 +127,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Place::Target => "the target",
+            Place::Pair => "the pair of snapshots",
             Place::Swap => "the swapped-in table",
             Place::NewTable => "the new table",
             Place::Source => "the source",

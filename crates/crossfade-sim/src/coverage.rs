@@ -65,6 +65,25 @@ reached! {
     CopyAhead,
     /// The target was compared at a consistent boundary.
     ConsistentChecked,
+    // The verification.
+    /// Both snapshots were there, and showed one instant.
+    Pinned,
+    /// A change that had arrived was held, since the snapshot did not see it.
+    AlignedHolding,
+    /// The target was ahead of the applied LSN.
+    AlignedAhead,
+    /// A row was read under the alignment's snapshot.
+    FetchAligned,
+    /// A slice that was not the last.
+    SliceOfMany,
+    /// Every row was compared, and none differed.
+    VerifiedEqual,
+    /// Asked for by an operator.
+    VerifyAsked,
+    /// A snapshot did not see what was applied.
+    PairInvisible,
+    /// The rest of the stream did not come in time, or did not fit.
+    PairGivenUp,
     // The cutover.
     /// No lock within the slice.
     LockTimedOut,
@@ -126,6 +145,8 @@ reached! {
     AtDraining,
     /// See `Activity::Analyzing`.
     AtAnalyzing,
+    /// See `Activity::Verifying`.
+    AtVerifying,
     /// See `Activity::Ready`.
     AtReady,
     /// See `Activity::CuttingOver`.

@@ -5,6 +5,7 @@ use crossfade_core::migration::{Activity, Command, CopyState, Durable, Migration
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
+use crossfade_core::verify::{Obstacle, VerifyCommand};
 
 use crate::breach::Breach;
 use crate::coverage::Reached;
@@ -27,8 +28,19 @@ pub(crate) struct Engine {
     /// That snapshot, for the copiers.
     pub(crate) snapshot: Option<View>,
     pub(crate) fetch: Option<FetchSession>,
+    pub(crate) pair: Option<PairOfSnapshots>,
     /// The target transaction of the open batch.
     pub(crate) batch: Option<OpenBatch>,
+}
+
+/// What the verification reads; it holds `ACCESS SHARE` on the source.
+#[derive(Debug)]
+pub(crate) struct PairOfSnapshots {
+    pub(crate) source: View,
+    /// The durable insert position read after it.
+    pub(crate) position: Lsn,
+    /// The target as its snapshot sees it.
+    pub(crate) target: Rows,
 }
 
 /// The transaction of the last fetch, kept for another one.
@@ -69,7 +81,9 @@ impl Simulation {
                 None => CopyState::Nothing,
             },
             back: None,
-            reference: self.world.next_xid(),
+            aligned: self.store.aligned.clone(),
+            differs: self.store.differs,
+            now: self.world.snapshot().to_core(),
         };
         let options = Options {
             copiers: self.scenario.copiers,
@@ -80,6 +94,7 @@ impl Simulation {
             } else {
                 OldSnapshots::Wait
             },
+            verify: self.scenario.verifies,
             feed: self.scenario.feed,
         };
         self.reference_told = true;
@@ -92,6 +107,7 @@ impl Simulation {
             holds_snapshot: false,
             snapshot: None,
             fetch: None,
+            pair: None,
             batch: None,
         });
         self.collect()
@@ -104,6 +120,11 @@ impl Simulation {
                 return Ok(());
             };
             self.coverage.reach(at(engine.machine.activity()));
+            match engine.machine.progress().verify.obstacle {
+                Some(Obstacle::Invisible(_)) => self.coverage.reach(Reached::PairInvisible),
+                Some(Obstacle::Crowded | Obstacle::Late) => self.coverage.reach(Reached::PairGivenUp),
+                None => {}
+            }
             let Some(command) = engine.machine.poll_command() else {
                 return Ok(());
             };
@@ -123,6 +144,7 @@ impl Simulation {
                     engine.stream = Some(stream);
                 }
             }
+            Command::Verify(VerifyCommand::Release) => self.end_pair(),
             Command::Acknowledge(lsn) => return self.acknowledge(lsn),
             Command::Stop(stop) => return self.stopped(stop),
             other => self.send(other),
@@ -167,7 +189,9 @@ impl Simulation {
             Stop::Interrupted => self.coverage.reach(Reached::Interrupted),
             Stop::OutOfTime => self.coverage.reach(Reached::OutOfTime),
             Stop::CutoverNotAchieved { .. } => self.coverage.reach(Reached::GaveUp),
-            Stop::CannotFollow(_) | Stop::SourceRewritten => return Err(Breach::Stopped { stop }),
+            Stop::NotEqual(_) | Stop::CannotFollow(_) | Stop::SourceRewritten => {
+                return Err(Breach::Stopped { stop });
+            }
         }
         self.end_engine()
     }
@@ -222,6 +246,7 @@ impl Simulation {
     pub(crate) fn close_sessions(&mut self) {
         self.close_snapshot();
         self.end_fetch();
+        self.end_pair();
         self.world.release();
         self.engine = None;
     }
@@ -230,6 +255,14 @@ impl Simulation {
         if let Some(engine) = &mut self.engine
             && std::mem::take(&mut engine.holds_snapshot)
         {
+            self.world.shares -= 1;
+        }
+    }
+
+    /// The snapshots are let go.
+    pub(crate) fn end_pair(&mut self) {
+        let pair = self.engine.as_mut().and_then(|engine| engine.pair.take());
+        if pair.is_some() {
             self.world.shares -= 1;
         }
     }
@@ -267,6 +300,7 @@ fn at(activity: Activity) -> Reached {
         Activity::BuildingIndexes => Reached::AtBuildingIndexes,
         Activity::Draining => Reached::AtDraining,
         Activity::Analyzing => Reached::AtAnalyzing,
+        Activity::Verifying => Reached::AtVerifying,
         Activity::Ready | Activity::PreparingBack => Reached::AtReady,
         Activity::CuttingOver => Reached::AtCuttingOver,
         Activity::Finishing | Activity::SeekingSwap | Activity::FollowingBack | Activity::BackClosed => {

@@ -41,6 +41,9 @@ pub(crate) struct Scenario {
     pub(crate) first_xid: u64,
     pub(crate) accepts_old_snapshots: bool,
     pub(crate) cutover_when_ready: bool,
+    pub(crate) verifies: bool,
+    /// While it is ready, somebody asks for a verification once in so many steps.
+    pub(crate) verify_asked_interval: u64,
     pub(crate) copiers: usize,
     pub(crate) feed: FeedLimits,
     pub(crate) limits: Limits,
@@ -82,6 +85,8 @@ impl Scenario {
             first_xid: first_xid(dice),
             accepts_old_snapshots: dice.chance(20),
             cutover_when_ready: dice.chance(60),
+            verifies: dice.chance(60),
+            verify_asked_interval: [15, 1_000][dice.index(2)],
             copiers: 1 + dice.index(3),
             feed: feed_limits(dice),
             limits: limits(dice),
@@ -186,6 +191,7 @@ fn limits(dice: &mut Dice) -> Limits {
         hold_budget_ms: 60 + dice.below(300),
         cutover_max_ms: if dice.chance(25) { 400 } else { 20_000 },
         chunk_delay_ms: if dice.chance(20) { 30 } else { 0 },
+        verify_time_ms: 20 + dice.below(300),
         retained_wal_max_bytes: Some(TOO_MUCH_WAL / 2),
         ..Limits::default()
     }

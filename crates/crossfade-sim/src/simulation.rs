@@ -45,6 +45,10 @@ pub(crate) struct Store {
     pub(crate) paused: bool,
     /// The applied LSN and the copy's snapshot.
     pub(crate) copied: Option<(Lsn, Snapshot)>,
+    /// What the target was last aligned with.
+    pub(crate) aligned: Option<Snapshot>,
+    /// The last verification found a difference.
+    pub(crate) differs: bool,
     pub(crate) rows: Rows,
     pub(crate) unique_index: bool,
     /// The slot's `confirmed_flush_lsn`.
@@ -122,6 +126,8 @@ impl Simulation {
                 phase: Phase::Planned,
                 paused: false,
                 copied: None,
+                aligned: None,
+                differs: false,
                 rows: Rows::new(),
                 unique_index: false,
                 slot: None,
@@ -289,12 +295,16 @@ impl Simulation {
         }
         if self.scenario.burns_xids && self.dice.once_in(20) {
             self.reference_told = true;
-            return self.tell(Event::Reference(self.world.next_xid()));
+            return self.tell(Event::Reference(self.world.snapshot().to_core()));
         }
         if paused && (self.is_calm() || self.dice.once_in(60)) {
             self.coverage.reach(Reached::Continued);
             self.store.paused = false;
             return self.tell(Event::Asked(Ask::Continue));
+        }
+        if ready && self.dice.once_in(self.scenario.verify_asked_interval) {
+            self.coverage.reach(Reached::VerifyAsked);
+            return self.tell(Event::Asked(Ask::Verify));
         }
         if ready && !self.scenario.cutover_when_ready && self.dice.once_in(10) {
             self.coverage.reach(Reached::CutoverAsked);

@@ -238,6 +238,7 @@ impl Scene {
             copiers: how.copiers,
             roll_back: false,
             cutover_when_ready: how.auto,
+            verify: true,
             old_snapshots: how.old_snapshots,
             reconnect_max: Duration::from_secs(10),
         };

@@ -97,7 +97,7 @@ fn planned(plan: &Plan) -> impl Iterator<Item = (When, String)> {
 }
 
 fn is_template(stage: When) -> bool {
-    matches!(stage, When::Copy | When::Apply)
+    matches!(stage, When::Copy | When::Apply | When::Verify)
 }
 
 /// White space, comments and a last semicolon say nothing.

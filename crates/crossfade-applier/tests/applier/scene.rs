@@ -274,6 +274,7 @@ pub(crate) fn batch(applied: u64, deletes: Vec<KeyCells>, puts: Vec<Put>) -> Pie
         deletes,
         puts,
         applied: Some(Lsn(applied)),
+        aligned: None,
         fetched: false,
         ledger: LedgerNote::default(),
     }

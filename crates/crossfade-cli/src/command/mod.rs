@@ -14,6 +14,7 @@ mod rollback;
 mod run;
 mod running;
 mod status;
+mod verify;
 
 use crate::args::{Arguments, Command};
 use crate::failure::{Failure, Outcome};
@@ -48,6 +49,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Status(status) => status::perform(context, status).await,
         Command::Pause(named) => pause::perform(context, named).await,
         Command::Continue(named) => continue_::perform(context, named).await,
+        Command::Verify(named) => verify::perform(context, named).await,
         Command::Cutover(named) => cutover::perform(context, named).await,
         Command::Rollback(rollback) => rollback::perform(context, rollback).await,
         Command::Abort(named) => abort::perform(context, named).await,

@@ -4,7 +4,7 @@ use crossfade_coordinator::ended::Ended;
 use crossfade_core::name::MigrationName;
 use serde_json::{Value, json};
 
-use super::{Console, advise, complain, refusals, report};
+use super::{Console, advise, complain, refusals, report, verification};
 use crate::exit::Exit;
 
 /// Prints it, and says what to exit with.
@@ -28,6 +28,15 @@ pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &En
             advise(&format!(
                 "Nothing was swapped, and the new table can go on following. Try again with `crossfade continue \
                  {shown} --cutover auto`."
+            ));
+        }
+        Ended::NotEqual { verification: found } => {
+            complain(&verification::not_equal(found));
+            super::print(&verification::differences(found));
+            advise(&verification::unverified(found));
+            advise(&format!(
+                "Nothing was swapped, and nothing will be before a verification finds every row equal. The source is \
+                 as the application left it. Keep both tables and report it; `crossfade abort {shown}` gives up."
             ));
         }
         Ended::Stopped { reason, remedy } => {
@@ -56,6 +65,7 @@ pub(crate) fn object(name: Option<&MigrationName>, ended: &Ended) -> Value {
         Ended::CutoverNotAchieved { obstacle, attempts } => {
             json!({ "obstacle": obstacle, "attempts": attempts })
         }
+        Ended::NotEqual { verification } => json!({ "verification": verification }),
         Ended::Stopped { reason, remedy } | Ended::NeedsOperator { reason, remedy } => {
             json!({ "reason": reason, "remedy": remedy })
         }

@@ -10,6 +10,7 @@ pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod units;
+pub(crate) mod verification;
 
 use std::io::Write as _;
 

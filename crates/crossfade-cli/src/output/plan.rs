@@ -125,7 +125,9 @@ fn describe_back(stage: Stage) -> &'static str {
         Stage::AfterSwap => "after the rollback",
         Stage::Complete => "on `crossfade complete` after a rollback",
         Stage::Drop => "on `crossfade complete --drop` after a rollback: the new table",
-        Stage::Copy | Stage::KeyIndex | Stage::Index | Stage::Analyze | Stage::Abort => describe(stage),
+        Stage::Copy | Stage::KeyIndex | Stage::Index | Stage::Analyze | Stage::Verify | Stage::Abort => {
+            describe(stage)
+        }
     }
 }
 
@@ -149,6 +151,7 @@ fn describe(stage: Stage) -> &'static str {
         Stage::Apply => "applying changes; a batch runs those that it needs",
         Stage::Index => "when the backlog is applied, in parallel",
         Stage::Analyze => "when all indexes are there",
+        Stage::Verify => "comparing every row; a slice of both tables under one pair of snapshots",
         Stage::Lock => "cutover, one transaction: the locks on tables",
         Stage::LockSequences => "cutover, the same transaction: the locks on sequences",
         Stage::Swap => "cutover, the same transaction: the swap",

@@ -196,6 +196,7 @@ fn word(activity: Activity) -> &'static str {
         Activity::BuildingIndexes => "building indexes",
         Activity::Draining => "catching up",
         Activity::Analyzing => "analyzing",
+        Activity::Verifying => "comparing every row",
         Activity::Ready => "ready, following",
         Activity::PreparingBack => "preparing the way back",
         Activity::CuttingOver => "cutting over",
@@ -213,6 +214,7 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
     let mut parts = match activity {
         Activity::Copying => copying(status, speeds),
         Activity::Preparing | Activity::OpeningSnapshot | Activity::Stopped => Vec::new(),
+        Activity::Verifying => verifying(status, lag),
         Activity::RecordingChunk | Activity::BuildingKeyIndex => {
             vec![format!("{} rows copied", count(progress.rows_copied)), lag]
         }
@@ -239,6 +241,19 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
         parts.push("paused".to_owned());
     }
     parts.join("  ")
+}
+
+fn verifying(status: &Status, lag: String) -> Vec<String> {
+    let verify = &status.progress.verify;
+    let slices = format!("{} slices", verify.slices);
+    let expected = status.rows_expected.max(verify.rows);
+    let rows = format!("{} of {} rows", count(verify.rows), count(expected));
+    let different = (verify.slices_different > 0).then(|| format!("{} differ", verify.slices_different));
+    let obstacle = verify.obstacle.map(|obstacle| obstacle.to_string());
+    [Some(slices), different, Some(rows), Some(lag), obstacle]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn copying(status: &Status, speeds: &Speeds) -> Vec<String> {
@@ -276,6 +291,8 @@ fn object(activity: Activity, status: &Status, speeds: &Speeds) -> Value {
         "changes_per_second": speeds.changes.per_second(),
         "lag_bytes": status.lag_bytes,
         "retained_bytes": status.retained_bytes,
+        "slices_compared": status.progress.verify.slices,
+        "rows_compared": status.progress.verify.rows,
         "note": status.note,
     })
 }

@@ -40,6 +40,7 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             "whole run took",
             span(times.started, times.ended.or(times.swapped)),
         ),
+        ("rows compared before the cutover", compared(report)),
         ("cutover attempts", report.cutover_attempts.to_string()),
         ("exclusive lock held for", millis(report.lock_held_ms)),
         (
@@ -62,6 +63,14 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
         rows.push(("exclusive lock held by the rollback for", held));
     }
     rows
+}
+
+fn compared(report: &Report) -> String {
+    match &report.verification {
+        None => "none".to_owned(),
+        Some(found) if found.equal => format!("{}, all equal", count(found.rows)),
+        Some(found) => format!("{}, some differ", count(found.rows)),
+    }
 }
 
 fn between(from: Option<u64>, to: Option<u64>) -> Option<u64> {

@@ -63,6 +63,7 @@ impl Hands {
         self.pieces = None;
         self.fetches = None;
         self.cutovers = None;
+        self.verifications = None;
     }
 
     /// Why the channel of items has ended.

@@ -11,6 +11,7 @@ mod fetch;
 mod finish;
 mod follow;
 mod statements;
+mod verify;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crossfade_core::change::StreamItem;
 use crossfade_core::migration::{Activity, Command, Event, Progress, Stop};
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::Stage;
+use crossfade_core::verify::VerifyCommand;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::{state, wal};
 use crossfade_replication::reader::ReaderHandle;
@@ -27,7 +29,7 @@ use tokio::task::JoinSet;
 
 use crate::context::{Answer, Context, Message, Note};
 use crate::failure::Failure;
-use crate::report::{Report, now_ms};
+use crate::report::{Report, Verification, now_ms};
 
 use self::chunks::ChunkWorker;
 pub(crate) use self::copy::Opened;
@@ -48,6 +50,7 @@ pub(crate) struct Hands {
     pieces: Option<mpsc::Sender<Piece>>,
     fetches: Option<mpsc::Sender<FetchOrder>>,
     cutovers: Option<mpsc::Sender<CutoverOrder>>,
+    verifications: Option<mpsc::Sender<VerifyCommand>>,
     reader: Option<ReaderHandle>,
     items: Option<mpsc::Receiver<Vec<StreamItem>>>,
     /// The last thing worth a line.
@@ -71,6 +74,7 @@ impl Hands {
             pieces: None,
             fetches: None,
             cutovers: None,
+            verifications: None,
             reader: None,
             items: None,
             note,
@@ -184,6 +188,7 @@ impl Hands {
                 self.end_stream();
                 self.answer(async move { back::close(&context, since, reason).await });
             }
+            Command::Verify(command) => self.order_verify(command),
             Command::Finish => {
                 self.end_stream();
                 self.answer(async move { finish::finish(&context).await });
@@ -268,6 +273,9 @@ impl Hands {
                 self.report.sessions_waiting_at_swap = waiting;
                 self.report.timeline.swapped = Some(now);
                 self.report.timeline.locked = Some(now.saturating_sub(held.as_millis() as u64));
+            }
+            Note::Verified { found, unverified } => {
+                self.report.verification = Some(Verification::new(&found, unverified));
             }
             Note::Line(line) => {
                 tracing::info!("{line}");

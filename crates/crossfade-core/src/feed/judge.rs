@@ -66,7 +66,7 @@ impl Feed {
         upper: Option<KeyCells>,
         snapshot: Snapshot,
     ) -> Result<(), Unusable> {
-        self.observe(snapshot.xmax());
+        self.observe(&snapshot);
         self.ledger.register(id, upper, snapshot)
     }
 

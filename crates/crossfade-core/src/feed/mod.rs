@@ -13,6 +13,7 @@
 //! - a batch ends before the first transaction with a change that must be held (R9): what waits is in the queue,
 //!   unjudged, and nothing behind it is applied, so the applied LSN says all that a restart has to know.
 
+mod align;
 mod coalesce;
 mod judge;
 mod key;
@@ -29,6 +30,8 @@ use crate::plan::{Source, Target};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
 
+use align::Alignment;
+pub use align::NotAligned;
 use coalesce::{Coalesced, Final, Image};
 use judge::Cut;
 use key::{KeyId, KeyShape};
@@ -143,6 +146,8 @@ struct Gathered {
     messages: Vec<Bytes>,
     /// The piece ends here, on a commit.
     end: Option<Lsn>,
+    /// With that end the target is aligned.
+    aligned: Option<Snapshot>,
     fetched: bool,
 }
 
@@ -180,6 +185,11 @@ pub struct Feed {
     restarting: bool,
     /// Truncates that have arrived.
     truncates: u64,
+    alignment: Option<Alignment>,
+    /// Transactions that arrived, or may have been applied before, and that no snapshot has been seen to contain yet.
+    unseen: BTreeSet<Xid>,
+    /// The snapshot of an alignment is being taken: what later ones see proves nothing of it.
+    expects_alignment: bool,
     received: Lsn,
     applied: Lsn,
     markers: Vec<(Bytes, Lsn)>,
@@ -212,6 +222,9 @@ impl Feed {
             truncate_waits: false,
             restarting: false,
             truncates: 0,
+            alignment: None,
+            unseen: BTreeSet::new(),
+            expects_alignment: false,
             received: applied,
             applied,
             markers: Vec::new(),
@@ -241,7 +254,7 @@ impl Feed {
 
     /// Whether the stream should be read on. Saying no is the back-pressure; a copy never waits for the stream.
     pub fn has_capacity(&self) -> bool {
-        self.queue_bytes < self.limits.queue_bytes_max
+        self.queue_bytes < self.queue_bytes_max()
     }
 
     /// No batch is open and no piece is out: the target is as of the applied LSN.
@@ -262,10 +275,13 @@ impl Feed {
         self.markers.clear();
     }
 
-    /// A snapshot of this server's life had this `xmax`. To be told at least every 2^30 transactions, also when
-    /// nothing is fetched: the stream's ids are widened by it.
-    pub fn observe(&mut self, xmax: Xid) {
-        self.reference = self.reference.max(xmax);
+    /// A snapshot of this server's life. To be told at least every 2^30 transactions, also when nothing is fetched:
+    /// the stream's ids are widened by it, and what it sees is proved visible.
+    pub fn observe(&mut self, snapshot: &Snapshot) {
+        self.reference = self.reference.max(snapshot.xmax());
+        if !self.expects_alignment {
+            self.prove(snapshot);
+        }
     }
 
     /// Takes what the stream delivered.
@@ -289,7 +305,10 @@ impl Feed {
             self.truncates += u64::from(matches!(change, Change::Truncate { .. }));
             match self.ledger.judge_alike(xid) {
                 Some(Verdict::Drop) => self.counts.dropped += 1,
-                Some(Verdict::Hold | Verdict::Apply) | None => self.enqueue(xid, change)?,
+                Some(Verdict::Hold | Verdict::Apply) | None => {
+                    self.unseen.insert(xid);
+                    self.enqueue(xid, change)?;
+                }
             }
         }
         self.queue.extend(part.messages.into_iter().map(Entry::Message));
@@ -324,6 +343,10 @@ impl Feed {
     pub fn poll(&mut self, flush: bool) -> Option<FeedStep> {
         if self.blocked || !matches!(self.forming, Forming::Nothing) {
             return None;
+        }
+        if self.alignment.is_some() {
+            let gathered = self.gather_aligned()?;
+            return Some(self.form(gathered));
         }
         let entries = match self.find_cut() {
             Cut::Boundary { entries, changes } if changes > 0 || self.batch.open || flush => entries,
@@ -429,13 +452,16 @@ impl Feed {
         else {
             return None;
         };
-        self.observe(snapshot.xmax());
+        self.observe(&snapshot);
         let seen = wanted(&coalesced.finals).all(|(_, _, xid)| snapshot.sees(xid));
         self.batch.snapshot = Some(snapshot);
         if !seen {
             return Some(self.fetch_or_send(gathered, coalesced));
         }
-        self.batch.reach = self.batch.reach.max(reach);
+        // In an alignment it was read under the snapshot that the batch ends at: not from the future.
+        if self.alignment.is_none() {
+            self.batch.reach = self.batch.reach.max(reach);
+        }
         self.counts.fetched += rows.len() as u64;
         gathered.fetched = true;
         let exact = self.shape.as_ref().is_some_and(|shape| shape.exact);
@@ -467,6 +493,7 @@ impl Feed {
             deletes: Vec::new(),
             puts: Vec::new(),
             applied: gathered.end,
+            aligned: gathered.aligned.clone(),
             fetched: gathered.fetched,
             ledger: LedgerNote::default(),
         };
@@ -494,6 +521,9 @@ impl Feed {
         };
         self.applied = end;
         self.restarting = false;
+        if let Some(snapshot) = gathered.aligned {
+            self.aligned(&snapshot);
+        }
         self.batch = Batch::default();
         self.counts.batches += 1;
         self.markers

@@ -49,6 +49,7 @@ impl Migration {
         match self.back {
             Some(applied) => {
                 self.feed_back(applied);
+                self.inherit();
                 self.commands.push_back(Command::Follow { from: applied });
                 self.activity = Activity::FollowingBack;
             }
@@ -110,7 +111,10 @@ impl Migration {
     pub(super) fn back_closed(&mut self) {
         match self.activity {
             Activity::CuttingOver => self.stop(Stop::Again),
-            _following => self.activity = Activity::BackClosed,
+            _following => {
+                self.abandon_verification();
+                self.activity = Activity::BackClosed;
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
+use crate::verify::{Verified, VerifyCommand, VerifyEvent};
 
 /// A range of the copy, by its number in the list that [`Event::SnapshotOpened`] announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +108,8 @@ pub enum Command {
         /// What was refused, and which row.
         reason: String,
     },
+    /// A step of the verification → [`Event::Verify`], or [`Event::Fetched`].
+    Verify(VerifyCommand),
     /// End the stream, validate what the swap left unvalidated, drop slot and publication → [`Event::Finished`].
     Finish,
     /// Nothing more will come.
@@ -198,12 +201,14 @@ pub enum Event {
     BackClosed,
     /// See [`Command::Cutover`].
     Cutover(CutoverEvent),
+    /// See [`Command::Verify`].
+    Verify(VerifyEvent),
     /// See [`Command::Finish`].
     Finished,
     /// An operator asked for something.
     Asked(Ask),
-    /// `xmax` of a fresh snapshot, told unasked at least every 2^30 transactions of the server.
-    Reference(Xid),
+    /// A fresh snapshot, told unasked at least every 2^30 transactions of the server.
+    Reference(Snapshot),
     /// WAL that our slot retains, in bytes.
     RetainedWal(u64),
 }
@@ -234,6 +239,8 @@ pub enum Ask {
     Cutover,
     /// After the swap: go back.
     Rollback,
+    /// Compare every row, when ready.
+    Verify,
     /// Give up and leave nothing.
     Abort,
     /// The process was asked to end.
@@ -251,6 +258,8 @@ pub enum Stop {
     Interrupted,
     /// Asked to give up: the shell removes every trace.
     Aborted,
+    /// The verification found rows that differ, or did not compare all; not to be cut over.
+    NotEqual(Box<Verified>),
     /// The cutover was not achieved in its time; can go on.
     CutoverNotAchieved {
         /// The last obstacle, in words.

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //!  prepare ─► open snapshot ─► copy ranges ─► record chunk ─► key index ─► drain the backlog
-//!     ─► other indexes ─► drain ─► analyze ─► ready ─► prepare the way back ─► cutover ─► finish
+//!     ─► other indexes ─► drain ─► analyze ─► verify ─► ready ─► prepare the way back ─► cutover ─► finish
 //! ```
 //!
 //! With a way back the migration goes on after the swap, in the other direction: see `back.rs`.
 //!
 //! An engine that starts again enters this line at its durable phase; whatever it finds half done before
 //! `copied` begins again (R11), and everything after it is safe to find already done. Pause is a flag: it holds
-//! back ranges, index builds and the cutover, never changes.
+//! back ranges, index builds, the verification and the cutover, never changes.
 
 mod back;
 mod command;
+mod verifying;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::piece::marker;
 use crate::plan::{CopyMode, CopyStep, Plan, Step};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
+use crate::verify::{Verification, VerifyCommand, VerifyProgress};
 use crate::way_back::{Direction, Threshold};
 
 /// What a machine is told once, at its start.
@@ -43,6 +45,8 @@ pub struct Options {
     pub roll_back: bool,
     /// See [`OldSnapshots`].
     pub old_snapshots: OldSnapshots,
+    /// Compare every row before the migration is ready.
+    pub verify: bool,
     /// Bounds of pieces and queue.
     pub feed: FeedLimits,
 }
@@ -58,8 +62,13 @@ pub struct Durable {
     pub copy: CopyState,
     /// The applied LSN of the reverse stream, once it has begun.
     pub back: Option<Lsn>,
-    /// `xmax` of a snapshot of this server's life.
-    pub reference: Xid,
+    /// What the target was last aligned with: it has all of what this sees.
+    pub aligned: Option<Snapshot>,
+    /// The last verification did not find every row equal.
+    pub differs: bool,
+    /// A snapshot of this server's life, taken after the position was read, in or after a transaction that was begun
+    /// after that: every transaction applied so far is seen, or listed as in progress.
+    pub now: Snapshot,
 }
 
 /// What is known durably of the copy.
@@ -108,6 +117,8 @@ pub struct Progress {
     pub received: Lsn,
     /// Cutover attempts so far.
     pub attempts: u32,
+    /// See [`VerifyProgress`].
+    pub verify: VerifyProgress,
 }
 
 /// What the machine is at. One line of the module's picture.
@@ -131,6 +142,8 @@ pub enum Activity {
     Draining,
     /// `ANALYZE`.
     Analyzing,
+    /// Comparing every row.
+    Verifying,
     /// Following; a cutover may be asked for.
     Ready,
     /// Publication and slot of the reverse stream.
@@ -183,7 +196,12 @@ pub struct Migration {
     flush_at: Option<Instant>,
     stop_at: Option<Instant>,
     cutover: Cutover,
-    /// A round runs that an attempt waits for.
+    verification: Verification,
+    /// Every row is to be compared before anything else when the target is ready.
+    must_verify: bool,
+    /// See [`Durable::aligned`] and [`Durable::now`].
+    inherited: (Option<Snapshot>, Snapshot),
+    /// A round runs that an attempt, or a pair of snapshots, waits for.
     catching_up: bool,
     /// Waits until no transaction of a fetch holds a lock on the source.
     deferred_lock: Option<CutoverCommand>,
@@ -231,6 +249,8 @@ impl Migration {
             .execution_max_ms
             .filter(|_| durable.phase < Phase::Swapped)
             .map(|max| now + Duration::from_millis(max));
+        let verification =
+            Verification::new(plan.limits.verify_time(), copy_step(&plan).source.key.is_some());
         let mut machine = Migration {
             swap_asked: match durable.phase >= Phase::Swapped {
                 true => options.roll_back,
@@ -245,13 +265,17 @@ impl Migration {
             interrupt: None,
             ranges: None,
             chunks: None,
-            reference: durable.reference,
+            reference: durable.now.xmax(),
+            inherited: (durable.aligned.clone(), durable.now.clone()),
             feed: None,
             acknowledged: Lsn(0),
             round: Round::default(),
             flush_at: Some(now + FLUSH_INTERVAL),
             stop_at,
             cutover,
+            verification,
+            // A difference once found is not forgotten because the next engine is told not to look.
+            must_verify: durable.differs || (options.verify && durable.phase < Phase::Ready),
             catching_up: false,
             deferred_lock: None,
             deferred_fetch: None,
@@ -272,6 +296,7 @@ impl Migration {
             (Phase::Prepared, _) => self.record(Phase::Copying),
             (Phase::Copied | Phase::Following | Phase::Ready, CopyState::Whole { applied, snapshot }) => {
                 self.follow(Ledger::whole(snapshot), applied);
+                self.inherit();
             }
             // The phase was recorded when the target was consistent.
             (Phase::Copied | Phase::Following | Phase::Ready, CopyState::Chunked { applied, .. }) => {
@@ -336,6 +361,7 @@ impl Migration {
             applied: feed.map_or(Lsn(0), Feed::applied),
             received: feed.map_or(Lsn(0), Feed::received),
             attempts: self.cutover.attempt(),
+            verify: self.verification.progress(),
         }
     }
 
@@ -356,8 +382,9 @@ impl Migration {
         }
         let ranges = self.ranges.as_ref().and_then(Ranges::poll_timeout);
         let chunks = self.chunks.as_ref().and_then(Chunks::poll_timeout);
+        let verification = self.verification.poll_timeout();
         let cutover = self.cutover.poll_timeout();
-        [cutover, ranges, chunks, self.flush_at, self.stop_at]
+        [cutover, verification, ranges, chunks, self.flush_at, self.stop_at]
             .into_iter()
             .flatten()
             .min()
@@ -382,6 +409,7 @@ impl Migration {
             self.flush_at = Some(now + FLUSH_INTERVAL);
         }
         self.cutover.handle_timeout(now);
+        self.verification.handle_timeout(now);
         self.go_on(now, flush);
     }
 
@@ -429,7 +457,7 @@ impl Migration {
             Event::KeyIndexBuilt if self.chunks.is_some() => self.activity = Activity::Copying,
             Event::KeyIndexBuilt => self.drain(Activity::DrainingBacklog),
             Event::IndexesBuilt => self.record(Phase::Following),
-            Event::Analyzed => self.record(Phase::Ready),
+            Event::Analyzed => self.become_ready(),
             Event::InsertPosition(lsn) => self.round.position(now, lsn),
             Event::Stream(item) => self.receive(item),
             Event::Routed(homes) => {
@@ -457,12 +485,13 @@ impl Migration {
             Event::BackBegun => self.back_begun(),
             Event::BackClosed => self.back_closed(),
             Event::Cutover(event) => self.cutover_event(now, event),
+            Event::Verify(event) => self.verify_event(now, event),
             Event::Finished => self.finished(),
             Event::Asked(ask) => self.asked(ask),
-            Event::Reference(xmax) => {
-                self.reference = xmax;
+            Event::Reference(snapshot) => {
+                self.reference = snapshot.xmax();
                 if let Some(feed) = &mut self.feed {
-                    feed.observe(xmax);
+                    feed.observe(&snapshot);
                 }
             }
             Event::RetainedWal(retained) => {
@@ -491,6 +520,7 @@ impl Migration {
             }
             Ask::Cutover => self.swap_asked |= self.direction() == Direction::Forward,
             Ask::Rollback => self.swap_asked |= self.direction() == Direction::Back,
+            Ask::Verify => self.must_verify = true,
             Ask::Abort => self.interrupt = Some(Stop::Aborted),
             Ask::Interrupt => {
                 self.interrupt.get_or_insert(Stop::Interrupted);
@@ -613,6 +643,9 @@ impl Migration {
     fn perform(&mut self, step: Option<FeedStep>) {
         let command = match step {
             None => return,
+            Some(FeedStep::Fetch { keys, .. }) if self.is_aligning() => {
+                Command::Verify(VerifyCommand::Fetch { keys })
+            }
             Some(FeedStep::Apply(piece)) => Command::Apply(piece),
             Some(FeedStep::Route { keys, bounds }) => Command::Route { keys, bounds },
             Some(FeedStep::Classify(keys)) => Command::Classify(keys),
@@ -722,9 +755,11 @@ impl Migration {
         }
         // Before the feed forms its next piece: under writers that never pause the only boundaries are between two.
         self.round_on(now);
+        self.verified();
+        self.ready_on(now);
+        self.verify_on(now);
         self.feed_on(flush);
         self.chunks_on(now);
-        self.ready_on(now);
         self.drain_to_marker();
         self.cutover_on();
     }
@@ -760,6 +795,7 @@ impl Migration {
             Activity::DrainingBacklog | Activity::Draining | Activity::Analyzing => true,
             Activity::Ready | Activity::PreparingBack | Activity::FollowingBack => true,
             Activity::Copying => self.chunks.is_some(),
+            Activity::Verifying => !self.verification.holds_applier(),
             Activity::CuttingOver => !self.cutover.is_locked() || self.cutover.is_draining(),
             Activity::Preparing
             | Activity::OpeningSnapshot
@@ -802,13 +838,15 @@ impl Migration {
             self.cutover.caught_up(now);
         } else if self.activity == Activity::DrainingBacklog && self.phase == Phase::Copying {
             self.settle();
+        } else if self.activity == Activity::Verifying {
+            self.open_pair(now);
         } else if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
             self.build_indexes();
         } else if self.phase < Phase::Ready {
             self.activity = Activity::Analyzing;
             self.commands.push_back(Command::Analyze);
         } else {
-            self.activity = Activity::Ready;
+            self.become_ready();
         }
     }
 
@@ -853,7 +891,13 @@ impl Migration {
     }
 
     fn ready_on(&mut self, now: Instant) {
-        if !self.swap_asked || self.paused {
+        if self.paused {
+            return;
+        }
+        if self.must_verify && self.is_following() {
+            self.become_ready();
+        }
+        if !self.swap_asked {
             return;
         }
         match self.activity {

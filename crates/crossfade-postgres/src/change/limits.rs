@@ -29,7 +29,7 @@ enum Field {
 }
 
 /// All limits, in the order in which they are shown.
-pub const LIMITS: [LimitSpec; 8] = [
+pub const LIMITS: [LimitSpec; 9] = [
     LimitSpec {
         name: "execution_max",
         meaning: "The longest a run may take before it stops, resumable.",
@@ -59,6 +59,11 @@ pub const LIMITS: [LimitSpec; 8] = [
         name: "chunk_delay",
         meaning: "The pause between two ranges of one copier.",
         field: Field::Pause(|limits| &mut limits.chunk_delay_ms),
+    },
+    LimitSpec {
+        name: "verify_time",
+        meaning: "The time after which one pair of snapshots of the verification is let go for another.",
+        field: Field::Duration(|limits| &mut limits.verify_time_ms),
     },
     LimitSpec {
         name: "retained_wal_max",

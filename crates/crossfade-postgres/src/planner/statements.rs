@@ -16,6 +16,7 @@ use crate::copy;
 use crate::copy::chunk::{self, Bounds};
 use crate::ddl::{self, DdlContext, Way};
 use crate::ident::{self, Ident};
+use crate::verify::VerifyStatements;
 
 /// What the statements are made from.
 pub(super) struct Pieces<'a> {
@@ -43,6 +44,7 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
         pieces.apply(),
         ddl::indexes(&context, desired),
         ddl::analyze(&context, desired),
+        verify(pieces.source, pieces.target, pieces.limits),
         ddl::locks(&context, today, desired),
         ddl::swap(&context, today, desired),
         ddl::after_swap(&context, desired),
@@ -208,6 +210,7 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
     [
         pieces.prepare(),
         pieces.apply(),
+        verify(pieces.source, pieces.target, pieces.limits),
         ddl::locks(&context, pieces.new, pieces.old),
         ddl::swap(&context, pieces.new, pieces.old),
         ddl::after_swap(&context, pieces.old),
@@ -250,6 +253,21 @@ fn fetches(source: &Source) -> Vec<Statement> {
         on_nothing(Stage::Apply, fetch.copy_keys),
         of_source(fetch.copy_rows),
     ]
+}
+
+/// Comparing the two, in whichever direction.
+fn verify(source: &Source, target: &Target, limits: &Limits) -> Vec<Statement> {
+    let held = format!(
+        "until the pair of snapshots is let go, after verify_time ({}) and the slice that is compared then",
+        show_milliseconds(limits.verify_time_ms)
+    );
+    let (of_source, of_target) = VerifyStatements::render(source, target).templates();
+    let on_source = |sql| on_table(&source.name, Stage::Verify, sql, "ACCESS SHARE", &held);
+    std::iter::once(copy::lock_for_reading(source))
+        .chain(of_source)
+        .map(on_source)
+        .chain(of_target.into_iter().map(|sql| on_nothing(Stage::Verify, sql)))
+        .collect()
 }
 
 fn drop_publication(stage: Stage, name: &str) -> Statement {

@@ -95,6 +95,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
         "statement_done",
         "swap_attempt",
         "request",
+        "verification",
     ] {
         let column = if table == "migration" { "name" } else { "migration" };
         session

@@ -3,6 +3,7 @@
 
 use crossfade_core::name::MigrationName;
 use crossfade_core::position::{Lsn, Xid};
+use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
 
 use super::StateError;
@@ -43,21 +44,50 @@ pub async fn start_position(
 ) -> Result<(), StateError> {
     let upsert = "\
 INSERT INTO crossfade.position (migration, direction, applied_lsn) VALUES ($1, $2, $3::text::pg_lsn)
-    ON CONFLICT (migration, direction) DO UPDATE SET applied_lsn = excluded.applied_lsn";
+    ON CONFLICT (migration, direction) DO UPDATE SET applied_lsn = excluded.applied_lsn, aligned_snapshot = NULL";
     session
         .execute(upsert, &[&name, &direction.as_str(), &start.to_string()])
         .await?;
     Ok(())
 }
 
-/// Moves the applied LSN, in the transaction of the rows. Touches no row if there is no position or it is beyond.
-pub fn advance_statement(name: &MigrationName, direction: Direction, applied: Lsn) -> String {
+/// Moves the applied LSN, in the transaction of the rows; of an alignment with its snapshot (R26). Touches no row if
+/// there is no position or it is beyond.
+pub fn advance_statement(
+    name: &MigrationName,
+    direction: Direction,
+    applied: Lsn,
+    aligned: Option<&Snapshot>,
+) -> String {
+    let aligned = aligned.map(|snapshot| format!(", aligned_snapshot = {}", literal(&snapshot.to_string())));
     format!(
-        "UPDATE crossfade.position SET applied_lsn = '{applied}' WHERE migration = {} AND direction = {} AND \
+        "UPDATE crossfade.position SET applied_lsn = '{applied}'{} WHERE migration = {} AND direction = {} AND \
          applied_lsn <= '{applied}'",
+        aligned.unwrap_or_default(),
         literal(name.as_str()),
         literal(direction.as_str())
     )
+}
+
+/// What the target was last aligned with.
+///
+/// # Errors
+/// As the server says.
+pub async fn aligned(
+    session: &Session,
+    name: &str,
+    direction: Direction,
+) -> Result<Option<Snapshot>, StateError> {
+    let select = "SELECT aligned_snapshot FROM crossfade.position WHERE migration = $1 AND direction = $2";
+    let row = session.query_opt(select, &[&name, &direction.as_str()]).await?;
+    let text = row.and_then(|row| row.get::<_, Option<String>>(0));
+    let parse = |text: String| {
+        text.parse().map_err(|_| StateError::Unreadable {
+            name: name.into(),
+            what: format!("snapshot {text}"),
+        })
+    };
+    text.map(parse).transpose()
 }
 
 /// Records that the plan's statement at this position is done, in its transaction.

@@ -14,6 +14,8 @@ pub enum Verb {
     Cutover,
     /// Go back after the swap.
     Rollback,
+    /// Compare every row when ready.
+    Verify,
 }
 
 impl Verb {
@@ -24,13 +26,20 @@ impl Verb {
             Verb::Continue => "continue",
             Verb::Cutover => "cutover",
             Verb::Rollback => "rollback",
+            Verb::Verify => "verify",
         }
     }
 
     fn from_word(word: &str) -> Option<Verb> {
-        [Verb::Pause, Verb::Continue, Verb::Cutover, Verb::Rollback]
-            .into_iter()
-            .find(|verb| verb.as_str() == word)
+        [
+            Verb::Pause,
+            Verb::Continue,
+            Verb::Cutover,
+            Verb::Rollback,
+            Verb::Verify,
+        ]
+        .into_iter()
+        .find(|verb| verb.as_str() == word)
     }
 }
 

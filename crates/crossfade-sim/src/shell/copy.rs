@@ -143,6 +143,7 @@ impl Simulation {
         self.world.engine_commit(&mut self.dice, None);
         self.store.phase = Phase::Copied;
         self.store.copied = Some((consistent_point, snapshot));
+        self.store.aligned = None;
         self.store.last_apply = self.world.clock;
         task.answer = Some(Event::ChunkRecorded);
     }

@@ -4,6 +4,7 @@
 mod apply;
 mod copy;
 mod cutover;
+mod verify;
 
 use std::time::Instant;
 
@@ -71,6 +72,7 @@ impl Task {
             | Command::PrepareBack
             | Command::BeginBack(_)
             | Command::CloseBack { .. }
+            | Command::Verify(_)
             | Command::Finish
             | Command::Stop(_) => false,
         }
@@ -159,6 +161,7 @@ impl Simulation {
             Command::PrepareBack => task.answer = Some(Event::BackPrepared),
             Command::BeginBack(_) => task.answer = Some(Event::BackBegun),
             Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
+            Command::Verify(command) => self.verify(task, command)?,
             Command::Finish => self.finish(task),
             // Not yet.
             Command::OpenSlot

@@ -102,6 +102,7 @@ async fn retype(
         copiers: typed.copiers.into(),
         cutover_when_ready: true,
         roll_back: false,
+        verify: true,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };

@@ -1,0 +1,302 @@
+//! The statements of the verification: where a slice ends, what each side of it adds up to, and which rows differ.
+//!
+//! A row's hash is taken over its text with all its columns, as the server writes a record: columns are separated and
+//! quoted, and NULL is not the empty string. Sums of hashes have no order and a swapped pair of values, a moved row or
+//! a duplicate does not cancel ([ADR 5](../../../../../docs/adr/0005-what-equal-rows-are.md)).
+//!
+//! Parameters: `$1` and `$2` the slice's bounds in this side's key, as `text[]`, `NULL` for an open end.
+
+use crossfade_core::plan::{Source, Target};
+
+use crate::ident::{self, Ident};
+
+/// Rendered once for a source and one of its targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyStatements {
+    /// Keeps what would empty or rewrite the target away from its reader (R4).
+    pub lock_target: String,
+    /// The key, in both forms, that is `$2` rows after the bound `$1`. `None` for a table without a key.
+    pub bound: Option<String>,
+    /// By bucket of keys: rows, two sums of hashes, and how many rows are outside of the target's range `$4`, `$5`.
+    /// `$3` is the mask of the buckets, 0 for one.
+    pub source_totals: String,
+    /// By bucket of keys: rows and two sums of hashes.
+    pub target_totals: String,
+    /// Key and hashes of the rows in the buckets `$4` by the mask `$3`.
+    pub source_rows: String,
+    /// As `source_rows`; of a table without a key the row's place instead of the key.
+    pub target_rows: String,
+}
+
+impl VerifyStatements {
+    /// Renders them.
+    pub fn render(source: &Source, target: &Target) -> Self {
+        let (of_source, of_target) = (of_source(source, target), of_target(target));
+        VerifyStatements {
+            lock_target: lock_target(target),
+            bound: source.key.is_some().then(|| of_source.bound()),
+            source_totals: of_source.totals(),
+            target_totals: of_target.totals(),
+            source_rows: of_source.rows(),
+            target_rows: of_target.rows(),
+        }
+    }
+
+    /// All of them, for the plan: those that read the source, and those that read the target.
+    pub fn templates(self) -> (Vec<String>, Vec<String>) {
+        let of_source = self
+            .bound
+            .into_iter()
+            .chain([self.source_totals, self.source_rows]);
+        let of_target = vec![self.lock_target, self.target_totals, self.target_rows];
+        (of_source.collect(), of_target)
+    }
+}
+
+fn lock_target(target: &Target) -> String {
+    format!(
+        "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+        ident::table(&target.shadow)
+    )
+}
+
+/// A value and its type.
+struct Typed {
+    sql: String,
+    type_name: String,
+}
+
+/// One side of the comparison.
+struct Side {
+    table: String,
+    alias: String,
+    /// The key by which the slice is cut; empty for a table without one.
+    key: Vec<Typed>,
+    /// The key in the target's form, and where it is not the same as `key`.
+    image: Vec<Typed>,
+    is_source: bool,
+    /// What is compared, column by column.
+    values: Vec<String>,
+    filter: Option<String>,
+}
+
+fn of_source(source: &Source, target: &Target) -> Side {
+    let alias = Ident(&source.name.name).to_string();
+    let value = |position: usize| {
+        let column = &target.columns[position];
+        format!("CAST({} AS {})", column.value.sql, column.type_name)
+    };
+    let key = source.key.iter().flat_map(|key| &key.columns);
+    let key = key.map(|position| Typed {
+        sql: format!("{alias}.{}", Ident(&source.columns[*position].name)),
+        type_name: source.columns[*position].type_name.clone(),
+    });
+    let image = target.key.iter().flatten().map(|position| Typed {
+        sql: value(*position),
+        type_name: target.columns[*position].type_name.clone(),
+    });
+    Side {
+        table: ident::table(&source.name),
+        key: key.collect(),
+        image: image.collect(),
+        is_source: true,
+        values: (0..target.columns.len()).map(value).collect(),
+        filter: target.filter.as_ref().map(|filter| filter.sql.clone()),
+        alias,
+    }
+}
+
+fn of_target(target: &Target) -> Side {
+    let alias = Ident(&target.shadow.name).to_string();
+    let column = |position: usize| format!("{alias}.{}", Ident(&target.columns[position].name));
+    let key = || {
+        let positions = target.key.iter().flatten();
+        positions.map(|position| Typed {
+            sql: column(*position),
+            type_name: target.columns[*position].type_name.clone(),
+        })
+    };
+    Side {
+        table: ident::table(&target.shadow),
+        key: key().collect(),
+        image: key().collect(),
+        is_source: false,
+        values: (0..target.columns.len()).map(column).collect(),
+        filter: None,
+        alias,
+    }
+}
+
+impl Side {
+    fn from(&self) -> String {
+        format!("FROM ONLY {} AS {}", self.table, self.alias)
+    }
+
+    fn bound(&self) -> String {
+        let texts = |columns: &[Typed]| {
+            let texts: Vec<String> = columns.iter().map(text).collect();
+            format!("ARRAY[{}]", texts.join(", "))
+        };
+        let order: Vec<&str> = self.key.iter().map(|column| column.sql.as_str()).collect();
+        format!(
+            "SELECT {}, {}\n  {}\n WHERE {}\n ORDER BY {}\nOFFSET $2::pg_catalog.int8 LIMIT 1",
+            texts(&self.key),
+            texts(&self.image),
+            self.from(),
+            from_on(&self.key, 1),
+            order.join(", "),
+        )
+    }
+
+    fn totals(&self) -> String {
+        let astray = if self.is_source {
+            ",\n       pg_catalog.count(*) FILTER (WHERE NOT r.inside)"
+        } else {
+            ""
+        };
+        let inside = if self.is_source {
+            format!(",\n               {} AS inside", within(&self.image, 4, 5))
+        } else {
+            String::new()
+        };
+        format!(
+            "SELECT r.bucket, pg_catalog.count(*), {}::text, {}::text{astray}\n  \
+             FROM (SELECT {} AS bucket,\n               {} AS line{inside}\n          {}\n         \
+             WHERE {}\n        OFFSET 0) AS r\n GROUP BY r.bucket",
+            sum_of(1),
+            sum_of(2),
+            self.bucket(),
+            self.line(),
+            self.from(),
+            self.slice(),
+        )
+    }
+
+    fn rows(&self) -> String {
+        format!(
+            "SELECT r.place, {}, {}\n  \
+             FROM (SELECT {} AS bucket,\n               {} AS place,\n               {} AS line\n          {}\n         \
+             WHERE {}\n        OFFSET 0) AS r\n WHERE r.bucket = ANY ($4::pg_catalog.int8[])",
+            hash_of(1),
+            hash_of(2),
+            self.bucket(),
+            self.place(),
+            self.line(),
+            self.from(),
+            self.slice(),
+        )
+    }
+
+    /// The whole row, so that different rows have different texts.
+    fn line(&self) -> String {
+        format!("ROW({})::pg_catalog.text", self.values.join(", "))
+    }
+
+    /// How a row is named.
+    fn place(&self) -> String {
+        match &self.image[..] {
+            [] if self.is_source => "''".to_owned(),
+            [] => format!("{}.ctid::pg_catalog.text", self.alias),
+            [column] => text(column),
+            columns => {
+                let all: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();
+                format!("ROW({})::pg_catalog.text", all.join(", "))
+            }
+        }
+    }
+
+    /// Equal on both sides for the same key, or without one for the same row.
+    fn bucket(&self) -> String {
+        let named = if self.image.is_empty() {
+            self.line()
+        } else {
+            self.place()
+        };
+        format!(
+            "CASE $3::pg_catalog.int8 WHEN 0 THEN 0 ELSE \
+             pg_catalog.hashtextextended({named} COLLATE \"C\", 3) & $3::pg_catalog.int8 END"
+        )
+    }
+
+    fn slice(&self) -> String {
+        let slice = within(&self.key, 1, 2);
+        match &self.filter {
+            Some(filter) => format!("{slice}\n           AND ({filter})"),
+            None => slice,
+        }
+    }
+}
+
+fn text(column: &Typed) -> String {
+    format!("{}::pg_catalog.text", column.sql)
+}
+
+fn hash_of(seed: u8) -> String {
+    format!("pg_catalog.hashtextextended(r.line COLLATE \"C\", {seed})")
+}
+
+fn sum_of(seed: u8) -> String {
+    format!("pg_catalog.sum({})", hash_of(seed))
+}
+
+/// From the bound of this parameter on.
+fn from_on(key: &[Typed], parameter: u8) -> String {
+    compared(key, parameter, ">=")
+}
+
+/// From the one bound up to the other.
+fn within(key: &[Typed], lower: u8, upper: u8) -> String {
+    format!("{} AND {}", from_on(key, lower), compared(key, upper, "<"))
+}
+
+/// An open end is known when the statement is planned, and then is no condition at all.
+fn compared(key: &[Typed], parameter: u8, operator: &str) -> String {
+    let open = format!("${parameter}::pg_catalog.text[] IS NULL");
+    if key.is_empty() {
+        return format!("({open})");
+    }
+    let values: Vec<&str> = key.iter().map(|column| column.sql.as_str()).collect();
+    let bounds = (1..).zip(key);
+    let bounds: Vec<String> = bounds
+        .map(|(number, column)| {
+            format!(
+                "(${parameter}::pg_catalog.text[])[{number}]::{}",
+                column.type_name
+            )
+        })
+        .collect();
+    format!(
+        "({open} OR ({}) {operator} ({}))",
+        values.join(", "),
+        bounds.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::fixture;
+
+    fn shown((source, target): (Source, Target)) -> String {
+        let (mut all, of_target) = VerifyStatements::render(&source, &target).templates();
+        all.extend(of_target);
+        all.join(";\n\n")
+    }
+
+    #[test]
+    fn statements() {
+        insta::assert_snapshot!(shown(fixture::orders()));
+    }
+
+    #[test]
+    fn statements_of_two_key_columns() {
+        let (source, mut target) = fixture::orders_by_two();
+        target.filter = Some(fixture::expression("amount > 0", &[2]));
+        insta::assert_snapshot!(shown((source, target)));
+    }
+
+    #[test]
+    fn statements_without_a_key() {
+        insta::assert_snapshot!(shown(fixture::orders_without_key()));
+    }
+}
