@@ -1,6 +1,7 @@
 //! The checkers that compare tables. Others sit where their fact appears: acknowledgement and slot in `engine`,
 //! duplicates in `shell::copy`, uniqueness and keeps in `target`, readers in `shell::cutover`.
 
+use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 
 use crate::breach::{Breach, Place};
@@ -14,6 +15,9 @@ impl Simulation {
     /// At a batch's commit the target is the transform of the source as of there; of a source, before everything
     /// that the copy saw has come by, with the transactions that only the copy contains.
     pub(crate) fn check_target(&mut self, applied: Lsn) -> Result<(), Breach> {
+        if self.scenario.incremental && self.store.phase == Phase::Copying {
+            return self.check_chunks(applied);
+        }
         let commits = self.world.wal.commits();
         let (rows, mixed) = (&self.store.rows, self.scenario.mixed);
         let difference = if applied < self.store.consistent_from {
@@ -32,6 +36,24 @@ impl Simulation {
                 difference,
             }),
         }
+    }
+
+    /// While chunks are copied: of each recorded chunk the target has the rows as of `applied`, with the later
+    /// transactions that its snapshot saw, and of the others none (R1).
+    fn check_chunks(&mut self, applied: Lsn) -> Result<(), Breach> {
+        self.coverage.reach(Reached::ChunksChecked);
+        let commits = self.world.wal.commits();
+        let mut expected = Vec::new();
+        for stored in &self.store.chunks {
+            let later = commits.iter().rev().take_while(|commit| commit.end > applied);
+            let seen = later
+                .map(|commit| commit.xid)
+                .filter(|xid| stored.view.shows(*xid));
+            let rows = self.history.at_with(commits, applied, &seen.collect());
+            expected.extend(rows.into_values().filter(|row| stored.has(row.key.number)));
+        }
+        let difference = difference(expected.iter(), &self.store.rows, self.scenario.mixed);
+        self.compare(Place::Target, difference)
     }
 
     /// At the swap: the target is the transform of everything that is committed and visible, and nobody will

@@ -28,6 +28,24 @@ reached! {
     RangesSideBySide,
     /// A target half filled was emptied.
     CopyBegunAgain,
+    /// Two chunks were open at the same time.
+    ChunksSideBySide,
+    /// A chunk's snapshot was not used.
+    ChunkReleased,
+    /// A chunk's copy failed.
+    ChunkFailed,
+    /// The server was asked where keys are at home.
+    KeysRouted,
+    /// A change was dropped for a chunk still to be read, and remembered.
+    DropRecorded,
+    /// Such drops were proven and forgotten.
+    DropsProven,
+    /// A truncate between two chunks.
+    CopyRestarted,
+    /// The target was compared while it was copied.
+    ChunksChecked,
+    /// An engine started with some chunks copied.
+    StartedBetweenChunks,
     // The feed.
     /// The copy contained it.
     ChangeDropped,

@@ -1,6 +1,7 @@
 //! An engine's life: a machine made from the durable state, its sessions, and what becomes of them.
 
 use crossfade_core::cutover::OldSnapshots;
+use crossfade_core::ledger::ChunkId;
 use crossfade_core::migration::{Activity, Command, CopyState, Durable, Migration, Options, Stop};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
@@ -27,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) holds_snapshot: bool,
     /// That snapshot, for the copiers.
     pub(crate) snapshot: Option<View>,
+    /// Sessions of chunks that are opened or copied.
+    pub(crate) chunks: Vec<ChunkSession>,
     pub(crate) fetch: Option<FetchSession>,
     pub(crate) pair: Option<PairOfSnapshots>,
     /// The target transaction of the open batch.
@@ -41,6 +44,13 @@ pub(crate) struct PairOfSnapshots {
     pub(crate) position: Lsn,
     /// The target as its snapshot sees it.
     pub(crate) target: Rows,
+}
+
+/// The transaction of a chunk; it holds `ACCESS SHARE` on the source.
+#[derive(Debug)]
+pub(crate) struct ChunkSession {
+    pub(crate) id: ChunkId,
+    pub(crate) view: View,
 }
 
 /// The transaction of the last fetch, kept for another one.
@@ -77,6 +87,18 @@ impl Simulation {
             phase: self.store.phase,
             paused: self.store.paused,
             copy: match self.store.copied.clone() {
+                Some((applied, slot)) if self.scenario.incremental => CopyState::Chunked {
+                    applied,
+                    slot,
+                    chunks: self
+                        .store
+                        .chunks
+                        .iter()
+                        .map(|stored| stored.chunk.clone())
+                        .collect(),
+                    rows: 0,
+                    unproven: self.store.unproven.iter().copied().collect(),
+                },
                 Some((applied, snapshot)) => CopyState::Whole { applied, snapshot },
                 None => CopyState::Nothing,
             },
@@ -85,6 +107,9 @@ impl Simulation {
             differs: self.store.differs,
             now: self.world.snapshot().to_core(),
         };
+        if !self.store.chunks.is_empty() && self.store.phase == Phase::Copying {
+            self.coverage.reach(Reached::StartedBetweenChunks);
+        }
         let options = Options {
             copiers: self.scenario.copiers,
             cutover_when_ready: self.scenario.cutover_when_ready,
@@ -106,6 +131,7 @@ impl Simulation {
             stream: None,
             holds_snapshot: false,
             snapshot: None,
+            chunks: Vec::new(),
             fetch: None,
             pair: None,
             batch: None,
@@ -137,6 +163,10 @@ impl Simulation {
         match command {
             Command::CloseSnapshot => self.close_snapshot(),
             Command::EndFetch => self.end_fetch(),
+            Command::ReleaseChunk { id, .. } => {
+                self.coverage.reach(Reached::ChunkReleased);
+                self.end_chunk(id);
+            }
             Command::Follow { from } => {
                 let confirmed = self.store.slot.unwrap_or(from);
                 if let Some(engine) = &mut self.engine {
@@ -245,6 +275,7 @@ impl Simulation {
     /// The server ends the sessions of a process that is gone.
     pub(crate) fn close_sessions(&mut self) {
         self.close_snapshot();
+        self.end_chunks();
         self.end_fetch();
         self.end_pair();
         self.world.release();

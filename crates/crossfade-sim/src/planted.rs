@@ -31,6 +31,8 @@ pub enum Planted {
     SnapshotMissesDecoded,
     /// R12: keys are classified by their bytes.
     ClassifiesByBytes,
+    /// R6: what was dropped before its chunk was read is forgotten by a crash.
+    DropsNotRecorded,
     /// R11: a range is reported copied before its rows are committed.
     RangeReportedEarly,
 }

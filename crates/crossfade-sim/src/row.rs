@@ -120,7 +120,8 @@ impl Key {
     fn to_cell(self) -> Cell {
         const ZEROS: [&str; 3] = ["", ".0", ".00"];
         Cell::Text(Bytes::from(format!(
-            "{}{}",
+            // In the order of the bytes, where that is the key's.
+            "{:02}{}",
             self.number, ZEROS[self.zeros as usize]
         )))
     }
@@ -134,6 +135,11 @@ impl Key {
             number: parse(parts.next()?)? as u8,
             zeros: parts.next().map_or(0, <[u8]>::len) as u8,
         })
+    }
+
+    /// As a bound.
+    pub(crate) fn to_cells(self) -> KeyCells {
+        KeyCells(Box::new([self.to_cell()]))
     }
 
     /// The key of a piece or of a request.

@@ -18,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) keys: u8,
     /// Equal keys may differ in bytes, so that only the server can compare them.
     pub(crate) server_equality: bool,
+    /// In chunks, while changes are applied.
+    pub(crate) incremental: bool,
     /// A target column's expression reads the TOASTed column and another one.
     pub(crate) mixed: bool,
     /// `code` is unique on the source, and by an index on the target.
@@ -72,6 +74,7 @@ impl Scenario {
         Scenario {
             keys,
             server_equality: dice.chance(35),
+            incremental: dice.chance(50),
             mixed: dice.chance(35),
             unique: dice.chance(60),
             truncates: dice.chance(40),
@@ -121,7 +124,11 @@ impl Scenario {
                 definition: String::new(),
             },
             targets: vec![self.target()],
-            copy_mode: CopyMode::Snapshot,
+            copy_mode: if self.incremental {
+                CopyMode::Incremental
+            } else {
+                CopyMode::Snapshot
+            },
             copy_mode_reason: String::new(),
             estimate: Estimate::default(),
             statements: Vec::new(),

@@ -19,6 +19,7 @@ use crate::fault::Zombie;
 use crate::history::History;
 use crate::planted::Planted;
 use crate::scenario::{Scenario, TOO_MUCH_WAL};
+use crate::shell::chunks::StoredChunk;
 use crate::target::Rows;
 use crate::world::{Exclusive, World};
 
@@ -49,6 +50,9 @@ pub(crate) struct Store {
     pub(crate) aligned: Option<Snapshot>,
     /// The last verification found a difference.
     pub(crate) differs: bool,
+    /// The ledger rows of the incremental copy, whose slot's snapshot is in `copied`.
+    pub(crate) chunks: Vec<StoredChunk>,
+    pub(crate) unproven: BTreeSet<Xid>,
     pub(crate) rows: Rows,
     pub(crate) unique_index: bool,
     /// The slot's `confirmed_flush_lsn`.
@@ -128,6 +132,8 @@ impl Simulation {
                 copied: None,
                 aligned: None,
                 differs: false,
+                chunks: Vec::new(),
+                unproven: BTreeSet::new(),
                 rows: Rows::new(),
                 unique_index: false,
                 slot: None,

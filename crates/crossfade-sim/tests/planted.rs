@@ -120,3 +120,8 @@ fn keys_compared_by_their_bytes() {
 fn a_range_reported_before_it_is_committed() {
     caught(Planted::RangeReportedEarly, |_| true);
 }
+
+#[test]
+fn drops_that_a_crash_forgets() {
+    caught(Planted::DropsNotRecorded, differs);
+}

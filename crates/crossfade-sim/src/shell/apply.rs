@@ -101,6 +101,10 @@ impl Simulation {
         if let Some(copied) = &mut self.store.copied {
             copied.0 = end;
         }
+        if let Some(last) = batch.pieces.last() {
+            let note = last.ledger.clone();
+            self.write_note(&note);
+        }
         if let Some(aligned) = batch.pieces.last().and_then(|piece| piece.aligned.clone()) {
             self.store.aligned = Some(aligned);
             self.note_alignment(end);

@@ -2,6 +2,7 @@
 //! happen in between. Tasks of different sessions overtake each other; those of one session do not.
 
 mod apply;
+pub(crate) mod chunks;
 mod copy;
 mod cutover;
 mod verify;
@@ -163,14 +164,13 @@ impl Simulation {
             Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
             Command::Verify(command) => self.verify(task, command)?,
             Command::Finish => self.finish(task),
-            // Not yet.
-            Command::OpenSlot
-            | Command::OpenChunk(_)
-            | Command::CopyChunk { .. }
-            | Command::ReleaseChunk { .. }
-            | Command::Route { .. } => {}
+            Command::OpenSlot => self.open_slot(task),
+            Command::OpenChunk(opening) => self.open_chunk(task, &opening),
+            Command::CopyChunk { id, span } => self.copy_chunk(task, id, &span)?,
+            Command::Route { keys, bounds } => self.route(task, &keys, &bounds)?,
             // Performed when they were taken.
             Command::CloseSnapshot
+            | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
             | Command::EndFetch
             | Command::Acknowledge(_)
