@@ -1,8 +1,11 @@
 //! The incremental copy: chunk by chunk, while the application writes and its changes are applied.
 
 use anyhow::{Result, ensure};
+use crossfade_core::phase::Phase;
+use crossfade_lab::server::ServerOptions;
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 
 /// Chunks of this time are of the smallest size that there is.
 const TINY: &str = "1ms";
@@ -13,26 +16,247 @@ async fn nothing_is_lost_while_writers_write() -> Result<()> {
     let orders = Orders::start(&stage, 20_000, 4, 11).await?;
     let file = stage.change_file(TABLE, &[RETYPE], &[("chunk_time", TINY)])?;
     let file = file.display().to_string();
-    let name = stage.name().as_str();
-    let run = [
+    let ended = stage
+        .ended(&incremental(&stage, &file, "auto"))
+        .await?
+        .expect(0)?;
+    ensure!(ended.reported("changes_dropped")? > 0, "{}", ended.object);
+    orders.goes_on(50).await?;
+    orders.stop_and_compare().await?;
+    Ok(())
+}
+
+/// The arguments of an incremental run of a change file.
+fn incremental<'a>(stage: &'a Stage, file: &'a str, cutover: &'a str) -> [&'a str; 12] {
+    [
         "run",
         "--yes",
         "--name",
-        name,
+        stage.name().as_str(),
         "--change",
-        &file,
+        file,
         "--copy",
         "incremental",
         "--way-back",
         "none",
         "--cutover",
-        "auto",
-    ];
-    let ended = stage.ended(&run).await?.expect(0)?;
-    ensure!(ended.reported("changes_dropped")? > 0, "{}", ended.object);
-    println!("{}", ended.object);
-    orders.goes_on(50).await?;
-    let comparison = orders.stop_and_compare().await?;
-    println!("{comparison:?}");
+        cutover,
+    ]
+}
+
+/// Copies a table whose key is `key`, of 3,000 rows, while it is changed, and compares it with the retired one: nobody
+/// writes at the end.
+async fn keyed_by(columns: &str, key: &str, values: &str) -> Result<()> {
+    let stage = Stage::shared().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE t ({columns}, n integer NOT NULL, big text, PRIMARY KEY ({key}));
+             ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;
+             INSERT INTO t SELECT {values}, i, CASE WHEN i % 100 = 0 THEN repeat('x', 3000) END
+               FROM generate_series(1, 3000) AS i;"
+        ))
+        .await?;
+    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("chunk_time", TINY)])?;
+    let file = file.display().to_string();
+    let mut engine = stage.crossfade(&incremental(&stage, &file, "manual"))?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
+    client
+        .batch_execute("UPDATE t SET n = n + 1 WHERE n % 7 = 0")
+        .await?;
+    client.batch_execute("DELETE FROM t WHERE n % 31 = 0").await?;
+    let superuser = stage.superuser().await?;
+    until::so("some chunks are copied", || async {
+        let chunks = "SELECT count(*) >= 3 FROM crossfade.chunk WHERE migration = $1";
+        Ok(superuser
+            .query_one(chunks, &[&stage.name().as_str()])
+            .await?
+            .get(0))
+    })
+    .await?;
+    // Keys that move from chunk to chunk, with a value that the stream does not carry.
+    client
+        .batch_execute(&format!("UPDATE t SET {} WHERE n % 50 = 0", moved(key)))
+        .await?;
+    client
+        .batch_execute("UPDATE t SET n = n + 2 WHERE n % 5 = 0")
+        .await?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
+    stage.operate("cutover", &[]).await?.expect(0)?;
+    engine.end().await?.expect(0)?;
+    let retired = stage.name().retired_schema();
+    let differing = format!(
+        "SELECT (SELECT count(*) FROM (TABLE t EXCEPT TABLE {retired}.t) AS x)
+              + (SELECT count(*) FROM (TABLE {retired}.t EXCEPT TABLE t) AS y), (SELECT count(*) FROM t)"
+    );
+    let row = superuser.query_one(&differing, &[]).await?;
+    let (differing, rows): (i64, i64) = (row.get(0), row.get(1));
+    ensure!(differing == 0, "{differing} rows differ");
+    ensure!(rows > 2_000, "{rows} rows");
+    let chunks = "SELECT count(*) FROM crossfade.chunk WHERE migration = $1";
+    let chunks: i64 = superuser
+        .query_one(chunks, &[&stage.name().as_str()])
+        .await?
+        .get(0);
+    ensure!(chunks >= 3, "{chunks} chunks");
+    Ok(())
+}
+
+fn moved(key: &str) -> &'static str {
+    match key {
+        "k" => "k = k || 'zz'",
+        "k, part" => "k = k + 100000",
+        _number => "id = id + 100000",
+    }
+}
+
+#[tokio::test]
+async fn a_text_key_in_the_order_of_a_language() -> Result<()> {
+    // Upper and lower case, accents and digits: the bytes are in another order.
+    let value = "(ARRAY['a','B','ä','Z','é','e','ø','0','_'])[1 + i % 9] || (i * 7919 % 3001) || 'x'";
+    keyed_by("k text COLLATE \"sv-SE-x-icu\"", "k", value).await
+}
+
+#[tokio::test]
+async fn a_numeric_key_of_which_one_value_has_many_spellings() -> Result<()> {
+    keyed_by("id numeric", "id", "(i * 7919 % 3001)::numeric / 10").await
+}
+
+#[tokio::test]
+async fn a_key_of_two_columns_beside_a_nullable_unique_one() -> Result<()> {
+    let columns = "k integer, part uuid, code integer UNIQUE";
+    let values = "i % 40, md5(i::text)::uuid, CASE WHEN i % 3 = 0 THEN i END";
+    keyed_by(columns, "k, part", values).await
+}
+
+#[tokio::test]
+async fn killed_within_the_copy_it_goes_on_with_the_next_chunk() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, 10_000, 2, 12).await?;
+    let file = stage.change_file(TABLE, &[RETYPE], &[("chunk_time", TINY)])?;
+    let file = file.display().to_string();
+    let superuser = stage.superuser().await?;
+    let ledger = "SELECT chunk, committed_at::text FROM crossfade.chunk WHERE migration = $1 ORDER BY chunk";
+    let name = stage.name().as_str();
+    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
+    for wanted in [10, 30] {
+        until::so(format!("{wanted} chunks are copied"), || async {
+            Ok(superuser.query(ledger, &[&name]).await?.len() >= wanted)
+        })
+        .await?;
+        engine.kill_9().await?;
+        orders.goes_on(20).await?;
+        engine = stage.crossfade(&["continue", name, "--cutover", "auto"])?;
+    }
+    let before = superuser.query(ledger, &[&name]).await?;
+    engine.end().await?.expect(0)?;
+    let after: Vec<(i32, String)> = superuser
+        .query(ledger, &[&name])
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    for row in &before {
+        let row = (row.get(0), row.get(1));
+        ensure!(after.contains(&row), "chunk {} was copied again", row.0);
+    }
+    orders.goes_on(20).await?;
+    orders.stop_and_compare().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn t11_a_truncate_between_two_chunks_begins_the_copy_again() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, n integer);
+                        INSERT INTO t SELECT i, i FROM generate_series(1, 6000) AS i;",
+        )
+        .await?;
+    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("chunk_time", TINY)])?;
+    let file = file.display().to_string();
+    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
+    let superuser = stage.superuser().await?;
+    until::so("some chunks are copied", || async {
+        let chunks = "SELECT count(*) >= 5 FROM crossfade.chunk WHERE migration = $1";
+        Ok(superuser
+            .query_one(chunks, &[&stage.name().as_str()])
+            .await?
+            .get(0))
+    })
+    .await?;
+    client
+        .batch_execute("TRUNCATE t; INSERT INTO t SELECT i, -i FROM generate_series(1, 700) AS i")
+        .await?;
+    engine.end().await?.expect(0)?;
+    let row = client
+        .query_one(
+            "SELECT count(*), sum(n)::bigint, min(pg_typeof(n)::text) FROM t",
+            &[],
+        )
+        .await?;
+    let found: (i64, i64, String) = (row.get(0), row.get(1), row.get(2));
+    ensure!(found == (700, -245_350, "bigint".to_owned()), "{found:?}");
+    Ok(())
+}
+
+/// M1: a transaction that is decoded, and that nobody sees, since a synchronous standby does not answer.
+#[tokio::test]
+async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Result<()> {
+    let stage = Stage::own(ServerOptions::default()).await?;
+    let superuser = stage.superuser().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, n integer);
+                        INSERT INTO t SELECT i, i FROM generate_series(1, 20000) AS i;",
+        )
+        .await?;
+    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("chunk_time", TINY)])?;
+    let file = file.display().to_string();
+    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
+    let name = stage.name().as_str();
+    until::so("some chunks are copied", || async {
+        let chunks = "SELECT count(*) >= 3 FROM crossfade.chunk WHERE migration = $1";
+        Ok(superuser.query_one(chunks, &[&name]).await?.get(0))
+    })
+    .await?;
+    superuser
+        .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        .await?;
+    superuser.batch_execute("SELECT pg_reload_conf()").await?;
+    let waiting = stage.client().await?;
+    let committing = tokio::spawn(async move {
+        waiting
+            .batch_execute("SET synchronous_commit = on; INSERT INTO t VALUES (19500000, 7); UPDATE t SET n = -1 WHERE id > 19990")
+            .await
+    });
+    until::so("the drop is remembered", || async {
+        let drops = "SELECT EXISTS (SELECT FROM crossfade.unproven_drop WHERE migration = $1)";
+        Ok(superuser.query_one(drops, &[&name]).await?.get(0))
+    })
+    .await?;
+    let copied = "SELECT count(*) FROM crossfade.chunk WHERE migration = $1";
+    let before: i64 = superuser.query_one(copied, &[&name]).await?.get(0);
+    println!("{before} chunks when it was dropped");
+    superuser
+        .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
+        .await?;
+    superuser.batch_execute("SELECT pg_reload_conf()").await?;
+    committing.await??;
+    engine.end().await?.expect(0)?;
+    let row = client
+        .query_one(
+            "SELECT count(*), count(*) FILTER (WHERE n = -1), count(*) FILTER (WHERE id = 19500000) FROM t",
+            &[],
+        )
+        .await?;
+    let found: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    ensure!(found == (20_001, 11, 1), "{found:?}");
     Ok(())
 }
