@@ -301,6 +301,7 @@ impl Migration {
             // The phase was recorded when the target was consistent.
             (Phase::Copied | Phase::Following | Phase::Ready, CopyState::Chunked { applied, .. }) => {
                 self.follow(Ledger::settled(), applied);
+                self.inherit();
             }
             (
                 Phase::Copying,
@@ -311,7 +312,10 @@ impl Migration {
                     rows,
                     unproven,
                 },
-            ) => self.follow_chunks(applied, slot, chunks, rows, unproven),
+            ) => {
+                self.follow_chunks(applied, slot, chunks, rows, unproven);
+                self.inherit();
+            }
             (Phase::Swapped | Phase::RolledBack, _) => self.finish(),
             (Phase::Completed, _) => self.stop(Stop::Done),
             (Phase::Aborted, _) => self.stop(Stop::Aborted),
