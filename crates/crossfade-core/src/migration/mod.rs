@@ -820,6 +820,10 @@ impl Migration {
 
     /// Ends a round of a drain when its position is applied; the round that took no time was the last.
     fn round_on(&mut self, now: Instant) {
+        // A position that was asked for before a truncate began the copy again is of no use to it.
+        if self.activity == Activity::Copying {
+            self.round.target = None;
+        }
         let (Some(target), Some(feed)) = (self.round.target, self.feed.as_ref()) else {
             return;
         };
