@@ -502,3 +502,6 @@ impl Tally {
         self.found.slices_different += u32::from(compared.source != compared.target);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,6 @@ fn xid_of(entry: &Entry) -> Option<Xid> {
         Entry::Boundary(_) | Entry::Message(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

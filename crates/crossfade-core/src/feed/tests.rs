@@ -57,7 +57,7 @@ fn target() -> Target {
 }
 
 /// A feed after a copy under `100:100:`, so that transactions from 100 on are applied.
-fn feed_of(equality: Equality, keyed: bool, limits: FeedLimits) -> Feed {
+pub(crate) fn feed_of(equality: Equality, keyed: bool, limits: FeedLimits) -> Feed {
     let ledger = Ledger::whole("100:100:".parse().unwrap());
     Feed::new(
         &source(equality, keyed),
@@ -90,11 +90,11 @@ fn chunked(equality: Equality) -> Feed {
     Feed::new(&source, &[target()], ledger, Lsn(10), Xid(100), limits)
 }
 
-fn feed() -> Feed {
+pub(crate) fn feed() -> Feed {
     feed_of(Equality::Bytes, true, FeedLimits::default())
 }
 
-fn row(text: &str) -> Row {
+pub(crate) fn row(text: &str) -> Row {
     let cell = |text: &str| match text {
         "~" => Cell::Unchanged,
         value => Cell::Text(Bytes::copy_from_slice(value.as_bytes())),
@@ -102,18 +102,18 @@ fn row(text: &str) -> Row {
     Row(text.split(' ').map(cell).collect())
 }
 
-fn insert(text: &str) -> Change {
+pub(crate) fn insert(text: &str) -> Change {
     Change::Insert { new: row(text) }
 }
 
-fn update(text: &str) -> Change {
+pub(crate) fn update(text: &str) -> Change {
     Change::Update {
         old_key: None,
         new: row(text),
     }
 }
 
-fn transaction(xid: u32, changes: Vec<Change>, commit: Option<u64>) -> StreamItem {
+pub(crate) fn transaction(xid: u32, changes: Vec<Change>, commit: Option<u64>) -> StreamItem {
     StreamItem::Transaction(TransactionPart {
         xid,
         final_lsn: Lsn(0),
@@ -124,7 +124,7 @@ fn transaction(xid: u32, changes: Vec<Change>, commit: Option<u64>) -> StreamIte
     })
 }
 
-fn piece(step: Option<FeedStep>) -> Piece {
+pub(crate) fn piece(step: Option<FeedStep>) -> Piece {
     match step {
         Some(FeedStep::Apply(piece)) => piece,
         other => panic!("expected a piece, not {other:?}"),

@@ -1,0 +1,211 @@
+//! The machine against hand-written answers; the simulator covers its interleavings.
+
+use super::*;
+
+const PAIR: Duration = Duration::from_millis(400);
+
+struct Scene {
+    machine: Verification,
+    now: Instant,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has to begin at some moment")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn bound(number: u64) -> Option<Bound> {
+    let key = vec![number.to_string()];
+    Some(Bound {
+        source: key.clone(),
+        target: key,
+    })
+}
+
+impl Scene {
+    /// At the first slice.
+    fn new() -> Self {
+        let mut scene = Scene {
+            machine: Verification::new(PAIR, true),
+            now: start(),
+        };
+        scene.machine.start();
+        scene.open_pair();
+        scene
+    }
+
+    fn open_pair(&mut self) {
+        assert!(self.machine.is_due());
+        self.machine.open(self.now);
+        assert_eq!(self.command(), Some(VerifyCommand::Open));
+        self.machine.align(Lsn(100));
+        self.machine.aligned();
+        assert_eq!(self.command(), Some(VerifyCommand::Pin));
+        self.tell(VerifyEvent::Pinned);
+    }
+
+    fn command(&mut self) -> Option<VerifyCommand> {
+        self.machine.poll_command()
+    }
+
+    fn tell(&mut self, event: VerifyEvent) {
+        self.machine.handle_event(self.now, event, false);
+    }
+
+    /// Answers the slice that is asked for; both sides have `rows.0` and `rows.1` rows.
+    fn compared(&mut self, lower: Option<Bound>, upper: Option<Bound>, rows: (u64, u64)) {
+        let totals = |rows| Totals { rows, hashes: [7, 7] };
+        self.tell(VerifyEvent::Compared(Compared {
+            slice: Slice { lower, upper },
+            source: totals(rows.0),
+            target: totals(rows.1),
+            ordered: true,
+        }));
+    }
+
+    fn asked(&mut self) -> (Option<Bound>, Option<u64>) {
+        match self.command() {
+            Some(VerifyCommand::Compare { lower, rows }) => (lower, rows),
+            other => panic!("expected a slice, not {other:?}"),
+        }
+    }
+
+    fn result(&mut self) -> Verified {
+        assert_eq!(self.command(), Some(VerifyCommand::Release));
+        match self.command() {
+            Some(VerifyCommand::Record(found)) => *found,
+            other => panic!("expected a result, not {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn slices_follow_each_other_from_open_end_to_open_end() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.asked(), (None, Some(SLICE_ROWS)));
+    scene.compared(None, bound(10), (10, 10));
+    assert_eq!(scene.asked().0, bound(10));
+    scene.compared(bound(10), None, (5, 5));
+    let found = scene.result();
+    assert!(found.is_equal());
+    assert_eq!((found.slices, found.rows, found.pairs), (2, 15, 1));
+    scene.tell(VerifyEvent::Recorded);
+    assert_eq!(scene.machine.take_outcome(), Some(found));
+    assert_eq!(scene.machine.take_outcome(), None);
+}
+
+#[test]
+fn a_slice_that_is_left_out_is_no_success() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.compared(None, bound(10), (10, 10));
+    scene.asked();
+    scene.compared(bound(20), None, (5, 5));
+    let found = scene.result();
+    assert!(!found.whole && !found.is_equal());
+}
+
+#[test]
+fn a_difference_is_drilled_and_the_rest_is_compared() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.compared(None, bound(10), (10, 9));
+    let Some(VerifyCommand::Drill { limit, .. }) = scene.command() else {
+        panic!("it is not drilled");
+    };
+    assert_eq!(limit, DIFFERENCES_MAX);
+    let difference = Difference {
+        key: "3".to_owned(),
+        kind: Kind::Missing,
+    };
+    scene.tell(VerifyEvent::Drilled {
+        differences: vec![difference.clone()],
+        more: false,
+    });
+    scene.asked();
+    scene.compared(bound(10), None, (5, 5));
+    let found = scene.result();
+    assert!(found.whole && !found.is_equal() && !found.more);
+    assert_eq!((found.slices_different, found.differences), (1, vec![difference]));
+}
+
+#[test]
+fn a_pair_is_let_go_when_its_time_has_passed_and_when_held_back() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.now += PAIR;
+    scene.compared(None, bound(10), (10, 10));
+    assert_eq!(scene.command(), Some(VerifyCommand::Release));
+    scene.open_pair();
+    assert_eq!(scene.asked().0, bound(10));
+    let compared = Compared {
+        slice: Slice {
+            lower: bound(10),
+            upper: bound(20),
+        },
+        source: Totals::default(),
+        target: Totals::default(),
+        ordered: true,
+    };
+    let now = scene.now;
+    scene
+        .machine
+        .handle_event(now, VerifyEvent::Compared(compared), true);
+    assert_eq!(scene.command(), Some(VerifyCommand::Release));
+    scene.open_pair();
+    assert_eq!(scene.asked().0, bound(20));
+}
+
+#[test]
+fn keys_in_another_order_are_compared_as_a_whole() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.compared(None, bound(10), (10, 10));
+    scene.asked();
+    scene.tell(VerifyEvent::Compared(Compared {
+        slice: Slice {
+            lower: bound(10),
+            upper: None,
+        },
+        source: Totals::default(),
+        target: Totals::default(),
+        ordered: false,
+    }));
+    assert_eq!(scene.asked(), (None, None), "from the beginning, without an end");
+    scene.compared(None, None, (20, 20));
+    let found = scene.result();
+    assert!(found.is_equal());
+    assert_eq!((found.slices, found.rows), (1, 20));
+}
+
+#[test]
+fn slices_grow_and_shrink_with_the_time_they_take() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.now += Duration::from_millis(10);
+    scene.compared(None, bound(10), (10, 10));
+    assert_eq!(scene.asked().1, Some(4 * SLICE_ROWS), "no more than fourfold");
+    scene.now += Duration::from_millis(200);
+    scene.compared(bound(10), bound(20), (10, 10));
+    assert_eq!(scene.asked().1, Some(2 * SLICE_ROWS));
+}
+
+#[test]
+fn no_alignment_is_another_snapshot_a_moment_later() {
+    let mut scene = Scene {
+        machine: Verification::new(PAIR, true),
+        now: start(),
+    };
+    scene.machine.start();
+    scene.machine.open(scene.now);
+    scene.command();
+    scene.machine.give_up_pair(scene.now, Obstacle::Invisible(Xid(7)));
+    assert_eq!(scene.command(), Some(VerifyCommand::Release));
+    assert_eq!(
+        scene.machine.progress().obstacle,
+        Some(Obstacle::Invisible(Xid(7)))
+    );
+    let due = scene.machine.poll_timeout().unwrap();
+    scene.machine.handle_timeout(due);
+    assert!(scene.machine.is_due());
+}
