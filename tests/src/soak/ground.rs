@@ -16,11 +16,15 @@ use crate::app::{RETYPE, TABLE};
 use crate::process::{Ended, Process};
 use crate::proxy::{self, Proxy, Weather};
 use crate::stage::{ENGINE, PASSWORD, Stage, arguments_to};
+use crate::until;
 
 /// How long the network is slow.
 const SLOW_FOR: Duration = Duration::from_secs(2);
 /// More starts than faults can explain: it does not come to an end.
 const STARTS_MAX: u32 = 40;
+
+/// Changes that the new table is to have before the old one comes back.
+const CHANGES_BETWEEN: u64 = 500;
 
 /// See the module.
 pub(super) struct Ground {
@@ -29,6 +33,10 @@ pub(super) struct Ground {
     pub(super) writers: Writers,
     engine: Option<Process>,
     more: Vec<String>,
+    /// The change is to be rolled back once it is in place.
+    roll_back: bool,
+    /// It was asked for.
+    asked_back: bool,
     pub(super) starts: u32,
 }
 
@@ -52,6 +60,8 @@ impl Ground {
             writers,
             engine: None,
             more: options.more.clone(),
+            roll_back: options.roll_back,
+            asked_back: false,
             starts: 0,
         })
     }
@@ -64,22 +74,39 @@ impl Ground {
             "the engine was started {STARTS_MAX} times and is not done"
         );
         let name = self.stage.name().as_str();
-        let is_stored = self.phase().await?.is_some();
-        let verb: Vec<&str> = match is_stored {
-            true => vec!["continue", name],
-            false => vec![
+        let way_back = if self.roll_back { "auto" } else { "none" };
+        let arguments: Vec<&str> = match self.phase().await? {
+            None => [
                 "run", "--yes", "--name", name, "--table", TABLE, "--alter", RETYPE,
-            ],
-        };
-        let more: &[String] = if is_stored { &[] } else { &self.more };
-        let arguments: Vec<&str> = verb
+            ]
             .into_iter()
-            .chain(more.iter().map(String::as_str))
-            .chain(["--cutover", "auto"])
-            .collect();
+            .chain(["--way-back", way_back, "--cutover", "auto"])
+            .chain(self.more.iter().map(String::as_str))
+            .collect(),
+            Some(Phase::Swapped) if self.asked_back => vec!["rollback", name],
+            Some(_) => vec!["continue", name, "--cutover", "auto"],
+        };
         let (port, database) = (self.proxy.port(), self.stage.database());
         let url = format!("host=127.0.0.1 port={port} user={ENGINE} password='{PASSWORD}' dbname={database}");
         self.engine = Some(Process::start(&arguments_to(&url, &arguments))?);
+        Ok(())
+    }
+
+    /// Asks for the rollback, once, as an operator on another machine would.
+    pub(super) async fn ask_back(&mut self) -> Result<()> {
+        if !self.roll_back || self.asked_back || self.phase().await? != Some(Phase::Swapped) {
+            return Ok(());
+        }
+        self.asked_back = true;
+        let goal = self.writers.changes() + CHANGES_BETWEEN;
+        until::so("changes between the swap and the rollback", async || {
+            Ok(self.writers.changes() >= goal)
+        })
+        .await?;
+        // If no engine is there at this moment, the next one is started with it.
+        if self.is_running()? {
+            self.stage.operate("rollback", &[]).await?;
+        }
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct Options {
     pub faults_max: u32,
     /// The longest time from a phase, chosen anew for each fault, to the fault.
     pub pause_max: Duration,
+    /// Once the change is in place, write to it, and roll it back.
+    pub roll_back: bool,
     /// Further arguments of `crossfade run`.
     pub more: Vec<String>,
 }
@@ -64,13 +66,16 @@ impl fmt::Display for Figures {
 /// How long an undisturbed engine may take to come to its end after the last fault.
 const QUIET_MAX: Duration = Duration::from_secs(300);
 /// A fault waits until one of these is reached, or for nothing.
-const BEFORE_THE_SWAP: [Phase; 6] = [
+const MOMENTS: [Phase; 8] = [
     Phase::Planned,
     Phase::Prepared,
     Phase::Copying,
     Phase::Copied,
     Phase::Following,
     Phase::Ready,
+    // Only these are there to be rolled back.
+    Phase::Swapped,
+    Phase::Swapped,
 ];
 const LOOK: Duration = Duration::from_millis(5);
 /// Changes that must come after the swap.
@@ -87,7 +92,12 @@ pub async fn run(options: &Options, seed: u64) -> Result<Figures> {
     let mut faults = Vec::new();
     let mut done = false;
     for _ in 0..random.random_range(1..=options.faults_max) {
-        let phase = *BEFORE_THE_SWAP.choose(&mut random).unwrap_or(&Phase::Planned);
+        let phases: &[Phase] = if options.roll_back {
+            &MOMENTS
+        } else {
+            &MOMENTS[..6]
+        };
+        let phase = *phases.choose(&mut random).unwrap_or(&Phase::Planned);
         let pause = options.pause_max.mul_f64(random.random());
         done =
             go_on_to(&mut ground, phase).await? || go_on_until(&mut ground, Instant::now() + pause).await?;
@@ -107,7 +117,7 @@ pub async fn run(options: &Options, seed: u64) -> Result<Figures> {
             .with_context(|| what.clone())?;
         ensure!(done, "{what}: it does not come to its end in {QUIET_MAX:?}");
     }
-    let figures = conclude(ground, faults, began).await;
+    let figures = conclude(ground, options, faults, began).await;
     figures.with_context(|| what)
 }
 
@@ -132,6 +142,7 @@ async fn go_on_until(ground: &mut Ground, moment: Instant) -> Result<bool> {
             }
             ground.start().await?;
         }
+        ground.ask_back().await?;
         if Instant::now() >= moment {
             return Ok(false);
         }
@@ -139,7 +150,7 @@ async fn go_on_until(ground: &mut Ground, moment: Instant) -> Result<bool> {
     }
 }
 
-async fn conclude(ground: Ground, faults: Vec<String>, began: Instant) -> Result<Figures> {
+async fn conclude(ground: Ground, options: &Options, faults: Vec<String>, began: Instant) -> Result<Figures> {
     let took = began.elapsed();
     let goal = ground.writers.changes() + CHANGES_AFTER;
     crate::until::so("changes after the swap", async || {
@@ -148,8 +159,9 @@ async fn conclude(ground: Ground, faults: Vec<String>, began: Instant) -> Result
     .await?;
     let written = ground.writers.stop().await?;
     let statistics = written.statistics.clone();
-    let new_type = ground.stage.column_type(TABLE, "id").await?;
-    ensure!(new_type == "bigint", "the new table is not in place: {new_type}");
+    let expected = if options.roll_back { "integer" } else { "bigint" };
+    let found = ground.stage.column_type(TABLE, "id").await?;
+    ensure!(found == expected, "another table is in place: its key is {found}");
     let compared = compare_all(&ground.stage, written, &[], |row| row).await?;
     Ok(Figures {
         faults,

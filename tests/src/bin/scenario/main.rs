@@ -53,6 +53,9 @@ enum Scenario {
         /// Writers
         #[arg(long, default_value_t = 2)]
         writers: u32,
+        /// Once the change is in place, write to it, and roll it back
+        #[arg(long)]
+        rollback: bool,
         /// Further arguments of `crossfade run`, behind `--`
         #[arg(last = true)]
         more: Vec<String>,
@@ -77,6 +80,7 @@ async fn main() -> Result<()> {
             seed,
             rows,
             writers,
+            rollback,
             more,
         } => {
             let options = soak::Options {
@@ -84,6 +88,7 @@ async fn main() -> Result<()> {
                 writers,
                 faults_max: 4,
                 pause_max: Duration::from_secs(1),
+                roll_back: rollback,
                 more,
             };
             soak(runs, seed.unwrap_or_else(rand::random), &options).await
