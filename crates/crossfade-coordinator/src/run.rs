@@ -73,7 +73,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub async fn run(
     config: &ConnectConfig,
     what: What,
-    options: RunOptions,
+    mut options: RunOptions,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Ended {
@@ -85,7 +85,7 @@ pub async fn run(
     let mut pause = RETRY_PAUSE;
     loop {
         let began = Instant::now();
-        match run_engine(config, &name, &options, stop.clone(), status.clone()).await {
+        match run_engine(config, &name, &mut options, stop.clone(), status.clone()).await {
             Ok(Some(ended)) => return ended,
             Ok(None) => {}
             Err(Failure::Superseded) => return superseded(config, &name).await,
@@ -172,11 +172,12 @@ async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
     }
 }
 
-/// One engine, from the durable state to its end; `None` if another shall go on at once.
+/// One engine, from the durable state to its end; `None` if another shall go on at once. A swap that was asked of it and
+/// not achieved is asked of the next one.
 async fn run_engine(
     config: &ConnectConfig,
     name: &MigrationName,
-    options: &RunOptions,
+    options: &mut RunOptions,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Result<Option<Ended>, Failure> {
@@ -215,6 +216,11 @@ async fn run_engine(
         measured,
     ));
     let stopped = engine.run().await;
+    match engine.machine.wants_swap() {
+        Some(Direction::Forward) => options.cutover_when_ready = true,
+        Some(Direction::Back) => options.roll_back = true,
+        None => {}
+    }
     let report = engine.report();
     // Ends every session of this engine.
     drop((engine, operator));

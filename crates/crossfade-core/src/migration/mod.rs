@@ -339,6 +339,13 @@ impl Migration {
         self.paused
     }
 
+    /// A swap, in that direction, that was asked for and has not been achieved: for whoever begins again where this
+    /// machine's connections were lost.
+    pub fn wants_swap(&self) -> Option<Direction> {
+        let wanted = self.swap_asked || self.activity == Activity::CuttingOver;
+        wanted.then(|| self.direction())
+    }
+
     /// The plan that it runs.
     pub fn plan(&self) -> &Plan {
         &self.plan
