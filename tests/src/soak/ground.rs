@@ -105,7 +105,9 @@ impl Ground {
         .await?;
         // If no engine is there at this moment, the next one is started with it.
         if self.is_running()? {
-            self.stage.operate("rollback", &[]).await?;
+            let asked = self.stage.operate("rollback", &[]).await?;
+            // It may have begun again just now: asked once more, it hears.
+            self.asked_back = asked.code == Some(0);
         }
         Ok(())
     }

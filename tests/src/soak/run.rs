@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use crossfade_core::phase::Phase;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -115,7 +115,10 @@ pub async fn run(options: &Options, seed: u64) -> Result<Figures> {
         done = go_on_until(&mut ground, Instant::now() + QUIET_MAX)
             .await
             .with_context(|| what.clone())?;
-        ensure!(done, "{what}: it does not come to its end in {QUIET_MAX:?}");
+        if !done {
+            let status = ground.stage.status().await?;
+            bail!("{what}: it does not come to its end in {QUIET_MAX:?}: {status}");
+        }
     }
     let figures = conclude(ground, options, faults, began).await;
     figures.with_context(|| what)
