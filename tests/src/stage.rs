@@ -295,9 +295,9 @@ impl Stage {
             Ok(row.get::<_, i64>(0) == 0)
         })
         .await?;
-        let traces = "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE slot_name = $1
-                UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = $2
-                UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($3, $4)";
+        let traces = "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE slot_name IN ($1::text, $1::text || '_back')
+                UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname IN ($2::text, $2::text || '_back')
+                UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($3::text, $4::text)";
         let name = &self.name;
         let (slot, publication, schema, retired) = (
             name.slot(),

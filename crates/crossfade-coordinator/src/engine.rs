@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crossfade_core::change::StreamItem;
-use crossfade_core::migration::{Ask, Event, Migration, Stop};
+use crossfade_core::migration::{Activity, Ask, Event, Migration, Stop};
 use tokio::sync::watch;
 use tokio::time::Interval;
 
@@ -90,7 +90,10 @@ impl Engine {
         if before != after {
             tracing::info!(from = ?before, to = ?after, "activity");
             self.hands.activity_changed(after);
-            self.publish();
+            // It may only make way for the next.
+            if after != Activity::Stopped {
+                self.publish();
+            }
         }
     }
 

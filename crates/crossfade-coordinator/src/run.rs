@@ -323,6 +323,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         aligned: state::aligned(session, name, context.direction).await?,
         differs: last.is_some_and(|verification| !verification.found.is_equal()),
         now,
+        back_closed: state::way_back_closed(session, name).await?.is_some(),
     })
 }
 

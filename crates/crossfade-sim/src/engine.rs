@@ -106,6 +106,7 @@ impl Simulation {
             aligned: self.store.aligned.clone(),
             differs: self.store.differs,
             now: self.world.snapshot().to_core(),
+            back_closed: false,
         };
         if !self.store.chunks.is_empty() && self.store.phase == Phase::Copying {
             self.coverage.reach(Reached::StartedBetweenChunks);

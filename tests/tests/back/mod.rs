@@ -1,5 +1,7 @@
 //! The way back: the retired table follows the new one, and takes its place again with every write.
 
+mod closed;
+mod crash;
 mod rollback;
 
 use anyhow::{Result, ensure};

@@ -36,9 +36,7 @@ pub(super) async fn begin(context: &Context, at: Lsn) -> Result<Event, Failure> 
     let session = context.session().await?;
     context.begin(&session).await?;
     state::start_position(&session, context.name(), Direction::Back, at).await?;
-    context
-        .audit(&session, &format!("the way back begins at {at}"), None)
-        .await?;
+    context.audit(&session, "the way back begins", None).await?;
     session.batch_execute("COMMIT").await?;
     Ok(Event::BackBegun)
 }
@@ -54,4 +52,16 @@ pub(super) async fn close(context: &Context, since: Lsn, reason: String) -> Resu
     context.audit(&session, "the way back is closed", None).await?;
     session.batch_execute("COMMIT").await?;
     Ok(Event::BackClosed)
+}
+
+/// The row that was refused has been taken.
+pub(super) async fn reopen(context: &Context) -> Result<Event, Failure> {
+    let session = context.session().await?;
+    context.begin(&session).await?;
+    state::open_way_back(&session, context.name()).await?;
+    context
+        .audit(&session, "the way back is open again", None)
+        .await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(Event::BackReopened)
 }

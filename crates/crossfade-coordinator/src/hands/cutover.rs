@@ -159,6 +159,7 @@ impl Worker {
                 blockers: vec![blocker],
             });
         }
+        self.check_sequences().await?;
         let asked_at = Instant::now();
         self.context.begin(&self.holder).await?;
         let stages = match order {
@@ -226,6 +227,19 @@ impl Worker {
         }
     }
 
+    /// A sequence whose value the other table's does not take would be found out in the swap, under the lock.
+    async fn check_sequences(&self) -> Result<(), Failure> {
+        let misfits = self.checks.sequences_that_do_not_fit(&self.witness).await?;
+        if misfits.is_empty() {
+            return Ok(());
+        }
+        let reason = format!("identity values cannot be carried over: {}", misfits.join("; "));
+        Err(Failure::needs_operator(
+            reason,
+            begin_again(self.context.direction),
+        ))
+    }
+
     async fn check_source(&self) -> Result<(), Failure> {
         let differences = self
             .checks
@@ -240,7 +254,10 @@ impl Worker {
             "the source is no longer what was planned: {}",
             in_words(&differences)
         );
-        Err(Failure::needs_operator(reason, ABORT_AND_PLAN))
+        Err(Failure::needs_operator(
+            reason,
+            begin_again(self.context.direction),
+        ))
     }
 
     async fn swap(&mut self, _attempt: u32) -> Result<CutoverEvent, Failure> {
@@ -272,7 +289,7 @@ impl Worker {
             );
             return Err(NotSwapped::Failed(Failure::needs_operator(
                 reason,
-                ABORT_AND_PLAN,
+                begin_again(context.direction),
             )));
         }
         let (phase, what) = match context.direction {
@@ -418,7 +435,17 @@ impl From<StateError> for NotSwapped {
     }
 }
 
-const ABORT_AND_PLAN: &str = "The source is untouched. `crossfade abort`, then plan the change again.";
+const CANNOT_CHECK: &str = "Find out what became of the tables; before the swap `crossfade abort` gives up.";
+/// What to do about a table that is not what was planned.
+fn begin_again(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "The source is untouched. `crossfade abort`, then plan the change again.",
+        Direction::Back => {
+            "The new table is in its place and complete. Make the tables again what the plan says, then `crossfade \
+             continue`; or end the migration with `crossfade complete`."
+        }
+    }
+}
 /// Between two looks at who blocks us.
 const BLOCKERS_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a backend whose client is gone may take to notice.
@@ -451,7 +478,7 @@ fn unchecked(error: CheckError) -> Failure {
     match error {
         CheckError::Sql(error) => error.into(),
         CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
-            Failure::needs_operator(chain(&error), ABORT_AND_PLAN)
+            Failure::needs_operator(chain(&error), CANNOT_CHECK)
         }
     }
 }

@@ -184,6 +184,7 @@ impl Hands {
             Command::Cutover(command) => self.order_cutover(CutoverOrder::Command(command)),
             Command::PrepareBack => self.answer(async move { back::prepare(&context).await }),
             Command::BeginBack(at) => self.answer(async move { back::begin(&context, at).await }),
+            Command::ReopenBack => self.answer(async move { back::reopen(&context).await }),
             Command::CloseBack { since, reason } => {
                 self.end_stream();
                 self.answer(async move { back::close(&context, since, reason).await });

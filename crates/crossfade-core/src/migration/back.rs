@@ -52,6 +52,9 @@ impl Migration {
                 self.inherit();
                 self.commands.push_back(Command::Follow { from: applied });
                 self.activity = Activity::FollowingBack;
+                if self.reopening {
+                    self.drain(Activity::FollowingBack);
+                }
             }
             None => {
                 self.threshold = Some(Threshold::new(swap_message(&self.plan.name)));
@@ -94,6 +97,16 @@ impl Migration {
             }
             StreamItem::Keepalive { wal_end } => StreamItem::Keepalive { wal_end },
         })
+    }
+
+    /// What mends a row that was refused comes behind it in the stream: both go into one piece, as far as there is
+    /// room for them.
+    pub(super) fn waits_for_mending(&self) -> bool {
+        let Some(feed) = self.feed.as_ref().filter(|_| self.reopening) else {
+            return false;
+        };
+        let there = self.round.target.is_some_and(|target| feed.received() >= target);
+        !there && feed.has_capacity()
     }
 
     pub(super) fn back_begun(&mut self) {

@@ -110,6 +110,8 @@ pub enum Command {
     },
     /// A step of the verification → [`Event::Verify`], or [`Event::Fetched`].
     Verify(VerifyCommand),
+    /// The row that was refused has been taken: forget it → [`Event::BackReopened`].
+    ReopenBack,
     /// End the stream, validate what the swap left unvalidated, drop slot and publication → [`Event::Finished`].
     Finish,
     /// Nothing more will come.
@@ -199,6 +201,8 @@ pub enum Event {
     BackBegun,
     /// See [`Command::CloseBack`].
     BackClosed,
+    /// See [`Command::ReopenBack`].
+    BackReopened,
     /// See [`Command::Cutover`].
     Cutover(CutoverEvent),
     /// See [`Command::Verify`].

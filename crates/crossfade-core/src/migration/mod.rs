@@ -62,6 +62,8 @@ pub struct Durable {
     pub copy: CopyState,
     /// The applied LSN of the reverse stream, once it has begun.
     pub back: Option<Lsn>,
+    /// The retired table refused a row that comes behind it.
+    pub back_closed: bool,
     /// What the target was last aligned with: it has all of what this sees.
     pub aligned: Option<Snapshot>,
     /// The last verification did not find every row equal.
@@ -182,6 +184,8 @@ pub struct Migration {
     back_prepared: bool,
     /// Where the reverse stream goes on, if it has begun.
     back: Option<Lsn>,
+    /// A row was refused, and has not been taken since.
+    reopening: bool,
     /// Until the swap has come by in the reverse stream.
     threshold: Option<Threshold>,
     interrupt: Option<Stop>,
@@ -258,6 +262,7 @@ impl Migration {
             },
             back_prepared: false,
             back: durable.back,
+            reopening: durable.back_closed,
             threshold: None,
             phase: durable.phase,
             activity: Activity::Preparing,
@@ -495,6 +500,7 @@ impl Migration {
             Event::BackPrepared => self.back_prepared(now),
             Event::BackBegun => self.back_begun(),
             Event::BackClosed => self.back_closed(),
+            Event::BackReopened => {}
             Event::Cutover(event) => self.cutover_event(now, event),
             Event::Verify(event) => self.verify_event(now, event),
             Event::Finished => self.finished(),
@@ -682,6 +688,9 @@ impl Migration {
     fn piece_applied(&mut self) {
         let Some(feed) = self.feed.as_mut() else { return };
         feed.piece_applied();
+        if feed.is_at_boundary() && std::mem::take(&mut self.reopening) {
+            self.commands.push_back(Command::ReopenBack);
+        }
         if feed.is_at_boundary() && std::mem::take(&mut self.fetch_open) {
             self.commands.push_back(Command::EndFetch);
         }
@@ -818,6 +827,7 @@ impl Migration {
             | Activity::BackClosed
             | Activity::Stopped => false,
         };
+        let applying = applying && !self.waits_for_mending();
         let flush = flush || self.round.target.is_some() || self.cutover.is_draining();
         if applying {
             let step = self.feed.as_mut().and_then(|feed| feed.poll(flush));
@@ -860,7 +870,7 @@ impl Migration {
         } else if self.phase < Phase::Ready {
             self.activity = Activity::Analyzing;
             self.commands.push_back(Command::Analyze);
-        } else {
+        } else if self.direction() == Direction::Forward {
             self.become_ready();
         }
     }

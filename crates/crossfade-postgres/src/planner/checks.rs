@@ -6,7 +6,8 @@ use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{CopyStep, Source};
 
 use super::validity::{as_planned, without_publications};
-use crate::catalog::{CatalogError, Definition, Describe, Difference, compare};
+use crate::catalog::{CatalogError, Definition, Describe, Difference, Owned, Sequence, compare};
+use crate::ident;
 use crate::session::{Session, SqlError};
 
 /// Why the catalogs could not be held against the plan.
@@ -70,6 +71,41 @@ impl CutoverChecks {
             check,
             targets,
         })
+    }
+
+    /// Identity sequences of the source whose value is out of bounds of the one that takes it over, in words.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn sequences_that_do_not_fit(&self, session: &Session) -> Result<Vec<String>, SqlError> {
+        let mut misfits = Vec::new();
+        let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
+        for new in self
+            .targets
+            .iter()
+            .flat_map(|check| &check.planned.sequences)
+            .filter(identity)
+        {
+            let of_same_column = |old: &&Sequence| old.column == new.column;
+            let old = self
+                .check
+                .planned
+                .sequences
+                .iter()
+                .filter(identity)
+                .find(of_same_column);
+            let Some(old) = old else { continue };
+            let name = TableName::new(&self.source.name.schema, &old.name);
+            let select = format!("SELECT last_value FROM {}", ident::table(&name));
+            let value: i64 = session.query_one(&select, &[]).await?.get(0);
+            if !(new.min..=new.max).contains(&value) {
+                misfits.push(format!(
+                    "{name} is at {value}, and the sequence of {} goes from {} to {}",
+                    new.column, new.min, new.max
+                ));
+            }
+        }
+        Ok(misfits)
     }
 
     /// How the source differs from the plan, apart from what the migration did to it itself, and from whether

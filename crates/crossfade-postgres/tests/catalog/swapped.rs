@@ -1,10 +1,10 @@
 //! A table with everything that is carried over, swapped: the new one must be described as the old one was, and
 //! after a change as a plain `ALTER TABLE` leaves it.
 
-use crossfade_core::plan::Stage;
+use crossfade_core::plan::{Stage, Statement};
 use crossfade_lab::server::{SUPERUSER, Server};
 use crossfade_postgres::catalog::{self, Definition};
-use crossfade_postgres::ddl;
+use crossfade_postgres::ddl::{self, DdlContext, Way};
 use tokio_postgres::Client;
 
 use crate::{context, describe, desired, differences, run, server_with, server_with_carried};
@@ -192,4 +192,66 @@ async fn abort_leaves_nothing_whatever_has_been_done() {
         assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
         assert_eq!(differences(&source, &describe(&client, TABLE).await), [""; 0]);
     }
+}
+
+/// Swaps there with a way back, and back, and compares with what was there before.
+async fn there_and_back(alter: Option<&str>, columns: &str) {
+    let server = server_with_carried().await;
+    let client = engine(&server).await;
+    let source = describe(&client, TABLE).await;
+    let desired = desired(&client, &source, alter).await;
+    let there = DdlContext {
+        way: Way::ThereWithWayBack,
+        ..context(&["id"])
+    };
+    run(&client, &ddl::shadow(&there, &desired)).await;
+    let copy = format!(
+        "INSERT INTO crossfade_m.\"Order\" ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ONLY {TABLE}"
+    );
+    client.batch_execute(&copy).await.unwrap();
+    run(&client, &ddl::key_index(&there, &desired)).await;
+    run(&client, &ddl::indexes(&there, &desired)).await;
+    run(&client, &ddl::analyze(&there, &desired)).await;
+    in_one_transaction(&client, &ddl::swap(&there, &source, &desired)).await;
+    run(&client, &ddl::after_swap(&there, &desired)).await;
+    let follow = "UPDATE crossfade_m_retired.\"Order\" SET id = id, \"Always\" = \"Always\"";
+    client.batch_execute(follow).await.unwrap();
+
+    let back = DdlContext {
+        way: Way::Back,
+        shadow_schema: there.retired_schema.clone(),
+        retired_schema: there.shadow_schema.clone(),
+        ..there
+    };
+    in_one_transaction(&client, &ddl::swap(&back, &desired, &source)).await;
+    run(&client, &ddl::after_swap(&back, &source)).await;
+    assert_eq!(differences(&source, &describe(&client, TABLE).await), [""; 0]);
+    let superuser = server.connect(SUPERUSER, "postgres").await.unwrap();
+    let left = describe(&superuser, "crossfade_m.\"Order\"").await;
+    assert_eq!((left.foreign_keys.len(), left.triggers.len()), (0, 0));
+    run(&client, &ddl::complete(&back)).await;
+    run(&client, &ddl::drop(&back, &desired)).await;
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'crossfade%'";
+    assert_eq!(client.query_one(schemas, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+async fn in_one_transaction(client: &Client, statements: &[Statement]) {
+    client.batch_execute("BEGIN").await.unwrap();
+    run(client, statements).await;
+    client.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn there_and_back_everything_is_as_it_was() {
+    let server = server_with_carried().await;
+    let columns = columns_of(&engine(&server).await).await;
+    there_and_back(None, &columns).await;
+}
+
+#[tokio::test]
+async fn there_and_back_of_a_change_everything_is_as_it_was() {
+    let alter = "ALTER COLUMN id TYPE bigint, ALTER COLUMN small DROP DEFAULT, DROP COLUMN tags, \
+                 DROP COLUMN ser, ADD COLUMN added text NOT NULL DEFAULT 'new', ALTER COLUMN mood TYPE text";
+    let common = "id, \"Always\", \"the name\", amount, small, attributes, at, period, boss";
+    there_and_back(Some(alter), common).await;
 }

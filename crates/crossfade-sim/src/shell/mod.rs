@@ -74,6 +74,7 @@ impl Task {
             | Command::BeginBack(_)
             | Command::CloseBack { .. }
             | Command::Verify(_)
+            | Command::ReopenBack
             | Command::Finish
             | Command::Stop(_) => false,
         }
@@ -161,6 +162,7 @@ impl Simulation {
             Command::Cutover(command) => self.cutover(task, command)?,
             Command::PrepareBack => task.answer = Some(Event::BackPrepared),
             Command::BeginBack(_) => task.answer = Some(Event::BackBegun),
+            Command::ReopenBack => task.answer = Some(Event::BackReopened),
             Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
             Command::Verify(command) => self.verify(task, command)?,
             Command::Finish => self.finish(task),
