@@ -246,7 +246,7 @@ pub async fn abort(config: &ConnectConfig, name: &MigrationName) -> Result<Ended
 }
 
 async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Failure> {
-    let context = take_over(config, name).await?;
+    let (context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
     let stored = find(&session, name).await?;
     if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
@@ -289,8 +289,9 @@ async fn drop_slots(context: &Context, session: &Session) -> Result<(), Failure>
     Ok(())
 }
 
-/// Makes this process the migration's engine, whoever was it before.
-async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<Context, Failure> {
+/// Makes this process the migration's engine, whoever was it before. The session is the one that the state schema
+/// knows the engine by: while it lives, an engine that has lost its own does not come back.
+async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<(Context, Session), Failure> {
     let config = config.clone().with_application_name(name.application_name());
     let session = Session::open(&config, &SessionOptions::default()).await?;
     let stored = find(&session, name).await?;
@@ -299,7 +300,7 @@ async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<Conte
         state::raise_generation(&session, name.as_str(), &application, &host(), TakeOver::Force).await?;
     // Answers go nowhere: there is no loop.
     let (answers, _) = mpsc::unbounded_channel();
-    Ok(Context::new(config, stored.plan, generation, answers))
+    Ok((Context::new(config, stored.plan, generation, answers), session))
 }
 
 /// Ends a migration that has been swapped; `drop` also drops the retired table.
@@ -324,7 +325,7 @@ async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Res
             "`crossfade cutover` swaps them, `crossfade abort` gives up.",
         ));
     }
-    let mut context = take_over(config, name).await?;
+    let (mut context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
     // A rollback may have been on its way: its transaction alone tells which table is in place (R29).
     if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {

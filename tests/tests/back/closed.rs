@@ -7,7 +7,7 @@ use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 
-use super::{ROWS, WRITERS, follows_back, is_back_in_place};
+use super::{ROWS, WRITERS, follows_back};
 
 /// Beyond `integer`; no writer touches it.
 const TOO_LARGE: &str = "3000000001";

@@ -931,7 +931,9 @@ impl Migration {
                 self.activity = Activity::PreparingBack;
                 self.commands.push_back(Command::PrepareBack);
             }
-            Activity::Ready | Activity::FollowingBack => self.start_cutover(now),
+            Activity::Ready => self.start_cutover(now),
+            // A row that was refused may be refused again, and the drain would never end.
+            Activity::FollowingBack if !self.reopening => self.start_cutover(now),
             _elsewhere => {}
         }
     }
