@@ -39,6 +39,22 @@ const COLUMNS: &str = "name, plan, plan_digest, phase, paused, source_table, rep
 /// # Errors
 /// [`StateError::OtherPlan`], [`StateError::TableTaken`].
 pub async fn create(session: &Session, plan: &Plan, digest: &str) -> Result<Created, StateError> {
+    // Whoever looks meanwhile finds the former one or the new one.
+    session.batch_execute("BEGIN").await?;
+    let created = store(session, plan, digest).await;
+    let end = if created.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    session.batch_execute(end).await?;
+    match created {
+        // Asked in a transaction of its own: a violation ends the one that it happens in.
+        Err(StateError::TableTaken { table, .. }) => {
+            let Step::CopyIntoTables(step) = &plan.steps[0];
+            Err(taken(session, step.source.oid, table).await?)
+        }
+        created => created,
+    }
+}
+
+async fn store(session: &Session, plan: &Plan, digest: &str) -> Result<Created, StateError> {
     let name = plan.name.as_str();
     if let Some(stored) = load(session, name).await? {
         if !stored.phase.is_final() || stored.digest == digest && stored.phase == Phase::Completed {
@@ -64,7 +80,10 @@ pub async fn create(session: &Session, plan: &Plan, digest: &str) -> Result<Crea
         .await
     {
         Ok(_) => Ok(Created::New),
-        Err(error) if error.class() == SqlClass::UniqueViolation => Err(taken(session, oid, table).await?),
+        Err(error) if error.class() == SqlClass::UniqueViolation => Err(StateError::TableTaken {
+            table,
+            name: String::new(),
+        }),
         Err(error) => Err(error.into()),
     }
 }
