@@ -159,7 +159,8 @@ async fn requests(
         let tag = client.read_u8().await?;
         let length = client.read_u32().await?;
         let body = read_body(&mut client, length).await?;
-        is_armed |= holds(&body, &state.trigger);
+        // A plan that is stored holds the texts of statements; only one that is run arms.
+        is_armed |= tag == b'Q' && holds(&body, &state.trigger);
         let is_commit = tag == b'Q' && body.starts_with(b"COMMIT");
         match is_commit.then(|| state.strike(is_armed)).flatten() {
             Some(Fault::LoseCommit) => return Ok(()),

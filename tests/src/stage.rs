@@ -145,6 +145,12 @@ impl Stage {
         self.server.connection(ENGINE, &self.database)
     }
 
+    /// How the engine connects through what listens on that port.
+    pub fn engine_through(&self, port: u16) -> String {
+        let database = &self.database;
+        format!("host=127.0.0.1 port={port} user={ENGINE} password='{PASSWORD}' dbname={database}")
+    }
+
     /// A session of the application.
     ///
     /// # Errors
@@ -191,10 +197,19 @@ impl Stage {
     /// # Errors
     /// It cannot be started.
     pub fn run_with_way_back(&self, table: &str, alter: &str, more: &[&str]) -> Result<Process> {
-        let name = self.name.as_str();
-        let mut arguments = vec!["run", "--yes", "--name", name, "--table", table, "--alter", alter];
-        arguments.extend(more);
-        self.crossfade(&arguments)
+        self.crossfade(&self.arguments(&["run", "--yes"], table, alter, more))
+    }
+
+    /// A command on this stage's migration that is told the change: `plan`, `run --yes`.
+    pub fn arguments<'a>(
+        &'a self,
+        verb: &[&'a str],
+        table: &'a str,
+        alter: &'a str,
+        more: &[&'a str],
+    ) -> Vec<&'a str> {
+        let change = ["--name", self.name.as_str(), "--table", table, "--alter", alter];
+        [verb, &change, more].concat()
     }
 
     /// Runs a command on this stage's migration to its end: `abort`, `status`, …
@@ -207,14 +222,37 @@ impl Stage {
         self.ended(&arguments).await
     }
 
-    /// Writes a change file.
+    /// Writes a change file, without a way back.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn change_file(&self, table: &str, alters: &[&str], limits: &[(&str, &str)]) -> Result<PathBuf> {
+        self.write_change("none", table, alters, limits)
+    }
+
+    /// Writes a change file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn change_file_with_way_back(
+        &self,
+        table: &str,
+        alters: &[&str],
+        limits: &[(&str, &str)],
+    ) -> Result<PathBuf> {
+        self.write_change("auto", table, alters, limits)
+    }
+
+    fn write_change(
+        &self,
+        way_back: &str,
+        table: &str,
+        alters: &[&str],
+        limits: &[(&str, &str)],
+    ) -> Result<PathBuf> {
         let limits = limits.iter().map(|(name, value)| format!("{name} = {value:?}\n"));
         let text = format!(
-            "table = {table:?}\nalter = {alters:?}\nway_back = \"none\"\n\n[limits]\n{}",
+            "table = {table:?}\nalter = {alters:?}\nway_back = {way_back:?}\n\n[limits]\n{}",
             limits.collect::<String>()
         );
         let file = self.folder.path().join("change.toml");

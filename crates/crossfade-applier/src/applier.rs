@@ -1,7 +1,7 @@
 //! The session, the transaction of the batch, and its end.
 
 use crossfade_core::name::MigrationName;
-use crossfade_core::piece::Piece;
+use crossfade_core::piece::{LedgerNote, Piece};
 use crossfade_core::plan::CopyStep;
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::{Direction, carried_back_message};
@@ -141,8 +141,9 @@ impl Applier {
         Ok(())
     }
 
-    /// Which single row of a piece the targets refuse, in words; tried in transactions that are rolled back. `None`
-    /// if each is taken by itself.
+    /// Which single row of a piece the targets refuse for its values, in words; tried in transactions that are rolled
+    /// back, without the rest of its batch and without what the piece removes: neither makes a value fit. `None` if
+    /// each is taken by itself.
     ///
     /// # Errors
     /// The connection is lost.
@@ -165,15 +166,19 @@ impl Applier {
     async fn refuses(&mut self, piece: &Piece, from: usize, to: usize) -> Result<Option<String>, SqlError> {
         let part = Piece {
             first: true,
+            truncate: false,
+            deletes: Vec::new(),
             puts: piece.puts[from..to].to_vec(),
             applied: None,
-            ..piece.clone()
+            aligned: None,
+            fetched: false,
+            ledger: LedgerNote::default(),
         };
         let mut refused = None;
         for target in 0..self.targets.len() {
             self.session.batch_execute(apply::BEGIN).await?;
             if let Err(error) = self.targets[target].apply(&self.session, &part).await
-                && error.class() == crate::ApplyErrorClass::Real
+                && error.lies_in_a_row()
             {
                 refused = Some(target);
             }

@@ -71,6 +71,19 @@ pub enum ApplyErrorClass {
 }
 
 impl ApplyError {
+    /// See [`SqlError::lies_in_a_row`].
+    pub fn lies_in_a_row(&self) -> bool {
+        match self {
+            ApplyError::Sql(error) | ApplyError::Violation { source: error, .. } => error.lies_in_a_row(),
+            ApplyError::Encode(_)
+            | ApplyError::Superseded { .. }
+            | ApplyError::KeepWithoutRow { .. }
+            | ApplyError::NoKey { .. }
+            | ApplyError::OutOfOrder
+            | ApplyError::PositionNotMoved { .. } => false,
+        }
+    }
+
     /// What follows from it.
     pub fn class(&self) -> ApplyErrorClass {
         match self {

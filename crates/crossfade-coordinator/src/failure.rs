@@ -66,6 +66,19 @@ impl Failure {
         }
     }
 
+    /// The same, with what it is about in front of the reason.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        match &mut self {
+            Failure::NoAccess { reason }
+            | Failure::Refused { reason, .. }
+            | Failure::Stopped { reason, .. }
+            | Failure::NeedsOperator { reason, .. }
+            | Failure::Lost { what: reason } => reason.insert_str(0, what),
+            Failure::Superseded => {}
+        }
+        self
+    }
+
     /// A state of things that only a person can judge.
     pub(crate) fn needs_operator(reason: impl std::fmt::Display, remedy: &str) -> Self {
         Failure::NeedsOperator {

@@ -28,7 +28,7 @@ use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::hands::{Hands, resolve};
+use crate::hands::{Hands, SLOT_RELEASE_MAX, resolve};
 use crate::operate;
 use crate::operator::{Measured, operate as watch_operator, store_report};
 use crate::report::{Report, Status, Verification, now_ms};
@@ -309,6 +309,10 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     {
         check_slot(session, context, applied).await?;
     }
+    if stored.phase < Phase::Swapped {
+        // Of a cutover that was not achieved: nobody reads it, and the next cutover makes its own.
+        slot::drop(session, &context.plan.name.back_slot(), SLOT_RELEASE_MAX).await?;
+    }
     let back = state::position(session, name, Direction::Back).await?;
     if stored.phase == Phase::Swapped && context.direction == Direction::Back {
         // Until the stream has begun nothing was acknowledged.
@@ -321,7 +325,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         copy,
         back,
         aligned: state::aligned(session, name, context.direction).await?,
-        differs: last.is_some_and(|verification| !verification.found.is_equal()),
+        equal: last.map(|verification| verification.found.is_equal()),
         now,
         back_closed: state::way_back_closed(session, name).await?.is_some(),
     })
@@ -408,6 +412,10 @@ async fn conclude(
         report.timeline.ended.get_or_insert_with(now_ms);
     }
     store_quietly(context, &report).await;
+    if context.direction == Direction::Forward && stop != Stop::Again {
+        // Nothing was swapped that it could lead back from, and nobody is left to read it.
+        drop_slot(context, &context.plan.name.back_slot()).await?;
+    }
     Ok(Some(match stop {
         Stop::Again => return Ok(None),
         Stop::Done => Ended::Done(Box::new(report)),
@@ -427,7 +435,7 @@ async fn conclude(
             remedy: "Go on with `crossfade continue`.".to_owned(),
         },
         Stop::WalBudget { retained } if context.direction == Direction::Back => {
-            drop_slot(context).await?;
+            drop_slot(context, &context.slot()).await?;
             Ended::NeedsOperator {
                 reason: format!(
                     "the slot of the way back retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"
@@ -438,7 +446,7 @@ async fn conclude(
             }
         }
         Stop::WalBudget { retained } => {
-            drop_slot(context).await?;
+            drop_slot(context, &context.slot()).await?;
             Ended::NeedsOperator {
                 reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
                 remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then \
@@ -478,9 +486,9 @@ async fn store_quietly(context: &Context, report: &Report) {
     }
 }
 
-async fn drop_slot(context: &Context) -> Result<(), Failure> {
+async fn drop_slot(context: &Context, name: &str) -> Result<(), Failure> {
     let session = context.session().await?;
-    slot::drop(&session, &context.slot(), Duration::from_secs(30)).await?;
+    slot::drop(&session, name, SLOT_RELEASE_MAX).await?;
     context
         .audit(&session, "dropped the slot: retained_wal_max", None)
         .await

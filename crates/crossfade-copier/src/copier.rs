@@ -88,7 +88,7 @@ impl Copier {
         let CopyError::Sql(source) = error else {
             return error;
         };
-        if !culprit::lies_in_a_row(&source) {
+        if !source.lies_in_a_row() {
             return source.into();
         }
         match culprit::find(&self.session, &self.source, &self.statements, range, kept).await {

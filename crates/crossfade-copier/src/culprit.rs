@@ -8,14 +8,6 @@ use crossfade_postgres::session::{Prepared, Session, SqlError};
 use crate::CopyError;
 use crate::keeper::Kept;
 
-/// Whether the error lies in a row, and not in the statement, the server or the connection: SQLSTATE classes *data
-/// exception* and *integrity constraint violation*.
-pub(crate) fn lies_in_a_row(error: &SqlError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
-}
-
 /// The key of the first row of the range that cannot be copied, such as `id = 42`; where the row is, if the table has
 /// no key. `statements` take the bounds of a range. It takes about as long as the range again.
 pub(crate) async fn find(
@@ -50,7 +42,7 @@ async fn fails(session: &Session, statements: &[Prepared], first: u64, end: u64)
     for statement in statements {
         match session.execute(statement, &[&lower, &upper]).await {
             Ok(_) => {}
-            Err(error) if lies_in_a_row(&error) => {
+            Err(error) if error.lies_in_a_row() => {
                 failed = true;
                 break;
             }

@@ -104,7 +104,7 @@ impl Simulation {
             },
             back: None,
             aligned: self.store.aligned.clone(),
-            differs: self.store.differs,
+            equal: self.store.equal,
             now: self.world.snapshot().to_core(),
             back_closed: false,
         };

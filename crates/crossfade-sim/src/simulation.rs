@@ -49,7 +49,7 @@ pub(crate) struct Store {
     /// What the target was last aligned with.
     pub(crate) aligned: Option<Snapshot>,
     /// The last verification found a difference.
-    pub(crate) differs: bool,
+    pub(crate) equal: Option<bool>,
     /// The ledger rows of the incremental copy, whose slot's snapshot is in `copied`.
     pub(crate) chunks: Vec<StoredChunk>,
     pub(crate) unproven: BTreeSet<Xid>,
@@ -131,7 +131,7 @@ impl Simulation {
                 paused: false,
                 copied: None,
                 aligned: None,
-                differs: false,
+                equal: None,
                 chunks: Vec::new(),
                 unproven: BTreeSet::new(),
                 rows: Rows::new(),

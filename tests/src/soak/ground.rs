@@ -15,7 +15,7 @@ use super::run::Options;
 use crate::app::{RETYPE, TABLE};
 use crate::process::{Ended, Process};
 use crate::proxy::{self, Proxy, Weather};
-use crate::stage::{ENGINE, PASSWORD, Stage, arguments_to};
+use crate::stage::{ENGINE, Stage, arguments_to};
 use crate::until;
 
 /// How long the network is slow.
@@ -76,18 +76,18 @@ impl Ground {
         let name = self.stage.name().as_str();
         let way_back = if self.roll_back { "auto" } else { "none" };
         let arguments: Vec<&str> = match self.phase().await? {
-            None => [
-                "run", "--yes", "--name", name, "--table", TABLE, "--alter", RETYPE,
-            ]
-            .into_iter()
-            .chain(["--way-back", way_back, "--cutover", "auto"])
-            .chain(self.more.iter().map(String::as_str))
-            .collect(),
+            None => {
+                let more = self.more.iter().map(String::as_str);
+                let more: Vec<&str> = ["--way-back", way_back, "--cutover", "auto"]
+                    .into_iter()
+                    .chain(more)
+                    .collect();
+                self.stage.arguments(&["run", "--yes"], TABLE, RETYPE, &more)
+            }
             Some(Phase::Swapped) if self.asked_back => vec!["rollback", name],
             Some(_) => vec!["continue", name, "--cutover", "auto"],
         };
-        let (port, database) = (self.proxy.port(), self.stage.database());
-        let url = format!("host=127.0.0.1 port={port} user={ENGINE} password='{PASSWORD}' dbname={database}");
+        let url = self.stage.engine_through(self.proxy.port());
         self.engine = Some(Process::start(&arguments_to(&url, &arguments))?);
         Ok(())
     }

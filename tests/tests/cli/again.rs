@@ -42,20 +42,8 @@ async fn a_plan_of_a_table_that_has_changed_since_is_refused() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 2_000, 1, 1).await?;
     let file = stage.folder().join("plan.json").display().to_string();
-    let name = stage.name().as_str();
-    let plan = [
-        "plan",
-        "--name",
-        name,
-        "--table",
-        TABLE,
-        "--alter",
-        RETYPE,
-        "--way-back",
-        "none",
-        "--out",
-        &file,
-    ];
+    let more = ["--way-back", "none", "--out", &file];
+    let plan = stage.arguments(&["plan"], TABLE, RETYPE, &more);
     stage.ended(&plan).await?.expect(0)?;
     let client = stage.client().await?;
     client

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 
 /// So small that a test can see the budget end.
 const LIMITS: [(&str, &str); 3] = [
@@ -56,6 +57,58 @@ async fn a_lock_held_for_ever_is_named_and_given_way_to() -> Result<()> {
         .await?
         .expect(0)?;
     ensure!(stage.column_type(TABLE, "id").await? == "bigint");
+    orders.stop_and_compare().await?;
+    Ok(())
+}
+
+/// Whether there is a slot for the way back.
+async fn back_slot(stage: &Stage) -> Result<bool> {
+    // One that is still being made goes with the session that makes it.
+    let select = "SELECT EXISTS (SELECT FROM pg_replication_slots
+                                  WHERE slot_name = $1 AND confirmed_flush_lsn IS NOT NULL)";
+    let superuser = stage.superuser().await?;
+    Ok(superuser
+        .query_one(select, &[&stage.name().back_slot()])
+        .await?
+        .get(0))
+}
+
+/// Nobody would read it, and it would retain WAL without end.
+#[tokio::test]
+async fn a_cutover_that_is_not_achieved_leaves_no_slot_for_the_way_back() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, 2_000, 1, 1).await?;
+    let reader = stage.client().await?;
+    reader
+        .batch_execute("BEGIN; LOCK TABLE orders IN ACCESS SHARE MODE")
+        .await?;
+    let file = stage.change_file_with_way_back(TABLE, &[RETYPE], &LIMITS)?;
+    let (file, name) = (file.display().to_string(), stage.name().as_str());
+    let run = [
+        "run",
+        "--yes",
+        "--name",
+        name,
+        "--change",
+        &file,
+        "--cutover",
+        "auto",
+    ];
+    stage.ended(&run).await?.expect(22)?;
+    ensure!(!back_slot(&stage).await?, "a slot without a reader is left");
+
+    let engine = stage.crossfade(&["continue", name, "--cutover", "auto"])?;
+    until::so("a slot for the way back", || back_slot(&stage)).await?;
+    engine.kill_9().await?;
+    ensure!(back_slot(&stage).await?, "a kill leaves what it leaves");
+    let engine = stage.crossfade(&["continue", name])?;
+    until::so("nothing is left of the killed one's cutover", async || {
+        Ok(!back_slot(&stage).await?)
+    })
+    .await?;
+    reader.batch_execute("COMMIT").await?;
+    engine.kill_9().await?;
+    stage.operate("abort", &[]).await?.expect(0)?;
     orders.stop_and_compare().await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::process::Process;
 use crossfade_tests::proxy::{Fault, Proxy};
-use crossfade_tests::stage::{ENGINE, PASSWORD, Stage, arguments_to};
+use crossfade_tests::stage::{Stage, arguments_to};
 
 use super::{ROWS, WRITERS};
 
@@ -16,23 +16,9 @@ async fn lost_at_the_swap(fault: Fault, times: u32) -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
     let proxy = Proxy::start(stage.server().port(), SWAP, fault, times).await?;
-    let port = proxy.port();
-    let (name, database) = (stage.name().as_str(), stage.database());
-    let url = format!("host=127.0.0.1 port={port} user={ENGINE} password='{PASSWORD}' dbname={database}");
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--table",
-        TABLE,
-        "--alter",
-        RETYPE,
-        "--way-back",
-        "none",
-        "--cutover",
-        "auto",
-    ];
+    let (name, url) = (stage.name().as_str(), stage.engine_through(proxy.port()));
+    let more = ["--way-back", "none", "--cutover", "auto"];
+    let run = stage.arguments(&["run", "--yes"], TABLE, RETYPE, &more);
     let ended = Process::start(&arguments_to(&url, &run))?
         .end()
         .await?

@@ -89,18 +89,7 @@ async fn without_json_the_message_says_how_to_go_on() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, ROWS, 1, 1).await?;
     let name = stage.name().as_str();
-    let arguments = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--table",
-        TABLE,
-        "--alter",
-        RETYPE,
-        "--way-back",
-        "none",
-    ];
+    let arguments = stage.arguments(&["run", "--yes"], TABLE, RETYPE, &["--way-back", "none"]);
     let mut arguments = arguments_to(&stage.engine(), &arguments);
     arguments.retain(|argument| argument != "--json");
     let engine = Process::start(&arguments)?;

@@ -3,6 +3,7 @@
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_core::limits::Limits;
+use crossfade_core::migration::Activity;
 
 use super::scene::{Engine, GATED, How, MANUAL, Scene, both, gated_table, options, server};
 use super::writers::Writers;
@@ -163,6 +164,26 @@ async fn a_value_that_does_not_fit_names_its_key_and_not_itself() {
         Ended::Stopped { reason, .. } | Ended::NeedsOperator { reason, .. } => {
             assert!(!reason.contains("98765"), "{reason}");
             assert!(reason.contains("\"id\" = '42'"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_comes_later_and_does_not_fit_names_its_key_and_not_itself() {
+    let scene = Scene::with_twin("n integer", HUNDRED).await;
+    let alter = "ALTER COLUMN n TYPE smallint";
+    let plan = scene.plan("public.t", &[alter], Limits::default()).await;
+    let mut engine = scene.start(crossfade_coordinator::run::What::Plan(Box::new(plan)), MANUAL);
+    engine
+        .until(|status| status.activity == Some(Activity::Ready))
+        .await;
+    both(&scene.app, "UPDATE {t} SET n = 98765 WHERE id = 42").await;
+    match engine.ended().await {
+        Ended::Stopped { reason, .. } | Ended::NeedsOperator { reason, .. } => {
+            assert!(!reason.contains("98765"), "{reason}");
+            assert!(reason.contains("42"), "{reason}");
         }
         other => panic!("{other:?}"),
     }

@@ -103,6 +103,25 @@ async fn rows_beyond_the_ends_are_found() -> Result<()> {
     planted(plant, &[("-7", "extra"), ("99999999999", "extra")]).await
 }
 
+/// An engine was told not to look, the next one was not.
+#[tokio::test]
+async fn what_was_never_compared_is_compared_before_the_cutover() -> Result<()> {
+    let stage = Stage::shared().await?;
+    stage.client().await?.batch_execute(FILL).await?;
+    let mut engine = stage.run("items", RETYPE, &["--verify", "off"])?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
+    engine.kill_9().await?;
+    let plant = format!("DELETE FROM {}.items WHERE id = 20009", stage.name().schema());
+    stage.superuser().await?.batch_execute(&plant).await?;
+    let ended = stage.operate("continue", &["--cutover", "auto"]).await?;
+    ended.expect(21)?;
+    ensure!(
+        stage.column_type("items", "id").await? == "integer",
+        "swapped all the same"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_null_is_not_an_empty_text() -> Result<()> {
     let plant = "UPDATE SHADOW SET note = '' WHERE id = 300";

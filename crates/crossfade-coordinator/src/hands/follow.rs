@@ -143,13 +143,19 @@ async fn open_applier(context: &Context) -> Result<Applier, Failure> {
 /// On the way there a row that is not taken ends the engine, and the source is untouched. On the way back it ends the
 /// way back and nothing else (R32).
 async fn not_applied(context: &Context, applier: &mut Applier, piece: &Piece, error: ApplyError) -> Answer {
-    match (context.direction, error.class()) {
-        (Direction::Back, ApplyErrorClass::Real) => {
-            let row = applier.find_refused(piece).await?;
-            let row = row.map_or_else(String::new, |key| format!("the row {key}: "));
+    if error.class() != ApplyErrorClass::Real {
+        return Err(error.into());
+    }
+    let row = match error.lies_in_a_row() {
+        true => applier.find_refused(piece).await?,
+        false => None,
+    };
+    let row = row.map_or_else(String::new, |key| format!("the row {key}: "));
+    match context.direction {
+        Direction::Forward => Err(Failure::from(error).about(&row)),
+        Direction::Back => {
             let reason = format!("{row}{}", chain(&error));
             Ok(Message::Event(Event::PieceRefused { reason }))
         }
-        (Direction::Forward | Direction::Back, _) => Err(error.into()),
     }
 }

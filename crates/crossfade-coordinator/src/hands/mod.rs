@@ -19,10 +19,8 @@ use std::sync::Arc;
 use crossfade_core::change::StreamItem;
 use crossfade_core::migration::{Activity, Command, Event, Progress, Stop};
 use crossfade_core::piece::Piece;
-use crossfade_core::plan::Stage;
 use crossfade_core::verify::VerifyCommand;
 use crossfade_core::way_back::Direction;
-use crossfade_postgres::{state, wal};
 use crossfade_replication::reader::ReaderHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -108,16 +106,9 @@ impl Hands {
         let context = Arc::clone(&self.context);
         match command {
             Command::Prepare => self.answer(async move { statements::prepare(&context).await }),
-            Command::RecordPhase(phase) => self.answer(async move {
-                let session = context.session().await?;
-                context.begin(&session).await?;
-                state::set_phase(&session, context.name(), phase).await?;
-                context
-                    .audit(&session, &format!("phase {}", phase.as_str()), None)
-                    .await?;
-                session.batch_execute("COMMIT").await?;
-                Ok(Event::PhaseRecorded)
-            }),
+            Command::RecordPhase(phase) => {
+                self.answer(async move { statements::record_phase(&context, phase).await });
+            }
             Command::OpenSnapshot => self.spawn(async move {
                 let opened = copy::open_snapshot(&context).await?;
                 Ok(Message::Opened(Box::new(opened)))
@@ -142,38 +133,24 @@ impl Hands {
             Command::CopyChunk { id, span } => self.copy_chunk(id, span),
             Command::ReleaseChunk { id, unproven } => self.release_chunk(id, unproven),
             Command::Follow { from } => self.follow(from),
-            Command::BuildKeyIndex => self.answer(async move {
-                statements::run_in_order(&context, Stage::KeyIndex).await?;
-                Ok(Event::KeyIndexBuilt)
-            }),
-            Command::BuildIndexes => self.answer(async move {
-                statements::run_side_by_side(&context, Stage::Index).await?;
-                Ok(Event::IndexesBuilt)
-            }),
-            Command::Analyze => self.answer(async move {
-                statements::run_in_order(&context, Stage::Analyze).await?;
-                Ok(Event::Analyzed)
-            }),
-            Command::ReadInsertPosition => self.answer(async move {
-                let session = context.session().await?;
-                Ok(Event::InsertPosition(
-                    wal::durable_insert_position(&session).await?,
-                ))
-            }),
+            Command::BuildKeyIndex => {
+                self.answer(async move { statements::build_key_index(&context).await });
+            }
+            Command::BuildIndexes => self.answer(async move { statements::build_indexes(&context).await }),
+            Command::Analyze => self.answer(async move { statements::analyze(&context).await }),
+            Command::ReadInsertPosition => {
+                self.answer(async move { statements::read_insert_position(&context).await });
+            }
             Command::Route { keys, bounds } => self.order_fetch(FetchOrder::Route { keys, bounds }),
             Command::Classify(keys) => self.order_fetch(FetchOrder::Classify(keys)),
             Command::Fetch {
                 keys,
                 same_snapshot,
-                locked: false,
-            } => {
-                self.order_fetch(FetchOrder::Fetch { keys, same_snapshot });
-            }
-            Command::Fetch {
-                keys,
-                same_snapshot: _,
-                locked: true,
-            } => self.order_cutover(CutoverOrder::Fetch(keys)),
+                locked,
+            } => match locked {
+                true => self.order_cutover(CutoverOrder::Fetch(keys)),
+                false => self.order_fetch(FetchOrder::Fetch { keys, same_snapshot }),
+            },
             Command::EndFetch => self.order_fetch(FetchOrder::End),
             Command::Apply(piece) => send(self.pieces.as_ref(), piece),
             Command::Acknowledge(lsn) => {

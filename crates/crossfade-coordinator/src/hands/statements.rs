@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crossfade_core::migration::Event;
+use crossfade_core::phase::Phase;
 use crossfade_core::plan::{Stage, Statement};
 use crossfade_postgres::session::{Session, SqlClass};
-use crossfade_postgres::state;
+use crossfade_postgres::{state, wal};
 use tokio::task::JoinSet;
 
 use crate::context::Context;
@@ -24,6 +25,39 @@ pub(crate) async fn prepare(context: &Context) -> Result<Event, Failure> {
     }
     run_all(context, &session, Stage::Prepare).await?;
     Ok(Event::Prepared)
+}
+
+/// Writes a phase down that is true already.
+pub(super) async fn record_phase(context: &Context, phase: Phase) -> Result<Event, Failure> {
+    let session = context.session().await?;
+    context.begin(&session).await?;
+    state::set_phase(&session, context.name(), phase).await?;
+    let what = format!("phase {}", phase.as_str());
+    context.audit(&session, &what, None).await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(Event::PhaseRecorded)
+}
+
+pub(super) async fn build_key_index(context: &Context) -> Result<Event, Failure> {
+    run_in_order(context, Stage::KeyIndex).await?;
+    Ok(Event::KeyIndexBuilt)
+}
+
+pub(super) async fn build_indexes(context: &Context) -> Result<Event, Failure> {
+    run_side_by_side(context, Stage::Index).await?;
+    Ok(Event::IndexesBuilt)
+}
+
+pub(super) async fn analyze(context: &Context) -> Result<Event, Failure> {
+    run_in_order(context, Stage::Analyze).await?;
+    Ok(Event::Analyzed)
+}
+
+pub(super) async fn read_insert_position(context: &Context) -> Result<Event, Failure> {
+    let session = context.session().await?;
+    Ok(Event::InsertPosition(
+        wal::durable_insert_position(&session).await?,
+    ))
 }
 
 /// Runs a stage, one statement after the other.

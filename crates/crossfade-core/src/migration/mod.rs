@@ -11,158 +11,32 @@
 //! `copied` begins again (R11), and everything after it is safe to find already done. Pause is a flag: it holds
 //! back ranges, index builds, the verification and the cutover, never changes.
 
+mod applying;
 mod back;
 mod command;
+mod copying;
+mod cutting_over;
+mod durable;
+mod progress;
 mod verifying;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use command::{Ask, Command, Event, OpenedChunk, RangeId, Stop};
+pub use durable::{CopyState, Durable, Options};
+pub use progress::{Activity, Progress};
 
-use crate::change::StreamItem;
-use crate::copy::{Chunks, Ranges, SourceRewritten};
-use crate::cutover::{Cutover, CutoverCommand, CutoverEvent, OldSnapshots, Outcome};
-use crate::feed::{Feed, FeedCounts, FeedLimits, FeedStep};
-use crate::ledger::{CopiedChunk, Ledger};
-use crate::order::KeyOrder;
+use crate::copy::{Chunks, Ranges};
+use crate::cutover::{Cutover, CutoverCommand};
+use crate::feed::{Feed, FeedStep};
+use crate::ledger::Ledger;
 use crate::phase::Phase;
-use crate::piece::marker;
-use crate::plan::{CopyMode, CopyStep, Plan, Step};
+use crate::plan::{CopyStep, Plan, Step};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
-use crate::verify::{Verification, VerifyCommand, VerifyProgress};
+use crate::verify::Verification;
 use crate::way_back::{Direction, Threshold};
-
-/// What a machine is told once, at its start.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Sessions that copy at the same time.
-    pub copiers: usize,
-    /// Cut over without being asked.
-    pub cutover_when_ready: bool,
-    /// After the swap, go back without being asked.
-    pub roll_back: bool,
-    /// See [`OldSnapshots`].
-    pub old_snapshots: OldSnapshots,
-    /// Compare every row before the migration is ready.
-    pub verify: bool,
-    /// Bounds of pieces and queue.
-    pub feed: FeedLimits,
-}
-
-/// What the state schema holds of a migration.
-#[derive(Clone, Debug)]
-pub struct Durable {
-    /// How far it has come.
-    pub phase: Phase,
-    /// Held back.
-    pub paused: bool,
-    /// What the target holds.
-    pub copy: CopyState,
-    /// The applied LSN of the reverse stream, once it has begun.
-    pub back: Option<Lsn>,
-    /// The retired table refused a row that comes behind it.
-    pub back_closed: bool,
-    /// What the target was last aligned with: it has all of what this sees.
-    pub aligned: Option<Snapshot>,
-    /// The last verification did not find every row equal.
-    pub differs: bool,
-    /// A snapshot of this server's life, taken after the position was read, in or after a transaction that was begun
-    /// after that: every transaction applied so far is seen, or listed as in progress.
-    pub now: Snapshot,
-}
-
-/// What is known durably of the copy.
-#[derive(Clone, Debug)]
-pub enum CopyState {
-    /// Nothing that can be gone on with.
-    Nothing,
-    /// The whole table was copied under one snapshot.
-    Whole {
-        /// The applied LSN.
-        applied: Lsn,
-        /// That of the copy.
-        snapshot: Snapshot,
-    },
-    /// The table is copied in chunks.
-    Chunked {
-        /// The applied LSN.
-        applied: Lsn,
-        /// The snapshot of the slot's consistent point.
-        slot: Snapshot,
-        /// The ledger rows, in the order of their numbers.
-        chunks: Vec<CopiedChunk>,
-        /// Rows in them.
-        rows: u64,
-        /// Transactions of which a change was dropped for a chunk that was still to be read (R6).
-        unproven: Vec<Xid>,
-    },
-}
-
-/// Numbers for progress and report; counted since this engine started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Ranges of the copy, or chunks that are known so far, and how many are done.
-    pub ranges: (u32, u32),
-    /// Rows copied.
-    pub rows_copied: u64,
-    /// See [`FeedCounts`].
-    pub feed: FeedCounts,
-    /// Changes applied under the cutover's lock.
-    pub last_drain: u64,
-    /// Changes that wait in memory.
-    pub waiting: usize,
-    /// See [`Feed::applied`].
-    pub applied: Lsn,
-    /// See [`Feed::received`].
-    pub received: Lsn,
-    /// Cutover attempts so far.
-    pub attempts: u32,
-    /// See [`VerifyProgress`].
-    pub verify: VerifyProgress,
-}
-
-/// What the machine is at. One line of the module's picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// Publication, schema, shadow.
-    Preparing,
-    /// Slot and snapshot.
-    OpeningSnapshot,
-    /// Copying ranges.
-    Copying,
-    /// Writing the ledger row.
-    RecordingChunk,
-    /// Building the index by which changes are applied.
-    BuildingKeyIndex,
-    /// Applying what came during the copy.
-    DrainingBacklog,
-    /// Building the other indexes.
-    BuildingIndexes,
-    /// Applying what came during the index builds.
-    Draining,
-    /// `ANALYZE`.
-    Analyzing,
-    /// Comparing every row.
-    Verifying,
-    /// Following; a cutover may be asked for.
-    Ready,
-    /// Publication and slot of the reverse stream.
-    PreparingBack,
-    /// In a cutover.
-    CuttingOver,
-    /// After the swap.
-    Finishing,
-    /// Reading the reverse stream up to the swap.
-    SeekingSwap,
-    /// The retired table follows; a rollback may be asked for.
-    FollowingBack,
-    /// The retired table has refused a row.
-    BackClosed,
-    /// Ended.
-    Stopped,
-}
 
 /// A drain round shorter than this part of the hold budget has caught up: under the lock, where nothing is added,
 /// what is left takes no longer.
@@ -279,8 +153,7 @@ impl Migration {
             stop_at,
             cutover,
             verification,
-            // A difference once found is not forgotten because the next engine is told not to look.
-            must_verify: durable.differs || (options.verify && durable.phase < Phase::Ready),
+            must_verify: must_verify(&durable, options.verify),
             catching_up: false,
             deferred_lock: None,
             deferred_fetch: None,
@@ -438,63 +311,28 @@ impl Migration {
                 consistent_point,
                 snapshot,
                 ranges,
-            } => {
-                self.reference = snapshot.xmax();
-                self.ranges = Some(Ranges::new(consistent_point, snapshot, ranges));
-                self.activity = Activity::Copying;
-                self.copy_on();
-            }
+            } => self.snapshot_opened(consistent_point, snapshot, ranges),
             Event::SlotOpened {
                 consistent_point,
                 snapshot,
-            } => {
-                self.reference = snapshot.xmax();
-                self.follow_chunks(consistent_point, snapshot, Vec::new(), 0, Vec::new());
-            }
-            Event::ChunkOpened(opened) => {
-                if let Some(chunks) = &mut self.chunks {
-                    chunks.opened(opened);
-                }
-            }
-            Event::ChunkCopied { id, rows } => {
-                if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
-                    chunks.copied(now, id, rows);
-                    feed.chunk_recorded(id);
-                }
-            }
-            Event::ChunkFailed { id } => {
-                if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
-                    chunks.failed(now, id);
-                    feed.chunk_failed(id);
-                }
-            }
+            } => self.slot_opened(consistent_point, snapshot),
+            Event::ChunkOpened(opened) => self.chunk_opened(opened),
+            Event::ChunkCopied { id, rows } => self.chunk_copied(now, id, rows),
+            Event::ChunkFailed { id } => self.chunk_failed(now, id),
             Event::RangeCopied { range: _, rows } => self.range_copied(now, rows),
             Event::ChunkRecorded => self.chunk_recorded(),
-            Event::KeyIndexBuilt if self.chunks.is_some() => self.activity = Activity::Copying,
-            Event::KeyIndexBuilt => self.drain(Activity::DrainingBacklog),
+            Event::KeyIndexBuilt => self.key_index_built(),
             Event::IndexesBuilt => self.record(Phase::Following),
             Event::Analyzed => self.become_ready(),
             Event::InsertPosition(lsn) => self.round.position(now, lsn),
             Event::Stream(item) => self.receive(item),
-            Event::Routed(homes) => {
-                let step = self.feed.as_mut().and_then(|feed| feed.routed(homes));
-                self.perform(step);
-            }
-            Event::Classified(classes) => {
-                let step = self.feed.as_mut().and_then(|feed| feed.classified(classes));
-                self.perform(step);
-            }
+            Event::Routed(homes) => self.feed_step(|feed| feed.routed(homes)),
+            Event::Classified(classes) => self.feed_step(|feed| feed.classified(classes)),
             Event::Fetched {
                 snapshot,
                 rows,
                 reach,
-            } => {
-                let step = self
-                    .feed
-                    .as_mut()
-                    .and_then(|feed| feed.fetched(snapshot, rows, reach));
-                self.perform(step);
-            }
+            } => self.feed_step(|feed| feed.fetched(snapshot, rows, reach)),
             Event::PieceApplied => self.piece_applied(),
             Event::PieceRefused { reason } => self.piece_refused(reason),
             Event::BackPrepared => self.back_prepared(now),
@@ -505,24 +343,24 @@ impl Migration {
             Event::Verify(event) => self.verify_event(now, event),
             Event::Finished => self.finished(),
             Event::Asked(ask) => self.asked(ask),
-            Event::Reference(snapshot) => {
-                self.reference = snapshot.xmax();
-                if let Some(feed) = &mut self.feed {
-                    feed.observe(&snapshot);
-                }
-            }
-            Event::RetainedWal(retained) => {
-                if self
-                    .plan
-                    .limits
-                    .retained_wal_max_bytes
-                    .is_some_and(|max| retained > max)
-                {
-                    self.interrupt.get_or_insert(Stop::WalBudget { retained });
-                }
-            }
+            Event::Reference(snapshot) => self.observe(&snapshot),
+            Event::RetainedWal(retained) => self.retained(retained),
         }
         self.go_on(now, false);
+    }
+
+    fn observe(&mut self, snapshot: &Snapshot) {
+        self.reference = snapshot.xmax();
+        if let Some(feed) = &mut self.feed {
+            feed.observe(snapshot);
+        }
+    }
+
+    fn retained(&mut self, retained: u64) {
+        let max = self.plan.limits.retained_wal_max_bytes;
+        if max.is_some_and(|max| retained > max) {
+            self.interrupt.get_or_insert(Stop::WalBudget { retained });
+        }
     }
 
     fn asked(&mut self, ask: Ask) {
@@ -563,67 +401,6 @@ impl Migration {
         }
     }
 
-    fn open_copy(&mut self) {
-        self.activity = Activity::OpeningSnapshot;
-        self.commands.push_back(match copy_step(&self.plan).copy_mode {
-            CopyMode::Snapshot => Command::OpenSnapshot,
-            CopyMode::Incremental => Command::OpenSlot,
-        });
-    }
-
-    /// Keeps every copier busy, unless held back.
-    fn copy_on(&mut self) {
-        let Some(ranges) = self.ranges.as_mut() else {
-            return;
-        };
-        if self.activity != Activity::Copying || self.paused {
-            return;
-        }
-        while let Some(range) = ranges.begin(self.options.copiers) {
-            self.commands.push_back(Command::CopyRange(range));
-        }
-        if ranges.is_done() {
-            self.activity = Activity::RecordingChunk;
-            self.commands.push_back(Command::RecordChunk {
-                consistent_point: ranges.consistent_point(),
-                snapshot: ranges.snapshot().clone(),
-                rows: ranges.rows(),
-            });
-        }
-    }
-
-    fn range_copied(&mut self, now: Instant, rows: u64) {
-        let delay = self.plan.limits.chunk_delay();
-        if let Some(ranges) = &mut self.ranges {
-            ranges.copied(now, rows, delay);
-        }
-        self.copy_on();
-    }
-
-    fn chunk_recorded(&mut self) {
-        let Some(ranges) = &self.ranges else { return };
-        self.phase = Phase::Copied;
-        self.commands.push_back(Command::CloseSnapshot);
-        let ledger = Ledger::whole(ranges.snapshot().clone());
-        self.follow(ledger, ranges.consistent_point());
-    }
-
-    /// From here on the copy's chunks and the stream go on side by side.
-    fn follow_chunks(
-        &mut self,
-        applied: Lsn,
-        slot: Snapshot,
-        copied: Vec<CopiedChunk>,
-        rows: u64,
-        unproven: Vec<Xid>,
-    ) {
-        let step = copy_step(&self.plan);
-        let Some(key) = &step.source.key else { return };
-        let order = KeyOrder::new(key, &step.source.columns);
-        self.chunks = Some(Chunks::new(&step.estimate, &self.plan.limits, rows));
-        self.follow(Ledger::chunked(order, slot, copied, unproven), applied);
-    }
-
     fn follow(&mut self, ledger: Ledger, applied: Lsn) {
         let step = copy_step(&self.plan);
         self.feed = Some(Feed::new(
@@ -644,106 +421,6 @@ impl Migration {
         self.activity = activity;
         self.round.begin(None);
         self.commands.push_back(Command::ReadInsertPosition);
-    }
-
-    fn receive(&mut self, item: StreamItem) {
-        let item = match self.direction() {
-            Direction::Forward => Some(item),
-            Direction::Back => self.back_item(item),
-        };
-        let Some(item) = item else { return };
-        if let Some(Err(error)) = self.feed.as_mut().map(|feed| feed.receive(item)) {
-            self.interrupt.get_or_insert(Stop::CannotFollow(error));
-        }
-    }
-
-    fn perform(&mut self, step: Option<FeedStep>) {
-        let command = match step {
-            None => return,
-            Some(FeedStep::Fetch { keys, .. }) if self.is_aligning() => {
-                Command::Verify(VerifyCommand::Fetch { keys })
-            }
-            Some(FeedStep::Apply(piece)) => Command::Apply(piece),
-            Some(FeedStep::Route { keys, bounds }) => Command::Route { keys, bounds },
-            Some(FeedStep::Classify(keys)) => Command::Classify(keys),
-            // It would queue behind our own request for the lock, and then stand in its way.
-            Some(step @ FeedStep::Fetch { .. }) if self.must_wait_for_lock() => {
-                self.deferred_fetch = Some(step);
-                return;
-            }
-            Some(FeedStep::Fetch { keys, same_snapshot }) => {
-                let locked = self.cutover.is_locked();
-                let same_snapshot = same_snapshot && self.fetch_open;
-                self.fetch_open |= !locked;
-                Command::Fetch {
-                    keys,
-                    same_snapshot,
-                    locked,
-                }
-            }
-        };
-        self.commands.push_back(command);
-    }
-
-    fn piece_applied(&mut self) {
-        let Some(feed) = self.feed.as_mut() else { return };
-        feed.piece_applied();
-        if feed.is_at_boundary() && std::mem::take(&mut self.reopening) {
-            self.commands.push_back(Command::ReopenBack);
-        }
-        if feed.is_at_boundary() && std::mem::take(&mut self.fetch_open) {
-            self.commands.push_back(Command::EndFetch);
-        }
-        if feed.applied() > self.acknowledged {
-            self.acknowledged = feed.applied();
-            self.commands.push_back(Command::Acknowledge(self.acknowledged));
-        }
-    }
-
-    fn cutover_event(&mut self, now: Instant, event: CutoverEvent) {
-        if event == CutoverEvent::Locked {
-            self.applied_at_lock = self.progress().feed.applied;
-            // Attempts are numbered anew by every engine, and a former one's marker may have been replayed.
-            if let Some(feed) = &mut self.feed {
-                feed.forget_markers();
-            }
-        }
-        self.cutover.handle_event(now, event);
-    }
-
-    /// A cutover ends with an answer or, between two attempts, with its time.
-    fn cutover_ended(&mut self) {
-        if self.activity != Activity::CuttingOver {
-            return;
-        }
-        match self.cutover.outcome().cloned() {
-            None => {}
-            Some(Outcome::Swapped) => {
-                self.last_drain = self.progress().feed.applied - self.applied_at_lock;
-                self.swapped();
-            }
-            Some(Outcome::GaveUp { obstacle, attempts }) => {
-                self.stop(Stop::CutoverNotAchieved { obstacle, attempts });
-            }
-        }
-    }
-
-    /// With a way back another machine begins, over the step backwards: nothing of this one may touch a table again.
-    fn swapped(&mut self) {
-        match (self.direction(), self.has_way_back()) {
-            (Direction::Forward, true) => {
-                self.phase = Phase::Swapped;
-                self.stop(Stop::Again);
-            }
-            (Direction::Forward, false) => {
-                self.phase = Phase::Swapped;
-                self.finish();
-            }
-            (Direction::Back, _) => {
-                self.phase = Phase::RolledBack;
-                self.finish();
-            }
-        }
     }
 
     fn finish(&mut self) {
@@ -784,181 +461,19 @@ impl Migration {
         self.cutover_on();
     }
 
-    /// A fetch of a batch whose transaction is open must run, so that the batch can end and the lock, which waits
-    /// for that, can be asked for. While the lock is given back the cutover's session is nobody's.
-    fn must_wait_for_lock(&self) -> bool {
-        let asked = self.cutover.is_locking() && self.deferred_lock.is_none() && !self.fetch_open;
-        asked || self.cutover.is_unlocking()
-    }
-
-    fn cutover_on(&mut self) {
-        if self.cutover.is_catching_up() && !self.catching_up {
-            self.catching_up = true;
-            self.drain(self.activity);
-        }
-        if !self.must_wait_for_lock() {
-            let step = self.deferred_fetch.take();
-            self.perform(step);
-        }
-        while let Some(command) = self.deferred_lock.take().or_else(|| self.cutover.poll_command()) {
-            if matches!(command, CutoverCommand::Lock { .. }) && self.fetch_open {
-                self.deferred_lock = Some(command);
-                return;
-            }
-            self.commands.push_back(Command::Cutover(command));
-        }
-    }
-
-    /// Keeps the applier busy, except while indexes are built (R25) and after the swap.
-    fn feed_on(&mut self, flush: bool) {
-        let applying = match self.activity {
-            Activity::DrainingBacklog | Activity::Draining | Activity::Analyzing => true,
-            Activity::Ready | Activity::PreparingBack | Activity::FollowingBack => true,
-            Activity::Copying => self.chunks.is_some(),
-            Activity::Verifying => !self.verification.holds_applier(),
-            Activity::CuttingOver => !self.cutover.is_locked() || self.cutover.is_draining(),
-            Activity::Preparing
-            | Activity::OpeningSnapshot
-            | Activity::RecordingChunk
-            | Activity::BuildingKeyIndex
-            | Activity::BuildingIndexes
-            | Activity::Finishing
-            | Activity::SeekingSwap
-            | Activity::BackClosed
-            | Activity::Stopped => false,
-        };
-        let applying = applying && !self.waits_for_mending();
-        let flush = flush || self.round.target.is_some() || self.cutover.is_draining();
-        if applying {
-            let step = self.feed.as_mut().and_then(|feed| feed.poll(flush));
-            self.perform(step);
-        }
-    }
-
-    /// Ends a round of a drain when its position is applied; the round that took no time was the last.
-    fn round_on(&mut self, now: Instant) {
-        // A position that was asked for before a truncate began the copy again is of no use to it.
-        if self.activity == Activity::Copying {
-            self.round.target = None;
-        }
-        let (Some(target), Some(feed)) = (self.round.target, self.feed.as_ref()) else {
-            return;
-        };
-        if feed.applied() < target || !feed.is_at_boundary() || self.paused {
-            return;
-        }
-        let started = self.round.started.unwrap_or(now);
-        self.round.target = None;
-        if now.saturating_duration_since(started) > self.plan.limits.hold_budget() / CAUGHT_UP_SHARE {
-            self.round.begin(Some(now));
-            self.commands.push_back(Command::ReadInsertPosition);
-        } else {
-            self.caught_up(now);
-        }
-    }
-
-    fn caught_up(&mut self, now: Instant) {
-        self.catching_up = false;
-        if self.activity == Activity::CuttingOver {
-            self.cutover.caught_up(now);
-        } else if self.activity == Activity::DrainingBacklog && self.phase == Phase::Copying {
-            self.settle();
-        } else if self.activity == Activity::Verifying {
-            self.open_pair(now);
-        } else if self.activity == Activity::DrainingBacklog && self.phase < Phase::Following {
-            self.build_indexes();
-        } else if self.phase < Phase::Ready {
-            self.activity = Activity::Analyzing;
-            self.commands.push_back(Command::Analyze);
-        } else if self.direction() == Direction::Forward {
-            self.become_ready();
-        }
-    }
-
     fn build_indexes(&mut self) {
         self.activity = Activity::BuildingIndexes;
         self.commands.push_back(Command::BuildIndexes);
     }
+}
 
-    /// The stream has passed every snapshot of the chunks: the target is consistent, and stays so at every boundary.
-    fn settle(&mut self) {
-        self.activity = Activity::RecordingChunk;
-        if let Some(feed) = &mut self.feed {
-            feed.settle();
-        }
-        self.record(Phase::Copied);
-    }
-
-    /// Goes on with the chunks of the incremental copy.
-    fn chunks_on(&mut self, now: Instant) {
-        let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) else {
-            return;
-        };
-        match self.activity {
-            // A truncate that came behind the last chunk has emptied the ledger.
-            Activity::DrainingBacklog if self.phase == Phase::Copying && !feed.is_whole() => {
-                self.activity = Activity::Copying;
-                self.round.target = None;
-            }
-            Activity::Copying => {}
-            _elsewhere => return,
-        }
-        let copiers = if self.paused { 0 } else { self.options.copiers };
-        match chunks.go_on(now, feed, copiers) {
-            Ok(commands) => self.commands.extend(commands),
-            Err(SourceRewritten) => {
-                self.interrupt.get_or_insert(Stop::SourceRewritten);
-            }
-        }
-        if feed.is_whole() && chunks.is_idle() {
-            self.drain(Activity::DrainingBacklog);
-        }
-    }
-
-    fn ready_on(&mut self, now: Instant) {
-        if self.paused {
-            return;
-        }
-        if self.must_verify && self.is_following() {
-            self.become_ready();
-        }
-        if !self.swap_asked {
-            return;
-        }
-        match self.activity {
-            // Creating a slot waits for whoever is writing: never under the lock.
-            Activity::Ready if self.has_way_back() && !self.back_prepared => {
-                self.activity = Activity::PreparingBack;
-                self.commands.push_back(Command::PrepareBack);
-            }
-            Activity::Ready => self.start_cutover(now),
-            // A row that was refused may be refused again, and the drain would never end.
-            Activity::FollowingBack if !self.reopening => self.start_cutover(now),
-            _elsewhere => {}
-        }
-    }
-
-    fn back_prepared(&mut self, now: Instant) {
-        self.back_prepared = true;
-        self.activity = Activity::Ready;
-        self.ready_on(now);
-    }
-
-    fn start_cutover(&mut self, now: Instant) {
-        self.swap_asked = false;
-        self.activity = Activity::CuttingOver;
-        self.cutover.start(now);
-    }
-
-    fn drain_to_marker(&mut self) {
-        if !self.cutover.is_draining() {
-            return;
-        }
-        let Some(feed) = self.feed.as_ref() else { return };
-        let content = marker(self.plan.name.as_str(), self.cutover.attempt());
-        if feed.is_at_boundary() && feed.passed_marker(&content).is_some() {
-            self.cutover.drained();
-        }
+/// Whether every row is to be compared before a swap. A difference once found is not forgotten because the next engine is
+/// told not to look; and what a former one was told not to look at is looked at.
+fn must_verify(durable: &Durable, wanted: bool) -> bool {
+    match durable.equal {
+        Some(true) => wanted && durable.phase < Phase::Ready,
+        Some(false) => true,
+        None => wanted && durable.phase < Phase::Swapped,
     }
 }
 

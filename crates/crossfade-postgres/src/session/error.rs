@@ -178,6 +178,13 @@ impl SqlError {
         self.fields.constraint.as_deref()
     }
 
+    /// It lies in the values of a row, whatever else is in the table: a data exception, a NULL where none may be, a
+    /// check.
+    pub fn lies_in_a_row(&self) -> bool {
+        let code = self.code().map_or("", SqlState::code);
+        code.starts_with("22") || matches!(code, "23502" | "23514")
+    }
+
     /// What the failure means.
     pub fn class(&self) -> SqlClass {
         match self.code() {

@@ -136,7 +136,7 @@ impl Simulation {
         if found.is_equal() {
             self.coverage.reach(Reached::VerifiedEqual);
         }
-        self.store.differs = !found.is_equal();
+        self.store.equal = Some(found.is_equal());
         task.answer = Some(Event::Verify(VerifyEvent::Recorded));
     }
 

@@ -1,0 +1,152 @@
+//! The migration's side of the copy: ranges under the slot's snapshot, or chunks each under its own while changes are
+//! applied beside them; and what follows when the last one is recorded.
+
+use std::time::Instant;
+
+use super::{Activity, Command, Migration, OpenedChunk, Stop, copy_step};
+use crate::copy::{Chunks, Ranges, SourceRewritten};
+use crate::ledger::{ChunkId, CopiedChunk, Ledger};
+use crate::order::KeyOrder;
+use crate::phase::Phase;
+use crate::plan::CopyMode;
+use crate::position::{Lsn, Xid};
+use crate::snapshot::Snapshot;
+
+impl Migration {
+    pub(super) fn snapshot_opened(&mut self, consistent_point: Lsn, snapshot: Snapshot, ranges: u32) {
+        self.reference = snapshot.xmax();
+        self.ranges = Some(Ranges::new(consistent_point, snapshot, ranges));
+        self.activity = Activity::Copying;
+        self.copy_on();
+    }
+
+    pub(super) fn slot_opened(&mut self, consistent_point: Lsn, snapshot: Snapshot) {
+        self.reference = snapshot.xmax();
+        self.follow_chunks(consistent_point, snapshot, Vec::new(), 0, Vec::new());
+    }
+
+    pub(super) fn chunk_opened(&mut self, opened: OpenedChunk) {
+        if let Some(chunks) = &mut self.chunks {
+            chunks.opened(opened);
+        }
+    }
+
+    pub(super) fn chunk_copied(&mut self, now: Instant, id: ChunkId, rows: u64) {
+        if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
+            chunks.copied(now, id, rows);
+            feed.chunk_recorded(id);
+        }
+    }
+
+    pub(super) fn chunk_failed(&mut self, now: Instant, id: ChunkId) {
+        if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
+            chunks.failed(now, id);
+            feed.chunk_failed(id);
+        }
+    }
+
+    /// Chunks are applied to while they are copied: their index comes first.
+    pub(super) fn key_index_built(&mut self) {
+        if self.chunks.is_some() {
+            self.activity = Activity::Copying;
+        } else {
+            self.drain(Activity::DrainingBacklog);
+        }
+    }
+
+    pub(super) fn open_copy(&mut self) {
+        self.activity = Activity::OpeningSnapshot;
+        self.commands.push_back(match copy_step(&self.plan).copy_mode {
+            CopyMode::Snapshot => Command::OpenSnapshot,
+            CopyMode::Incremental => Command::OpenSlot,
+        });
+    }
+
+    /// Keeps every copier busy, unless held back.
+    pub(super) fn copy_on(&mut self) {
+        let Some(ranges) = self.ranges.as_mut() else {
+            return;
+        };
+        if self.activity != Activity::Copying || self.paused {
+            return;
+        }
+        while let Some(range) = ranges.begin(self.options.copiers) {
+            self.commands.push_back(Command::CopyRange(range));
+        }
+        if ranges.is_done() {
+            self.activity = Activity::RecordingChunk;
+            self.commands.push_back(Command::RecordChunk {
+                consistent_point: ranges.consistent_point(),
+                snapshot: ranges.snapshot().clone(),
+                rows: ranges.rows(),
+            });
+        }
+    }
+
+    pub(super) fn range_copied(&mut self, now: Instant, rows: u64) {
+        let delay = self.plan.limits.chunk_delay();
+        if let Some(ranges) = &mut self.ranges {
+            ranges.copied(now, rows, delay);
+        }
+        self.copy_on();
+    }
+
+    pub(super) fn chunk_recorded(&mut self) {
+        let Some(ranges) = &self.ranges else { return };
+        self.phase = Phase::Copied;
+        self.commands.push_back(Command::CloseSnapshot);
+        let ledger = Ledger::whole(ranges.snapshot().clone());
+        self.follow(ledger, ranges.consistent_point());
+    }
+
+    /// From here on the copy's chunks and the stream go on side by side.
+    pub(super) fn follow_chunks(
+        &mut self,
+        applied: Lsn,
+        slot: Snapshot,
+        copied: Vec<CopiedChunk>,
+        rows: u64,
+        unproven: Vec<Xid>,
+    ) {
+        let step = copy_step(&self.plan);
+        let Some(key) = &step.source.key else { return };
+        let order = KeyOrder::new(key, &step.source.columns);
+        self.chunks = Some(Chunks::new(&step.estimate, &self.plan.limits, rows));
+        self.follow(Ledger::chunked(order, slot, copied, unproven), applied);
+    }
+
+    /// The stream has passed every snapshot of the chunks: the target is consistent, and stays so at every boundary.
+    pub(super) fn settle(&mut self) {
+        self.activity = Activity::RecordingChunk;
+        if let Some(feed) = &mut self.feed {
+            feed.settle();
+        }
+        self.record(Phase::Copied);
+    }
+
+    /// Goes on with the chunks of the incremental copy.
+    pub(super) fn chunks_on(&mut self, now: Instant) {
+        let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) else {
+            return;
+        };
+        match self.activity {
+            // A truncate that came behind the last chunk has emptied the ledger.
+            Activity::DrainingBacklog if self.phase == Phase::Copying && !feed.is_whole() => {
+                self.activity = Activity::Copying;
+                self.round.target = None;
+            }
+            Activity::Copying => {}
+            _elsewhere => return,
+        }
+        let copiers = if self.paused { 0 } else { self.options.copiers };
+        match chunks.go_on(now, feed, copiers) {
+            Ok(commands) => self.commands.extend(commands),
+            Err(SourceRewritten) => {
+                self.interrupt.get_or_insert(Stop::SourceRewritten);
+            }
+        }
+        if feed.is_whole() && chunks.is_idle() {
+            self.drain(Activity::DrainingBacklog);
+        }
+    }
+}
