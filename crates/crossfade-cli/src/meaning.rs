@@ -91,7 +91,7 @@ pub(crate) fn migration_name(
     }
 }
 
-/// What is not allowed in a migration's name becomes `_`.
+/// What is not allowed in a migration's name becomes `_`; what would end like a name of ours ends otherwise.
 fn name_of_table(table: &str) -> String {
     let allowed = |char: char| match char.to_ascii_lowercase() {
         lower @ ('a'..='z' | '0'..='9') => lower,
@@ -103,8 +103,15 @@ fn name_of_table(table: &str) -> String {
     } else {
         format!("t{name}")
     };
-    name.chars().take(MigrationName::MAX_LEN).collect()
+    let name: String = name.chars().take(MigrationName::MAX_LEN).collect();
+    if name.parse::<MigrationName>().is_ok() {
+        return name;
+    }
+    let room = MigrationName::MAX_LEN - AS_A_TABLE.len();
+    name.chars().take(room).collect::<String>() + AS_A_TABLE
 }
+
+const AS_A_TABLE: &str = "_table";
 
 /// How the engine shall work.
 pub(crate) fn run_options(engine: &Engine) -> RunOptions {
@@ -128,7 +135,9 @@ mod tests {
         assert_eq!(name_of_table("Order Lines"), "order_lines");
         assert_eq!(name_of_table("1st"), "t1st");
         assert_eq!(name_of_table("_x"), "t_x");
-        for table in ["é", "\"", &"x".repeat(63), "2".repeat(63).as_str()] {
+        assert_eq!(name_of_table("orders_back"), "orders_back_table");
+        let cut = format!("{}_retired", "x".repeat(32));
+        for table in ["é", "\"", &cut, &"x".repeat(63), "2".repeat(63).as_str()] {
             name_of_table(table).parse::<MigrationName>().unwrap();
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Refused {
         /// A stable word.
         code: &'static str,
+        /// What it is about.
+        object: String,
         /// Why.
         reason: String,
         /// What to do next, as a sentence.
@@ -182,19 +184,22 @@ impl From<StateError> for Failure {
                 "Look for them in pg_stat_activity by application_name, and end them.",
             ),
             StateError::Busy { .. } => Failure::stopped(error, "Stop that engine, or let it do the work."),
-            StateError::Unknown { .. } => Failure::Refused {
+            StateError::Unknown { name } => Failure::Refused {
                 code: "unknown_migration",
-                reason: error.to_string(),
+                object: format!("migration {name}"),
+                reason: "There is none of that name in this database.".to_owned(),
                 remedy: "`crossfade status` lists all migrations.",
             },
-            StateError::OtherPlan { .. } => Failure::Refused {
+            StateError::OtherPlan { name, phase } => Failure::Refused {
                 code: "name_taken",
-                reason: error.to_string(),
-                remedy: "Choose another --name, or go on with `crossfade continue NAME`.",
+                object: format!("migration {name}"),
+                reason: format!("It is {phase}, and has another plan."),
+                remedy: "Choose another --name, or go on with `crossfade continue`.",
             },
-            StateError::TableTaken { .. } => Failure::Refused {
+            StateError::TableTaken { table, name } => Failure::Refused {
                 code: "table_taken",
-                reason: error.to_string(),
+                object: table,
+                reason: format!("Migration `{name}` works on it."),
                 remedy: "Finish that migration, or `crossfade abort` it.",
             },
             StateError::Newer { .. } => Failure::needs_operator(

@@ -246,29 +246,18 @@ pub async fn abort(config: &ConnectConfig, name: &MigrationName) -> Result<Ended
 }
 
 async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Failure> {
+    // An engine that carries the way back must not be ended by a question.
+    let stored = find(&Session::open(config, &SessionOptions::default()).await?, name).await?;
+    refuse_abort(&stored)?;
     let (context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
-    let stored = find(&session, name).await?;
     if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
         resolve(&session, xid).await?;
     }
-    match find(&session, name).await?.phase {
-        Phase::Swapped | Phase::RolledBack | Phase::Completed => {
-            return Err(Failure::needs_operator(
-                format!(
-                    "{} has been swapped: there is nothing left to abort",
-                    stored.table
-                ),
-                "End the migration with `crossfade complete`.",
-            ));
-        }
-        Phase::Aborted => return Ok(()),
-        Phase::Planned
-        | Phase::Prepared
-        | Phase::Copying
-        | Phase::Copied
-        | Phase::Following
-        | Phase::Ready => {}
+    let stored = find(&session, name).await?;
+    refuse_abort(&stored)?;
+    if stored.phase == Phase::Aborted {
+        return Ok(());
     }
     drop_slots(&context, &session).await?;
     for (_, statement) in context.statements(Stage::Abort) {
@@ -279,6 +268,20 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
     state::set_phase(&session, name.as_str(), Phase::Aborted).await?;
     context.audit(&session, "aborted", None).await?;
     Ok(session.batch_execute("COMMIT").await?)
+}
+
+fn refuse_abort(stored: &Stored) -> Result<(), Failure> {
+    if !matches!(
+        stored.phase,
+        Phase::Swapped | Phase::RolledBack | Phase::Completed
+    ) {
+        return Ok(());
+    }
+    let table = &stored.table;
+    Err(Failure::needs_operator(
+        format!("{table} has been swapped: there is nothing left to abort"),
+        "End the migration with `crossfade complete`.",
+    ))
 }
 
 async fn drop_slots(context: &Context, session: &Session) -> Result<(), Failure> {

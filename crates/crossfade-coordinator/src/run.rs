@@ -82,10 +82,20 @@ pub async fn run(
         Err(failure) => return end(failure),
     };
     let mut lost_since = None;
+    let mut report = None;
     let mut pause = RETRY_PAUSE;
     loop {
         let began = Instant::now();
-        match run_engine(config, &name, &mut options, stop.clone(), status.clone()).await {
+        match run_engine(
+            config,
+            &name,
+            &mut options,
+            &mut report,
+            stop.clone(),
+            status.clone(),
+        )
+        .await
+        {
             Ok(Some(ended)) => return ended,
             Ok(None) => {}
             Err(Failure::Superseded) => return superseded(config, &name).await,
@@ -173,17 +183,19 @@ async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
 }
 
 /// One engine, from the durable state to its end; `None` if another shall go on at once. A swap that was asked of it and
-/// not achieved is asked of the next one.
+/// not achieved is asked of the next one, and what it counted is `kept` for it: there may be no connection to store it.
 async fn run_engine(
     config: &ConnectConfig,
     name: &MigrationName,
     options: &mut RunOptions,
+    kept: &mut Option<Report>,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Result<Option<Ended>, Failure> {
     let config = config.clone().with_application_name(name.application_name());
     let (answers, receiver) = mpsc::unbounded_channel();
-    let (session, mut context, report) = begin(&config, name, answers).await?;
+    let (session, mut context, stored) = begin(&config, name, answers).await?;
+    let report = kept.take().unwrap_or(stored);
     context.timeline = identify(&context).await?;
     let durable = load(&session, &mut context).await?;
     let context = Arc::new(context);
@@ -222,6 +234,7 @@ async fn run_engine(
         None => {}
     }
     let report = engine.report();
+    *kept = Some(report.clone());
     // Ends every session of this engine.
     drop((engine, operator));
     conclude(&context, stopped, report).await
@@ -283,7 +296,8 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     if stored.phase == Phase::Aborted {
         return Err(Failure::Refused {
             code: "aborted",
-            reason: format!("`{name}` was aborted"),
+            object: format!("migration {name}"),
+            reason: "It was aborted.".to_owned(),
             remedy: "Start it anew with `crossfade run`.",
         });
     }
@@ -503,9 +517,14 @@ pub(crate) fn end(failure: Failure) -> Ended {
             reason: "another engine has taken this migration over, or it was aborted".to_owned(),
             remedy: "`crossfade status` says which.".to_owned(),
         },
-        Failure::Refused { code, reason, remedy } => Ended::Refused(vec![Refusal {
+        Failure::Refused {
+            code,
+            object,
+            reason,
+            remedy,
+        } => Ended::Refused(vec![Refusal {
             code: code.to_owned(),
-            object: String::new(),
+            object,
             message: reason,
             remedy: remedy.to_owned(),
         }]),

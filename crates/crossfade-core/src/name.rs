@@ -31,12 +31,21 @@ impl fmt::Display for TableName {
 }
 
 /// A migration's name: 1 to 40 characters of `a-z`, `0-9` and `_`, starting with a letter. Slot, publication
-/// and schemas are named after it.
+/// and schemas are named after it, with our own endings: a name that ends like one of these would be another's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct MigrationName(String);
 
+/// What is appended to a migration's name for the way back and for the retired table.
+const ENDINGS: [&str; 2] = ["_back", "_retired"];
+
 impl MigrationName {
+    /// The migration whose publication, there or back, has that name.
+    pub fn of_publication(publication: &str) -> Option<MigrationName> {
+        let name = publication.strip_prefix("crossfade_")?;
+        name.strip_suffix("_back").unwrap_or(name).parse().ok()
+    }
+
     /// The longest name, in bytes: leaves room for our prefix and suffixes within PostgreSQL's 63.
     pub const MAX_LEN: usize = 40;
 
@@ -89,7 +98,9 @@ impl fmt::Display for MigrationName {
 
 /// A text that cannot name a migration.
 #[derive(Debug, thiserror::Error)]
-#[error("use `{text}` as a migration's name: 1 to 40 of a-z, 0-9 and _, starting with a letter")]
+#[error(
+    "use `{text}` as a migration's name: 1 to 40 of a-z, 0-9 and _, starting with a letter, not ending in _back or _retired"
+)]
 pub struct InvalidMigrationName {
     /// What was given.
     pub text: String,
@@ -103,7 +114,8 @@ impl FromStr for MigrationName {
         let rest = text
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if first && rest && text.len() <= Self::MAX_LEN {
+        let ours = ENDINGS.iter().any(|ending| text.ends_with(ending));
+        if first && rest && !ours && text.len() <= Self::MAX_LEN {
             Ok(MigrationName(text.to_owned()))
         } else {
             Err(InvalidMigrationName {
@@ -136,8 +148,27 @@ mod tests {
         let longest = "a".repeat(MigrationName::MAX_LEN);
         let name: MigrationName = longest.parse().unwrap();
         assert!(name.retired_schema().len() <= 63);
-        for bad in ["", "1a", "A", "a-b", "a b", "é", &"a".repeat(41)] {
+        for bad in [
+            "",
+            "1a",
+            "A",
+            "a-b",
+            "a b",
+            "é",
+            "a_back",
+            "a_retired",
+            &"a".repeat(41),
+        ] {
             assert!(bad.parse::<MigrationName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_publication_tells_its_migration() {
+        let name: MigrationName = "orders".parse().unwrap();
+        for publication in [name.publication(), name.back_publication()] {
+            assert_eq!(MigrationName::of_publication(&publication), Some(name.clone()));
+        }
+        assert_eq!(MigrationName::of_publication("orders"), None);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::rate::Rate;
-use super::units::{bytes, count, duration};
+use super::units::{bytes, count, counted, duration};
 use super::{Console, advise};
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -245,7 +245,7 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
 
 fn verifying(status: &Status, lag: String) -> Vec<String> {
     let verify = &status.progress.verify;
-    let slices = format!("{} slices", verify.slices);
+    let slices = counted(verify.slices, "slice");
     let expected = status.rows_expected.max(verify.rows);
     let rows = format!("{} of {} rows", count(verify.rows), count(expected));
     let different = (verify.slices_different > 0).then(|| format!("{} differ", verify.slices_different));

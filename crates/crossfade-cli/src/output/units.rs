@@ -58,6 +58,12 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// `1 slice`, `2 slices`.
+pub(crate) fn counted(number: u32, word: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

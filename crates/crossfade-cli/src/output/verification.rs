@@ -5,7 +5,7 @@ use crossfade_core::name::MigrationName;
 use crossfade_core::verify::{Difference, Kind};
 
 use super::GOOD;
-use super::units::count;
+use super::units::{count, counted};
 
 /// Rows that are shown to people; programs get all that are known.
 const SHOWN: usize = 20;
@@ -22,10 +22,10 @@ pub(crate) fn equal(name: &MigrationName, found: &Verification) -> String {
 /// What was compared.
 pub(crate) fn extent(found: &Verification) -> String {
     format!(
-        "{} rows in {} slices under {} pairs of snapshots, the last at {}",
+        "{} rows in {} under {} of snapshots, the last at {}",
         count(found.rows),
-        found.slices,
-        found.pairs,
+        counted(found.slices, "slice"),
+        counted(found.pairs, "pair"),
         found.aligned
     )
 }
@@ -37,11 +37,11 @@ pub(crate) fn not_equal(found: &Verification) -> String {
     }
     let more = if found.more { "at least " } else { "" };
     format!(
-        "find every row equal: {more}{} of {} differ, in {} of {} slices",
+        "find every row equal: {more}{} of {} differ, in {} of {}",
         found.differences.len(),
         count(found.rows),
         found.slices_different,
-        found.slices
+        counted(found.slices, "slice")
     )
 }
 

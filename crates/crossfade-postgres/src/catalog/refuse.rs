@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::name::MigrationName;
 use crossfade_core::refusal::{Notice, Refusal};
 
 use crate::catalog::definition::{Definition, Edge, ForeignKey, Index, PublishedBy, Table};
@@ -207,6 +208,12 @@ impl Refusals {
             .iter()
             .filter(|publication| foreign(&publication.name))
         {
+            if let Some(migration) = MigrationName::of_publication(&publication.name) {
+                let message = format!("Migration `{migration}` works on it, or is not complete yet.");
+                let remedy = "See `crossfade status`; end it with `crossfade complete` or `crossfade abort`.";
+                self.add("table_taken", self.table.clone(), &message, remedy);
+                continue;
+            }
             let message = match publication.by {
                 PublishedBy::AllTables => {
                     "It publishes all tables: its subscribers would be sent the shadow."

@@ -14,8 +14,8 @@ use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, KEY_INDEX, Way, index, lock};
 use crate::ident::{self, Ident};
 
-/// Stages `Lock` and `LockSequences`. Tables: one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by
-/// name; last the shadow, in a mode that does not stop our own applier.
+/// Stages `Lock` and `LockSequences`. Tables: one `LOCK` a statement: the source, then the tables at the other end of its
+/// foreign keys, by name; last the shadow, in a mode that does not stop our own applier. Then the source's sequences.
 ///
 /// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
 /// behind it. Whoever holds a parent then seldom comes back to the source; in the other order every transaction
