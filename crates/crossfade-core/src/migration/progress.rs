@@ -17,9 +17,9 @@ pub struct Progress {
     pub last_drain: u64,
     /// Changes that wait in memory.
     pub waiting: usize,
-    /// See [`Feed::applied`].
+    /// See [`crate::feed::Feed::applied`].
     pub applied: Lsn,
-    /// See [`Feed::received`].
+    /// See [`crate::feed::Feed::received`].
     pub received: Lsn,
     /// Cutover attempts so far.
     pub attempts: u32,
