@@ -155,6 +155,42 @@ pub struct Ledger {
     /// The chunk of that snapshot is none any more.
     outdated: bool,
     note: LedgerNote,
+    counts: LedgerCounts,
+}
+
+/// How often which branch of the ledger was taken: a simulation that never took one proves nothing about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Touches dropped for a chunk still to be read.
+    pub pending_dropped: u64,
+    /// Touches dropped because the copy that runs sees them.
+    pub copying_dropped: u64,
+    /// Touches held for a copy that runs and does not see them.
+    pub copying_held: u64,
+    /// Touches dropped because the recorded copy has them.
+    pub copied_dropped: u64,
+    /// Touches applied.
+    pub copied_applied: u64,
+    /// Truncates that every copy sees, or will.
+    pub truncate_dropped: u64,
+    /// Truncates held until no copy runs.
+    pub truncate_held: u64,
+    /// Truncates applied to a target that was read before them.
+    pub truncate_emptied: u64,
+    /// Truncates that began the copy again.
+    pub truncate_restarted: u64,
+    /// Snapshots registered.
+    pub registered: u64,
+    /// Snapshots that do not see a dropped change.
+    pub unseen_drop: u64,
+    /// Snapshots that do not see what the slot will not send.
+    pub unseen_by_slot: u64,
+    /// Snapshots of chunks that are none any more.
+    pub outdated: u64,
+    /// Chunks that were copied in vain.
+    pub failed: u64,
+    /// Alignments.
+    pub aligned: u64,
 }
 
 impl Ledger {
@@ -173,7 +209,13 @@ impl Ledger {
             opening: None,
             outdated: false,
             note: LedgerNote::default(),
+            counts: LedgerCounts::default(),
         }
+    }
+
+    /// How often which branch was taken.
+    pub fn branches(&self) -> LedgerCounts {
+        self.counts
     }
 
     /// Of a table whose stream has passed the insert positions read after all snapshots of its copy: everything
@@ -198,6 +240,7 @@ impl Ledger {
             opening: None,
             outdated: false,
             note: LedgerNote::default(),
+            counts: LedgerCounts::default(),
         };
         for chunk in copied {
             ledger.restore(chunk);
@@ -268,12 +311,20 @@ impl Ledger {
 
     /// Judges one change (R5).
     pub fn judge(&mut self, home: Home, xid: Xid) -> Verdict {
-        let chunk = self.chunks.get(home.0 as usize);
-        if let Some(verdict) = chunk.and_then(|chunk| chunk.state.judge(xid)) {
-            return verdict;
-        }
-        self.drop_unproven(xid);
-        Verdict::Drop
+        let state = self.chunks.get(home.0 as usize).map(|chunk| &chunk.state);
+        let verdict = state.and_then(|state| state.judge(xid));
+        let copying = matches!(state, Some(ChunkState::Copying(_)));
+        *match (verdict, copying) {
+            (None, _) => &mut self.counts.pending_dropped,
+            (Some(Verdict::Drop), true) => &mut self.counts.copying_dropped,
+            (Some(Verdict::Drop), false) => &mut self.counts.copied_dropped,
+            (Some(Verdict::Hold), _) => &mut self.counts.copying_held,
+            (Some(Verdict::Apply), _) => &mut self.counts.copied_applied,
+        } += 1;
+        verdict.unwrap_or_else(|| {
+            self.drop_unproven(xid);
+            Verdict::Drop
+        })
     }
 
     fn drop_unproven(&mut self, xid: Xid) {
@@ -284,6 +335,17 @@ impl Ledger {
 
     /// Judges a truncate (R10). After [`Truncation::Restart`] every chunk is pending.
     pub fn judge_truncate(&mut self, xid: Xid) -> Truncation {
+        let truncation = self.find_truncation(xid);
+        *match truncation {
+            Truncation::Drop => &mut self.counts.truncate_dropped,
+            Truncation::Hold => &mut self.counts.truncate_held,
+            Truncation::Empty => &mut self.counts.truncate_emptied,
+            Truncation::Restart => &mut self.counts.truncate_restarted,
+        } += 1;
+        truncation
+    }
+
+    fn find_truncation(&mut self, xid: Xid) -> Truncation {
         let copying = |chunk: &Chunk| matches!(chunk.state, ChunkState::Copying(_));
         let read_before = |chunk: &Chunk| match &chunk.state {
             ChunkState::Pending => false,
@@ -347,13 +409,19 @@ impl Ledger {
         snapshot: Snapshot,
     ) -> Result<(), Unusable> {
         if self.outdated {
+            self.counts.outdated += 1;
             return Err(Unusable::Outdated);
         }
         let dropped = self.unproven.iter().copied().find(|xid| !snapshot.sees(*xid));
-        let unsent = || self.slot.as_ref().and_then(|slot| snapshot.misses(slot));
-        if let Some(xid) = dropped.or_else(unsent) {
+        if let Some(xid) = dropped {
+            self.counts.unseen_drop += 1;
             return Err(Unusable::NotProven { xid });
         }
+        if let Some(xid) = self.slot.as_ref().and_then(|slot| snapshot.misses(slot)) {
+            self.counts.unseen_by_slot += 1;
+            return Err(Unusable::NotProven { xid });
+        }
+        self.counts.registered += 1;
         self.opening = None;
         self.note.forget = true;
         self.note.drops.clear();
@@ -387,11 +455,24 @@ impl Ledger {
     /// The target was aligned with the source under this snapshot (R26): from now on it is as if the whole table had
     /// been read under it. Only of a ledger that is whole.
     pub fn align(&mut self, snapshot: &Snapshot) {
-        *self = Ledger::whole(snapshot.clone());
+        self.counts.aligned += 1;
+        *self = Ledger {
+            counts: self.counts,
+            ..Ledger::whole(snapshot.clone())
+        };
+    }
+
+    /// The stream has passed every snapshot of the copy: see [`Ledger::settled`].
+    pub fn settle(&mut self) {
+        *self = Ledger {
+            counts: self.counts,
+            ..Ledger::settled()
+        };
     }
 
     /// The chunk's copy failed, or is known not to have committed (R8).
     pub fn failed(&mut self, id: ChunkId) {
+        self.counts.failed += 1;
         if let Some(chunk) = self.chunk(id) {
             chunk.state = ChunkState::Pending;
         }

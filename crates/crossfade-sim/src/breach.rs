@@ -3,7 +3,7 @@
 use crossfade_core::migration::{Activity, Stop};
 use crossfade_core::position::Lsn;
 
-use crate::row::TargetRow;
+use crate::row::Row;
 
 /// A promise of the protocol that was broken, or a contract between machine and shell.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum Breach {
     #[error("code {code} is in the target twice")]
     NotUnique {
         /// The value.
-        code: u64,
+        code: u32,
     },
     /// Within a piece every key occurs at most once in each list.
     #[error("key {key} occurs twice in a piece")]
@@ -86,6 +86,36 @@ pub enum Breach {
     /// R29.
     #[error("the swap ran twice")]
     SwappedTwice,
+    /// R31: the reverse stream begins at the end of the swap's commit record.
+    #[error("the way back begins at {at}, and the swap's commit record ends at {swap}")]
+    BeginsElsewhere {
+        /// As written down.
+        at: Lsn,
+        /// As it is.
+        swap: Lsn,
+    },
+    /// R32: what is told of a closed way back.
+    #[error("the way back is said to be closed since {since}, and has come to {applied}")]
+    ClosedElsewhere {
+        /// As told.
+        since: Lsn,
+        /// As it is.
+        applied: Lsn,
+    },
+    /// R31: the slot of the way back is there before the swap is.
+    #[error("the new table is in place, and there is no slot for the way back")]
+    NoWayBack,
+    /// An engine that was started again after the end.
+    #[error("the migration ended, was continued, and ended otherwise")]
+    EndedOtherwise,
+    /// Too little has happened to prove much.
+    #[error("a seed of {chunks} chunks and {faults} faults")]
+    Small {
+        /// Chunks or ranges copied.
+        chunks: u64,
+        /// Faults.
+        faults: u64,
+    },
     /// Nothing fails any more and the migration does not end.
     #[error("no end after {steps} quiet steps, at {activity:?}")]
     NoProgress {
@@ -117,9 +147,11 @@ pub enum Place {
     Pair,
     /// Target and transform of the source's latest committed state, at the swap.
     Swap,
-    /// New table and the writers' acknowledged commits, at the end.
-    NewTable,
-    /// Source and the writers' acknowledged commits, after an abort: the world checks itself.
+    /// Target and what is known of it without the engine, at the swap: with the column that only it has.
+    SwapHistory,
+    /// The table that applications use and their acknowledged commits, at the end.
+    Ledger,
+    /// The table's row versions and its commits: the world checks itself.
     Source,
 }
 
@@ -129,7 +161,8 @@ impl std::fmt::Display for Place {
             Place::Target => "the target",
             Place::Pair => "the pair of snapshots",
             Place::Swap => "the swapped-in table",
-            Place::NewTable => "the new table",
+            Place::SwapHistory => "the swapped-in table's history",
+            Place::Ledger => "the writers' ledger",
             Place::Source => "the source",
         })
     }
@@ -147,8 +180,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    pub(crate) fn new(key: u8, expected: Option<&TargetRow>, found: Option<&TargetRow>) -> Self {
-        let show = |row: Option<&TargetRow>| row.map(|row| format!("{row:?}"));
+    pub(crate) fn new(key: u8, expected: Option<&Row>, found: Option<&Row>) -> Self {
+        let show = |row: Option<&Row>| row.map(|row| format!("{row:?}"));
         Difference {
             key,
             expected: show(expected),

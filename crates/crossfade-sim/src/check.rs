@@ -1,41 +1,43 @@
 //! The checkers that compare tables. Others sit where their fact appears: acknowledgement and slot in `engine`,
-//! duplicates in `shell::copy`, uniqueness and keeps in `target`, readers in `shell::cutover`.
+//! duplicates in `shell::copy`, uniqueness and keeps in `target`, readers in `shell::cutover`, the beginning and the
+//! end of the way back in `shell::back`.
 
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
+use crossfade_core::way_back::Direction;
 
-use crate::breach::{Breach, Place};
+use crate::breach::{Breach, Difference, Place};
 use crate::coverage::Reached;
-use crate::row::SourceChange;
-use crate::simulation::{End, Simulation};
-use crate::target::{Rows, difference};
-use crate::world::World;
+use crate::simulation::Simulation;
+use crate::target::{Rows, difference, shared};
 
 impl Simulation {
-    /// At a batch's commit the target is the transform of the source as of there; of a source, before everything
+    /// At a batch's commit the target is what comes of the source as of there; of a source, before everything
     /// that the copy saw has come by, with the transactions that only the copy contains.
     pub(crate) fn check_target(&mut self, applied: Lsn) -> Result<(), Breach> {
         if self.scenario.incremental && self.store.phase == Phase::Copying {
             return self.check_chunks(applied);
         }
+        let back = self.direction() == Direction::Back;
         let commits = self.world.wal.commits();
-        let (rows, mixed) = (&self.store.rows, self.scenario.mixed);
+        let rows = &self.store.rows;
         let difference = if applied < self.store.consistent_from {
-            self.coverage.reach(Reached::CopyAhead);
+            self.coverage.reach(if back {
+                Reached::BackAhead
+            } else {
+                Reached::CopyAhead
+            });
             let expected = self.history.at_with(commits, applied, &self.store.copied_late);
-            difference(expected.values(), rows, mixed)
+            difference(&expected, rows)
         } else {
-            self.coverage.reach(Reached::ConsistentChecked);
-            difference(self.history.at(commits, applied).values(), rows, mixed)
+            self.coverage.reach(if back {
+                Reached::BackChecked
+            } else {
+                Reached::ConsistentChecked
+            });
+            difference(self.history.at(commits, applied), rows)
         };
-        match difference {
-            None => Ok(()),
-            Some(difference) => Err(Breach::Differs {
-                place: Place::Target,
-                at: applied,
-                difference,
-            }),
-        }
+        self.compare(Place::Target, applied, difference)
     }
 
     /// While chunks are copied: of each recorded chunk the target has the rows as of `applied`, with the later
@@ -43,30 +45,30 @@ impl Simulation {
     fn check_chunks(&mut self, applied: Lsn) -> Result<(), Breach> {
         self.coverage.reach(Reached::ChunksChecked);
         let commits = self.world.wal.commits();
-        let mut expected = Vec::new();
+        let mut expected = Rows::new();
         for stored in &self.store.chunks {
             let later = commits.iter().rev().take_while(|commit| commit.end > applied);
             let seen = later
                 .map(|commit| commit.xid)
                 .filter(|xid| stored.view.shows(*xid));
             let rows = self.history.at_with(commits, applied, &seen.collect());
-            expected.extend(rows.into_values().filter(|row| stored.has(row.key.number)));
+            expected.extend(rows.into_iter().filter(|(key, _)| stored.has(*key)));
         }
-        let difference = difference(expected.iter(), &self.store.rows, self.scenario.mixed);
-        self.compare(Place::Target, difference)
+        let difference = difference(&expected, &self.store.rows);
+        self.compare(Place::Target, applied, difference)
     }
 
-    /// At the swap: the target is the transform of everything that is committed and visible, and nobody will
+    /// At the swap, in either direction: the target has everything that is committed and visible, and nobody will
     /// read it under a snapshot from before its last rows.
     pub(crate) fn check_swap(&mut self) -> Result<(), Breach> {
-        let expected = self.world.heap.all_current();
-        if let Some(difference) = difference(expected, &self.store.rows, self.scenario.mixed) {
-            return Err(Breach::Differs {
-                place: Place::Swap,
-                at: self.world.wal.insert_position(),
-                difference,
-            });
-        }
+        let at = self.world.wal.insert_position();
+        let expected = shared(self.world.heap.all_current());
+        let found = difference(&expected, &shared(self.store.rows.values()));
+        self.compare(Place::Swap, at, found)?;
+        let expected = self.history.at(self.world.wal.commits(), at);
+        let found = difference(expected, &self.store.rows);
+        self.compare(Place::SwapHistory, at, found)?;
+        self.check_source()?;
         let older = |reader: &&crate::world::Reader| {
             !reader.waits && !reader.locks_source && reader.snapshot_at < self.store.last_apply
         };
@@ -81,70 +83,27 @@ impl Simulation {
     /// When everything is over.
     pub(crate) fn check_end(&mut self) -> Result<(), Breach> {
         self.world.settle(&mut self.dice);
-        match self.end {
-            Some(End::Done) => self.check_new_table(),
-            Some(End::GivenUp) | None => Ok(()),
-        }?;
-        self.check_source()
+        self.check_source()?;
+        let ledger = self.world.folded_from(&self.first_rows);
+        let found = shared(self.world.heap.all_current());
+        let found = difference(&shared(ledger.values()), &found);
+        self.compare(Place::Ledger, self.world.wal.insert_position(), found)
     }
 
     /// The world against itself: row versions and log tell the same story.
     fn check_source(&self) -> Result<(), Breach> {
-        let ledger = World::fold(&self.world.base, self.world.wal.commits().iter());
-        let found = self.world.heap.all_current();
-        let found: Rows = found
-            .map(|row| (row.key.number, crate::row::transform(row, true)))
-            .collect();
-        self.compare(Place::Source, difference(ledger.values(), &found, true))
+        let found = difference(&self.world.folded(), &self.world.current());
+        self.compare(Place::Source, self.world.wal.insert_position(), found)
     }
 
-    /// The writers' ledger against the new table, into which their later changes went.
-    fn check_new_table(&self) -> Result<(), Breach> {
-        let ledger = World::fold(&self.world.base, self.world.wal.commits().iter());
-        let mut found = self.swapped_rows.clone();
-        for commit in self.world.wal.commits().iter().filter(|commit| commit.after_swap) {
-            for change in &*commit.changes {
-                write(&mut found, *change, self.scenario.mixed);
-            }
-        }
-        let difference = difference(ledger.values(), &found, self.scenario.mixed);
-        self.compare(Place::NewTable, difference)
-    }
-
-    fn compare(&self, place: Place, difference: Option<crate::breach::Difference>) -> Result<(), Breach> {
+    fn compare(&self, place: Place, at: Lsn, difference: Option<Difference>) -> Result<(), Breach> {
         match difference {
             None => Ok(()),
             Some(difference) => Err(Breach::Differs {
                 place,
-                at: self.world.wal.insert_position(),
+                at,
                 difference,
             }),
         }
-    }
-}
-
-/// A writer's statement on the new table: what it does not set stays as it is there.
-fn write(rows: &mut Rows, change: SourceChange, mixed: bool) {
-    match change {
-        SourceChange::Insert(new) => {
-            rows.insert(new.key.number, crate::row::transform(&new, mixed));
-        }
-        SourceChange::Update {
-            old_key,
-            new,
-            big_unchanged,
-        } => {
-            let old = old_key.map_or(new.key.number, |key| key.number);
-            let before = rows.remove(&old);
-            let mut row = crate::row::transform(&new, mixed);
-            if let (true, Some(before)) = (big_unchanged, before) {
-                row.big = before.big;
-            }
-            rows.insert(new.key.number, row);
-        }
-        SourceChange::Delete(key) => {
-            rows.remove(&key.number);
-        }
-        SourceChange::Truncate => rows.clear(),
     }
 }

@@ -46,6 +46,37 @@ reached! {
     ChunksChecked,
     /// An engine started with some chunks copied.
     StartedBetweenChunks,
+    // The ledger, a branch each.
+    /// Dropped for a chunk still to be read.
+    LedgerPendingDropped,
+    /// Dropped, since the copy that runs sees it.
+    LedgerCopyingDropped,
+    /// Held for a copy that runs.
+    LedgerCopyingHeld,
+    /// Dropped, since the recorded chunk has it.
+    LedgerCopiedDropped,
+    /// Applied.
+    LedgerCopiedApplied,
+    /// A truncate that every copy sees, or will.
+    LedgerTruncateDropped,
+    /// A truncate that waits until no copy runs.
+    LedgerTruncateHeld,
+    /// A truncate of a target that was read before it.
+    LedgerTruncateEmptied,
+    /// A truncate that began the copy again.
+    LedgerTruncateRestarted,
+    /// A snapshot was registered.
+    LedgerRegistered,
+    /// A snapshot did not see a dropped change.
+    LedgerUnseenDrop,
+    /// A snapshot did not see what the slot will not send.
+    LedgerUnseenBySlot,
+    /// A snapshot of a chunk that was none any more.
+    LedgerOutdated,
+    /// A chunk was pending again.
+    LedgerFailed,
+    /// The ledger was that of an alignment.
+    LedgerAligned,
     // The feed.
     /// The copy contained it.
     ChangeDropped,
@@ -127,7 +158,56 @@ reached! {
     Swapped,
     /// Writers went on with it.
     WrittenAfterSwap,
+    // The way back.
+    /// Changes of our own last drain were in the stream before the swap.
+    OwnDrainSkipped,
+    /// So were messages of ours.
+    OwnMessagesSkipped,
+    /// The end of the swap was found and written down.
+    BackBegun,
+    /// The answer to one of the way back's own steps was lost, with its work or without.
+    BackAnswerLost,
+    /// The retired table was compared at a consistent boundary.
+    BackChecked,
+    /// It was compared while it was ahead of the applied LSN, after an alignment.
+    BackAhead,
+    /// A piece for the retired table with rows of the new one.
+    PieceFetchedBack,
+    /// A piece that empties the retired table.
+    TruncateAppliedBack,
+    /// A value was kept from the retired table's row.
+    ValueKeptBack,
+    /// A row of the retired table was deleted and inserted in one piece.
+    RowReplacedBack,
+    /// A unique value went from one row to another within a piece.
+    UniqueRetriedBack,
+    /// The retired table did not take a row.
+    RowRefused,
+    /// The way back was closed.
+    BackClosed,
+    /// It was opened again, and closed again.
+    BackClosedAgain,
+    /// It was open again.
+    BackReopened,
+    /// What mends the row did not fit into one piece with it.
+    ClosedForGood,
+    /// Asked for by an operator.
+    VerifyBackAsked,
+    /// Every row was compared, and none differed.
+    VerifiedEqualBack,
+    /// The slot of the way back retained too much.
+    BackWalBudget,
+    /// The old table is in its place again.
+    RolledBack,
+    /// Writers went on with it.
+    WrittenAfterRollback,
     // Engines that started at a phase.
+    /// An engine started where the way back had begun.
+    StartedBack,
+    /// An engine started where it was closed.
+    StartedClosed,
+    /// An engine started at the durable phase `rolled_back`.
+    StartedRolledBack,
     /// An engine started at the durable phase `planned`.
     StartedPlanned,
     /// An engine started at the durable phase `prepared`.
@@ -171,6 +251,14 @@ reached! {
     AtCuttingOver,
     /// See `Activity::Finishing`.
     AtFinishing,
+    /// See `Activity::PreparingBack`.
+    AtPreparingBack,
+    /// See `Activity::SeekingSwap`.
+    AtSeekingSwap,
+    /// See `Activity::FollowingBack`.
+    AtFollowingBack,
+    /// See `Activity::BackClosed`.
+    AtBackClosed,
     /// See `Activity::Stopped`.
     AtStopped,
     // Faults.
@@ -180,6 +268,14 @@ reached! {
     ServerCrashed,
     /// The stream broke.
     ConnectionLost,
+    /// `kill -9`, after the swap.
+    EngineCrashedBack,
+    /// Power lost, after the swap.
+    ServerCrashedBack,
+    /// The stream broke, after the swap.
+    ConnectionLostBack,
+    /// Everything stood still, after the swap.
+    StalledBack,
     /// A statement of a dead engine committed before the next one began.
     DeadEngineCommitted,
     /// The answer to a batch's COMMIT was lost, and the batch with it.
@@ -190,6 +286,10 @@ reached! {
     ChunkAnswerLost,
     /// A crash lost asynchronous commits.
     CommitsLost,
+    /// A connection was slow.
+    ConnectionSlow,
+    /// A connection was dead, and its engine noticed after a while.
+    ConnectionDead,
     /// Everything stood still for a while.
     Stalled,
     // The world.
@@ -214,6 +314,10 @@ reached! {
     Continued,
     /// Asked to cut over.
     CutoverAsked,
+    /// Asked to go back.
+    RollbackAsked,
+    /// Asked to end the way back.
+    Completed,
     /// Asked to end.
     Interrupted,
     /// Gave up, and nothing was left.
@@ -222,7 +326,7 @@ reached! {
     OutOfTime,
     /// The slot retained too much.
     WalBudget,
-    /// A migration ended with the new table in place.
+    /// A migration ended with all done.
     Done,
 }
 
@@ -239,6 +343,10 @@ impl Default for Coverage {
 impl Coverage {
     pub(crate) fn reach(&mut self, place: Reached) {
         self.0[place as usize] += 1;
+    }
+
+    pub(crate) fn reach_often(&mut self, place: Reached, times: u64) {
+        self.0[place as usize] += times;
     }
 
     /// How often.

@@ -1,26 +1,40 @@
 //! An engine's life: a machine made from the durable state, its sessions, and what becomes of them.
 
+use std::time::Instant;
+
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::ledger::ChunkId;
-use crossfade_core::migration::{Activity, Command, CopyState, Durable, Migration, Options, Stop};
+use crossfade_core::migration::{Command, Durable, Migration, Options, Stop};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
 use crossfade_core::verify::{Obstacle, VerifyCommand};
+use crossfade_core::way_back::Direction;
 
 use crate::breach::Breach;
 use crate::coverage::Reached;
+use crate::fault::Zombie;
 use crate::planted::Planted;
+use crate::row::{SourceChange, Table};
+use crate::scenario::Ending;
 use crate::shell::Task;
 use crate::simulation::{End, Simulation};
 use crate::stream::Stream;
+use crate::tally::{at, started};
 use crate::target::Rows;
+use crate::trace;
 use crate::world::View;
 
 /// A process with its machine and its sessions. All of it dies with the process.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// The table that was in place when it started.
+    pub(crate) source: Table,
     pub(crate) machine: Migration,
+    /// When it notices that a connection is dead.
+    pub(crate) dead_until: Option<Instant>,
+    /// Nothing comes through the stream before.
+    pub(crate) stream_slow_until: Instant,
     /// Commands that were sent and whose answer has not been delivered.
     pub(crate) tasks: Vec<Task>,
     pub(crate) stream: Option<Stream>,
@@ -36,21 +50,25 @@ pub(crate) struct Engine {
     pub(crate) batch: Option<OpenBatch>,
 }
 
-/// What the verification reads; it holds `ACCESS SHARE` on the source.
+/// What the verification reads.
 #[derive(Debug)]
 pub(crate) struct PairOfSnapshots {
     pub(crate) source: View,
     /// The durable insert position read after it.
     pub(crate) position: Lsn,
+    /// It holds `ACCESS SHARE` on the source.
+    pub(crate) locks: bool,
     /// The target as its snapshot sees it.
     pub(crate) target: Rows,
 }
 
-/// The transaction of a chunk; it holds `ACCESS SHARE` on the source.
+/// The transaction of a chunk.
 #[derive(Debug)]
 pub(crate) struct ChunkSession {
     pub(crate) id: ChunkId,
     pub(crate) view: View,
+    /// It holds `ACCESS SHARE` on the source.
+    pub(crate) locks: bool,
 }
 
 /// The transaction of the last fetch, kept for another one.
@@ -68,53 +86,43 @@ pub(crate) struct FetchSession {
 pub(crate) struct OpenBatch {
     pub(crate) rows: Rows,
     pub(crate) pieces: Vec<Piece>,
+    /// What the log will say of it.
+    pub(crate) changes: Vec<SourceChange>,
     pub(crate) fetched: bool,
 }
 
 impl Simulation {
     /// Raises the generation, reads the durable state, makes a machine.
     pub(crate) fn start_engine(&mut self) -> Result<(), Breach> {
-        if let (Some(confirmed), Some((applied, _))) = (self.store.slot, &self.store.copied)
-            && confirmed > *applied
-        {
-            return Err(Breach::AcknowledgedTooMuch {
-                acknowledged: confirmed,
-                applied: *applied,
-            });
+        self.check_slot()?;
+        if self.store.phase < Phase::Swapped {
+            // Of a cutover that was not achieved: nobody reads it.
+            self.store.back_slot = None;
         }
         self.coverage.reach(started(self.store.phase));
+        let reached = [
+            (
+                !self.store.chunks.is_empty() && self.store.phase == Phase::Copying,
+                Reached::StartedBetweenChunks,
+            ),
+            (self.store.back.is_some(), Reached::StartedBack),
+            (self.store.back_closed, Reached::StartedClosed),
+        ];
+        self.reach_all(reached);
         let durable = Durable {
             phase: self.store.phase,
             paused: self.store.paused,
-            copy: match self.store.copied.clone() {
-                Some((applied, slot)) if self.scenario.incremental => CopyState::Chunked {
-                    applied,
-                    slot,
-                    chunks: self
-                        .store
-                        .chunks
-                        .iter()
-                        .map(|stored| stored.chunk.clone())
-                        .collect(),
-                    rows: 0,
-                    unproven: self.store.unproven.iter().copied().collect(),
-                },
-                Some((applied, snapshot)) => CopyState::Whole { applied, snapshot },
-                None => CopyState::Nothing,
-            },
-            back: None,
+            copy: self.store.copy_state(self.scenario.incremental),
+            back: self.store.back,
             aligned: self.store.aligned.clone(),
             equal: self.store.equal,
             now: self.world.snapshot().to_core(),
-            back_closed: false,
+            back_closed: self.store.back_closed,
         };
-        if !self.store.chunks.is_empty() && self.store.phase == Phase::Copying {
-            self.coverage.reach(Reached::StartedBetweenChunks);
-        }
         let options = Options {
             copiers: self.scenario.copiers,
             cutover_when_ready: self.scenario.cutover_when_ready,
-            roll_back: false,
+            roll_back: self.scenario.rolls_back_unasked && self.scenario.ending == Ending::RollBack,
             old_snapshots: if self.scenario.accepts_old_snapshots {
                 OldSnapshots::Accept
             } else {
@@ -127,7 +135,10 @@ impl Simulation {
         let phase = self.store.phase;
         self.note(|| format!("an engine starts at {phase:?}"));
         self.engine = Some(Engine {
+            source: self.world.live,
             machine: Migration::new(self.now, self.plan(), durable, options),
+            dead_until: None,
+            stream_slow_until: self.now,
             tasks: Vec::new(),
             stream: None,
             holds_snapshot: false,
@@ -155,7 +166,7 @@ impl Simulation {
             let Some(command) = engine.machine.poll_command() else {
                 return Ok(());
             };
-            self.note(|| format!("  -> {command:?}"));
+            self.note(|| format!("  -> {}", trace::command(&command)));
             self.take(command)?;
         }
     }
@@ -169,9 +180,10 @@ impl Simulation {
                 self.end_chunk(id);
             }
             Command::Follow { from } => {
-                let confirmed = self.store.slot.unwrap_or(from);
+                let confirmed = self.store.slot_of(self.direction()).unwrap_or(from);
+                let (world, planted) = (&self.world, self.planted);
                 if let Some(engine) = &mut self.engine {
-                    let stream = Stream::start(&self.world.wal, from, confirmed, self.planted);
+                    let stream = Stream::start(&world.wal, world.live, from, confirmed, planted);
                     engine.stream = Some(stream);
                 }
             }
@@ -190,32 +202,58 @@ impl Simulation {
         } else {
             lsn
         };
-        let applied = self.store.copied.as_ref().map_or(Lsn(0), |(applied, _)| *applied);
+        let applied = self.store.applied(self.direction()).unwrap_or(Lsn(0));
         if lsn > applied {
             return Err(Breach::AcknowledgedTooMuch {
                 acknowledged: lsn,
                 applied,
             });
         }
-        self.store.slot = self.store.slot.map(|confirmed| confirmed.max(lsn));
+        let slot = self.store.slot_of(self.direction());
+        *slot = slot.map(|confirmed| confirmed.max(lsn));
         Ok(())
+    }
+
+    /// What was acknowledged is never sent again (R22).
+    fn check_slot(&mut self) -> Result<(), Breach> {
+        let direction = self.direction();
+        let applied = self.store.applied(direction);
+        let confirmed = *self.store.slot_of(direction);
+        match (confirmed, applied) {
+            (Some(acknowledged), Some(applied)) if acknowledged > applied => {
+                Err(Breach::AcknowledgedTooMuch {
+                    acknowledged,
+                    applied,
+                })
+            }
+            (None, _) if self.store.phase == Phase::Swapped && direction == Direction::Back => {
+                Err(Breach::NoWayBack)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn stopped(&mut self, stop: Stop) -> Result<(), Breach> {
         self.note_feed();
+        if self.direction() == Direction::Forward && stop != Stop::Again {
+            self.store.back_slot = None;
+        }
         match stop {
             Stop::Done => {
                 self.coverage.reach(Reached::Done);
-                self.end = Some(End::Done);
+                self.end = Some(end_of(self.store.phase));
             }
-            Stop::Again => {}
+            Stop::Again => {
+                if self.is_planted(Planted::Echoes) && self.world.live == Table::New {
+                    self.zombies.push(Zombie::Echo(self.world.wal.commits().len()));
+                }
+            }
             Stop::Aborted => {
                 self.coverage.reach(Reached::Aborted);
                 self.end = Some(End::GivenUp);
             }
             Stop::WalBudget { .. } => {
-                self.coverage.reach(Reached::WalBudget);
-                self.end = Some(End::GivenUp);
+                self.slot_dropped();
             }
             Stop::Interrupted => self.coverage.reach(Reached::Interrupted),
             Stop::OutOfTime => self.coverage.reach(Reached::OutOfTime),
@@ -227,18 +265,15 @@ impl Simulation {
         self.end_engine()
     }
 
-    /// Counts what the feed did.
-    pub(crate) fn note_feed(&mut self) {
-        let Some(engine) = &self.engine else { return };
-        let progress = engine.machine.progress();
-        let reached = [
-            (progress.feed.dropped > 0, Reached::ChangeDropped),
-            (progress.feed.applied > 0, Reached::ChangeApplied),
-            (progress.last_drain > 0, Reached::DrainedChanges),
-        ];
-        for (_, place) in reached.into_iter().filter(|(holds, _)| *holds) {
-            self.coverage.reach(place);
-        }
+    /// At the WAL budget our slot goes.
+    fn slot_dropped(&mut self) {
+        let (place, end) = match self.direction() {
+            Direction::Forward => (Reached::WalBudget, End::GivenUp),
+            Direction::Back => (Reached::BackWalBudget, End::WayBackLost),
+        };
+        self.coverage.reach(place);
+        *self.store.slot_of(self.direction()) = None;
+        self.end = Some(end);
     }
 
     /// The process is gone. What it sent may still run until the next engine raises the generation, which waits
@@ -275,6 +310,7 @@ impl Simulation {
 
     /// The server ends the sessions of a process that is gone.
     pub(crate) fn close_sessions(&mut self) {
+        self.note_ledger();
         self.close_snapshot();
         self.end_chunks();
         self.end_fetch();
@@ -294,7 +330,7 @@ impl Simulation {
     /// The snapshots are let go.
     pub(crate) fn end_pair(&mut self) {
         let pair = self.engine.as_mut().and_then(|engine| engine.pair.take());
-        if pair.is_some() {
+        if pair.is_some_and(|pair| pair.locks) {
             self.world.shares -= 1;
         }
     }
@@ -307,37 +343,17 @@ impl Simulation {
     }
 }
 
-fn started(phase: Phase) -> Reached {
+fn end_of(phase: Phase) -> End {
     match phase {
-        Phase::Planned => Reached::StartedPlanned,
-        Phase::Prepared => Reached::StartedPrepared,
-        Phase::Copying => Reached::StartedCopying,
-        Phase::Copied => Reached::StartedCopied,
-        Phase::Following => Reached::StartedFollowing,
-        Phase::Ready => Reached::StartedReady,
-        Phase::Swapped => Reached::StartedSwapped,
-        // An aborted migration is not started: the run is over.
-        Phase::RolledBack | Phase::Completed | Phase::Aborted => Reached::StartedCompleted,
-    }
-}
-
-fn at(activity: Activity) -> Reached {
-    match activity {
-        Activity::Preparing => Reached::AtPreparing,
-        Activity::OpeningSnapshot => Reached::AtOpeningSnapshot,
-        Activity::Copying => Reached::AtCopying,
-        Activity::RecordingChunk => Reached::AtRecordingChunk,
-        Activity::BuildingKeyIndex => Reached::AtBuildingKeyIndex,
-        Activity::DrainingBacklog => Reached::AtDrainingBacklog,
-        Activity::BuildingIndexes => Reached::AtBuildingIndexes,
-        Activity::Draining => Reached::AtDraining,
-        Activity::Analyzing => Reached::AtAnalyzing,
-        Activity::Verifying => Reached::AtVerifying,
-        Activity::Ready | Activity::PreparingBack => Reached::AtReady,
-        Activity::CuttingOver => Reached::AtCuttingOver,
-        Activity::Finishing | Activity::SeekingSwap | Activity::FollowingBack | Activity::BackClosed => {
-            Reached::AtFinishing
-        }
-        Activity::Stopped => Reached::AtStopped,
+        Phase::RolledBack => End::RolledBack,
+        Phase::Completed => End::Completed,
+        Phase::Swapped => End::Swapped,
+        Phase::Planned
+        | Phase::Prepared
+        | Phase::Copying
+        | Phase::Copied
+        | Phase::Following
+        | Phase::Ready
+        | Phase::Aborted => End::GivenUp,
     }
 }

@@ -1,36 +1,41 @@
-//! The checker's own idea of the source as of a position: a fold over the commits of the log, independent of
+//! The checker's own idea of the target as of a position: a fold over what applications committed, independent of
 //! row versions, snapshots and everything that the engine is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crossfade_core::position::{Lsn, Xid};
 
-use crate::row::SourceRow;
-use crate::world::{Commit, apply_changes};
+use crate::row::{Row, SourceChange, Table};
+use crate::target::Rows;
+use crate::world::{By, Commit};
 
-/// The source as of a position that only moves forward.
+/// The target as of a position that only moves forward: the source's rows, and in the target's own column what a row
+/// has kept since it came. One direction has one.
 #[derive(Debug)]
 pub(crate) struct History {
-    rows: BTreeMap<u8, SourceRow>,
+    rows: Rows,
     next: usize,
+    source: Table,
+    target: Table,
 }
 
 impl History {
-    pub(crate) fn new(base: &[SourceRow]) -> Self {
+    /// The target has these rows when `next` is the first commit that it may have to follow.
+    pub(crate) fn new(rows: Rows, next: usize, source: Table, target: Table) -> Self {
         History {
-            rows: base.iter().map(|row| (row.key.number, *row)).collect(),
-            next: 0,
+            rows,
+            next,
+            source,
+            target,
         }
     }
 
     /// The rows after every commit that ends at or before `lsn`. Only flushed ones are asked for, so a crash
     /// takes none of them back.
-    pub(crate) fn at(&mut self, commits: &[Commit], lsn: Lsn) -> &BTreeMap<u8, SourceRow> {
+    pub(crate) fn at(&mut self, commits: &[Commit], lsn: Lsn) -> &Rows {
         let due = commits.partition_point(|commit| commit.end <= lsn);
         for commit in commits.iter().take(due).skip(self.next) {
-            if !commit.after_swap {
-                apply_changes(&mut self.rows, &commit.changes);
-            }
+            follow(&mut self.rows, commit, self.source, self.target);
         }
         self.next = self.next.max(due);
         &self.rows
@@ -38,18 +43,44 @@ impl History {
 
     /// The same, with those of the later commits that the copy contains as well (R1): a later one that was
     /// visible never touches what an earlier invisible one did, for it would have had to wait.
-    pub(crate) fn at_with(
-        &mut self,
-        commits: &[Commit],
-        lsn: Lsn,
-        copied: &BTreeSet<Xid>,
-    ) -> BTreeMap<u8, SourceRow> {
+    pub(crate) fn at_with(&mut self, commits: &[Commit], lsn: Lsn, copied: &BTreeSet<Xid>) -> Rows {
         let mut rows = self.at(commits, lsn).clone();
         for commit in &commits[self.next..] {
             if copied.contains(&commit.xid) {
-                apply_changes(&mut rows, &commit.changes);
+                follow(&mut rows, commit, self.source, self.target);
             }
         }
         rows
+    }
+}
+
+fn follow(rows: &mut Rows, commit: &Commit, source: Table, target: Table) {
+    if commit.by != By::Writer || commit.table != source {
+        return;
+    }
+    for change in &*commit.changes {
+        follow_change(rows, *change, target);
+    }
+}
+
+/// A row keeps what only the target has for as long as it is at its key: one that comes, or comes back, or comes from
+/// another key, has the default.
+fn follow_change(rows: &mut Rows, change: SourceChange, target: Table) {
+    let put = |rows: &mut Rows, new: Row, own: u32| rows.insert(new.key.number, Row { own, ..new });
+    match change {
+        SourceChange::Insert(new) => {
+            put(rows, new, target.default_own());
+        }
+        SourceChange::Update { old_key, new, .. } => {
+            let former = match old_key {
+                Some(old) => rows.remove(&old.number).and(None),
+                None => rows.get(&new.key.number).map(|row: &Row| row.own),
+            };
+            put(rows, new, former.unwrap_or(target.default_own()));
+        }
+        SourceChange::Delete(key) => {
+            rows.remove(&key.number);
+        }
+        SourceChange::Truncate => rows.clear(),
     }
 }

@@ -13,12 +13,20 @@
 //! coordinator runs; what is modelled here is the server with its applications and the shell around the
 //! machine. Everything that a dead engine leaves is in the store; a new machine is made from nothing else.
 //!
-//! Checked: after every batch the target is the transform of the source as of the applied LSN;
-//! the same at the swap, as of everything; no reader with an older snapshot is left by then; nothing is
-//! acknowledged that is not applied durably; the copy meets no duplicate; without faults a migration ends;
-//! afterwards the new table holds what writers were told is committed.
+//! A seed goes all the way: copy, cutover, the way back, and a rollback or its end by an operator; writers go on in all
+//! of it, and afterwards. It has at least 200 transactions of theirs, 8 chunks or ranges and one fault; some are given
+//! up on the way. Engines die by `kill -9`, servers crash and lose what was not flushed, answers get lost with their work
+//! done or not, connections are slow, dead or broken, and everything stands still for a while: in both directions.
 //!
-//! Not modelled: filters and splits, other target servers, keyless tables, foreign keys.
+//! Checked, in both directions: after every batch the target is, row by row, what comes of the source as of the applied
+//! LSN, and in the column that only the target has, what a row has kept since it came; the same under every pair of
+//! snapshots, and at the swap, as of everything; no reader with an older snapshot is left by then; nothing is
+//! acknowledged that is not applied durably; the copy meets no duplicate; the way back begins at the end of the swap's
+//! commit record, though its slot sends our own last drain before; a closed way back says how far it has come; without
+//! faults a migration ends; afterwards the table in place holds what writers were told is committed.
+//!
+//! One applier, for the engine has no more ([ADR 6](../../docs/adr/0006-one-applier.md)): of workers there are
+//! the copiers. Not modelled: filters and splits, other target servers, keyless tables, foreign keys.
 
 mod breach;
 mod check;
@@ -27,13 +35,19 @@ mod dice;
 mod engine;
 mod fault;
 mod history;
+mod observe;
+mod operator;
+mod plan;
 mod planted;
 mod row;
 mod scenario;
 mod shell;
 mod simulation;
+mod store;
 mod stream;
+mod tally;
 mod target;
+mod trace;
 mod world;
 
 pub use breach::{Breach, Difference, Place};

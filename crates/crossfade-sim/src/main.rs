@@ -1,4 +1,4 @@
-//! Runs seeds; a failure is one line, `seed S: what`, and exit code 1.
+//! Runs seeds; a failure is the end of its trace, one line, `seed S: what`, and exit code 1.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,13 +24,13 @@ struct Arguments {
     /// Print what happens, step by step.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Print how often each place was reached.
+    /// Do not print how often each place was reached.
     #[arg(long)]
-    coverage: bool,
+    quiet: bool,
 }
 
 /// Fewer seeds need not reach every place.
-const SEEDS_FOR_COVERAGE: u64 = 1_000;
+const SEEDS_FOR_COVERAGE: u64 = 3_000;
 
 fn main() -> io::Result<ExitCode> {
     let arguments = Arguments::parse();
@@ -46,11 +46,14 @@ fn main() -> io::Result<ExitCode> {
         }
         coverage.add(&run.coverage);
         if let Err(breach) = run.result {
+            if !arguments.trace {
+                tell_end(&mut out, seed)?;
+            }
             writeln!(out, "seed {seed}: {breach}")?;
             return Ok(ExitCode::FAILURE);
         }
     }
-    if arguments.coverage {
+    if !arguments.quiet && arguments.seed.is_none() {
         for place in Reached::ALL {
             writeln!(out, "{:>10}  {place:?}", coverage.count(*place))?;
         }
@@ -67,6 +70,19 @@ fn main() -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lines of a failing run's story.
+const END_LINES: usize = 60;
+
+/// How a failing run ended: the same seed is the same run.
+fn tell_end(out: &mut impl Write, seed: u64) -> io::Result<()> {
+    let trace = run(seed, None, true).trace;
+    let end = &trace[trace.len().saturating_sub(END_LINES)..];
+    for line in trace.iter().take(1).chain(end) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "all {} lines: --seed {seed} --trace", trace.len())
 }
 
 /// Runs that may wait to be counted.

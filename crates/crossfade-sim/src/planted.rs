@@ -33,6 +33,18 @@ pub enum Planted {
     ClassifiesByBytes,
     /// R6: what was dropped before its chunk was read is forgotten by a crash.
     DropsNotRecorded,
+    /// R4: a chunk is read without a lock on the source.
+    ChunkWithoutLock,
+    /// R4: so is what the verification compares.
+    PairWithoutLock,
+    /// R17: a fetch within an alignment reads under a later snapshot than the alignment's.
+    AlignedFetchReadsLater,
+    /// R31: the applier of the way there goes on after the swap.
+    Echoes,
+    /// R19: rows that are taken out and put back lose the values that are to be kept.
+    RetryForgetsKept,
+    /// R19, R32: rows that are taken out and put back lose what only the target has.
+    RetryForgetsColumns,
     /// R11: a range is reported copied before its rows are committed.
     RangeReportedEarly,
 }

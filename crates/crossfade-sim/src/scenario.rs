@@ -2,12 +2,6 @@
 
 use crossfade_core::feed::FeedLimits;
 use crossfade_core::limits::Limits;
-use crossfade_core::name::TableName;
-use crossfade_core::plan::{
-    CopyMode, CopyStep, Equality, Estimate, Expression, Key, Order, PLAN_VERSION, Plan, ServerIdentity,
-    Source, SourceColumn, Step, Target, TargetColumn,
-};
-use crossfade_core::way_back::WayBack;
 
 use crate::dice::Dice;
 
@@ -25,6 +19,8 @@ pub(crate) struct Scenario {
     /// `code` is unique on the source, and by an index on the target.
     pub(crate) unique: bool,
     pub(crate) truncates: bool,
+    /// Where nobody is in the way, one of so many transactions begins with a truncate.
+    pub(crate) truncate_interval: u64,
     /// In how many of a hundred steps applications do anything: with few the feed keeps up and the cutover comes
     /// while faults still happen, with many there is a backlog.
     pub(crate) load: u32,
@@ -51,12 +47,37 @@ pub(crate) struct Scenario {
     pub(crate) limits: Limits,
     /// Steps with faults; after them everything must come to its end.
     pub(crate) stormy_steps: u64,
+    /// The same, after the swap.
+    pub(crate) stormy_steps_back: u64,
     /// One fault in so many steps; 0: none but those of the world itself.
     pub(crate) fault_interval: u64,
+    /// The plan has a way back.
+    pub(crate) way_back: bool,
+    /// Writers write values that the retired table does not take.
+    pub(crate) misfits: bool,
+    /// What operators want after the swap.
+    pub(crate) ending: Ending,
+    /// Transactions of applications before they ask for it.
+    pub(crate) asked_after: u64,
+    /// The rollback was asked for from the beginning.
+    pub(crate) rolls_back_unasked: bool,
+    /// The slot of the way back is said to retain too much once in so many steps; 0: never.
+    pub(crate) back_budget_interval: u64,
+    /// There is a fault at this step, if there was none before.
+    pub(crate) sure_fault_at: u64,
     /// An operator gives up at this step.
     pub(crate) abort_at: Option<u64>,
     /// The slot is said to retain too much at this step.
     pub(crate) wal_budget_at: Option<u64>,
+}
+
+/// How operators end a migration whose swap is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With the old table.
+    RollBack,
+    /// With the new one.
+    Complete,
 }
 
 /// More than the limit that scenarios with a WAL budget set.
@@ -64,20 +85,23 @@ pub(crate) const TOO_MUCH_WAL: u64 = 2_000_000;
 
 impl Scenario {
     pub(crate) fn roll(dice: &mut Dice) -> Self {
-        // With few keys the same rows are hit again and again.
-        let keys = if dice.chance(30) {
-            3
-        } else {
-            6 + dice.below(8) as u8
+        let incremental = dice.chance(50);
+        let misfits = dice.chance(30);
+        // With few keys the same rows are hit again and again, and many make many chunks.
+        let keys = match incremental {
+            true => 22 + dice.below(6) as u8,
+            false if dice.chance(50) => 3,
+            false => 6 + dice.below(8) as u8,
         };
         let fault_interval = [0, 25, 60, 150][dice.index(4)];
         Scenario {
             keys,
             server_equality: dice.chance(35),
-            incremental: dice.chance(50),
+            incremental,
             mixed: dice.chance(35),
             unique: dice.chance(60),
             truncates: dice.chance(40),
+            truncate_interval: [3, 12][dice.index(2)],
             load: [10, 20, 30, 100][dice.index(4)],
             restless: dice.chance(25),
             bulk: dice.chance(40),
@@ -91,83 +115,24 @@ impl Scenario {
             verifies: dice.chance(60),
             verify_asked_interval: [15, 1_000][dice.index(2)],
             copiers: 1 + dice.index(3),
-            feed: feed_limits(dice),
+            feed: feed_limits(dice, misfits),
             limits: limits(dice),
             stormy_steps: 100 + dice.below(1_400),
+            stormy_steps_back: 300 + dice.below(1_500),
             fault_interval,
+            way_back: dice.chance(85),
+            misfits,
+            ending: if dice.chance(75) {
+                Ending::RollBack
+            } else {
+                Ending::Complete
+            },
+            asked_after: 120 + dice.below(120),
+            rolls_back_unasked: dice.chance(15),
+            back_budget_interval: if dice.once_in(25) { 60 } else { 0 },
+            sure_fault_at: dice.below(150),
             abort_at: dice.once_in(30).then(|| dice.below(600)),
             wal_budget_at: dice.once_in(40).then(|| dice.below(600)),
-        }
-    }
-
-    /// The plan that the machine runs.
-    pub(crate) fn plan(&self) -> Plan {
-        let equality = if self.server_equality {
-            Equality::Server
-        } else {
-            Equality::Bytes
-        };
-        let step = CopyStep {
-            source: Source {
-                name: TableName::new("public", "t"),
-                oid: 16_384,
-                columns: vec![
-                    source_column("key", equality),
-                    source_column("code", Equality::Bytes),
-                    source_column("small", Equality::Bytes),
-                    source_column("big", Equality::Bytes),
-                ],
-                key: Some(Key { columns: vec![0] }),
-                identity_to_restore: None,
-                full_identity: false,
-                binary: false,
-                definition: String::new(),
-            },
-            targets: vec![self.target()],
-            copy_mode: if self.incremental {
-                CopyMode::Incremental
-            } else {
-                CopyMode::Snapshot
-            },
-            copy_mode_reason: String::new(),
-            estimate: Estimate::default(),
-            statements: Vec::new(),
-            way_back: WayBack::default(),
-            back: None,
-        };
-        Plan {
-            version: PLAN_VERSION,
-            name: "sim".parse().expect("a valid name"),
-            server: ServerIdentity {
-                system_identifier: 1,
-                version_num: 150_000,
-                database: "sim".into(),
-            },
-            search_path: String::new(),
-            change: String::new(),
-            steps: vec![Step::CopyIntoTables(Box::new(step))],
-            limits: self.limits.clone(),
-            notices: Vec::new(),
-        }
-    }
-
-    fn target(&self) -> Target {
-        let mut columns = vec![
-            target_column("key", &[0]),
-            target_column("code", &[1]),
-            target_column("label", &[2]),
-            target_column("big", &[3]),
-        ];
-        if self.mixed {
-            columns.push(target_column("mixed", &[2, 3]));
-        }
-        Target {
-            shadow: TableName::new("crossfade_sim", "t"),
-            name: TableName::new("public", "t"),
-            columns,
-            key: Some(vec![0]),
-            filter: None,
-            definition: String::new(),
         }
     }
 }
@@ -179,8 +144,12 @@ fn first_xid(dice: &mut Dice) -> u64 {
     ((epoch + 1) << 32) - before_wrap - 20
 }
 
-fn feed_limits(dice: &mut Dice) -> FeedLimits {
+/// A row that is refused is opened again where what mends it fits into one piece with it.
+fn feed_limits(dice: &mut Dice, misfits: bool) -> FeedLimits {
     let usual = FeedLimits::default();
+    if misfits && dice.chance(50) {
+        return usual;
+    }
     let piece_changes_max = [1, 2, 3, 5, usual.piece_changes_max][dice.index(5)];
     // A queue must hold more than a piece, or a transaction larger than it would wait for ever.
     let narrow = piece_changes_max < usual.piece_changes_max && dice.chance(50);
@@ -201,30 +170,5 @@ fn limits(dice: &mut Dice) -> Limits {
         verify_time_ms: 20 + dice.below(300),
         retained_wal_max_bytes: Some(TOO_MUCH_WAL / 2),
         ..Limits::default()
-    }
-}
-
-fn source_column(name: &str, equality: Equality) -> SourceColumn {
-    SourceColumn {
-        name: name.into(),
-        type_oid: 25,
-        type_name: "text".into(),
-        equality,
-        order: if equality == Equality::Bytes {
-            Order::Bytes
-        } else {
-            Order::Server
-        },
-    }
-}
-
-fn target_column(name: &str, reads: &[usize]) -> TargetColumn {
-    TargetColumn {
-        name: name.into(),
-        type_name: "text".into(),
-        value: Expression {
-            sql: name.into(),
-            reads: reads.to_vec(),
-        },
     }
 }

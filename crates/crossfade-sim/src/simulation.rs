@@ -1,15 +1,12 @@
 //! One run: what is in it, and the loop that chooses what happens next.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crossfade_core::change::StreamItem;
-use crossfade_core::migration::{Activity, Ask, Event};
+use crossfade_core::migration::Event;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
-use crossfade_core::position::{Lsn, Xid};
-use crossfade_core::snapshot::Snapshot;
+use crossfade_core::way_back::Direction;
 
 use crate::breach::Breach;
 use crate::coverage::{Coverage, Reached};
@@ -18,9 +15,11 @@ use crate::engine::Engine;
 use crate::fault::Zombie;
 use crate::history::History;
 use crate::planted::Planted;
-use crate::scenario::{Scenario, TOO_MUCH_WAL};
-use crate::shell::chunks::StoredChunk;
+use crate::row::{Row, Table};
+use crate::scenario::Scenario;
+use crate::store::Store;
 use crate::target::Rows;
+use crate::trace;
 use crate::world::{Exclusive, World};
 
 /// What came of one seed.
@@ -35,42 +34,25 @@ pub struct Run {
 }
 
 /// Quiet steps within which a migration must end.
-const QUIET_STEPS: u64 = 30_000;
-/// Steps of the writers after the end.
-const STEPS_AFTER: u64 = 30;
-
-/// What the state schema, the target and the slot hold: all that a new engine finds.
-#[derive(Debug)]
-pub(crate) struct Store {
-    pub(crate) phase: Phase,
-    pub(crate) paused: bool,
-    /// The applied LSN and the copy's snapshot.
-    pub(crate) copied: Option<(Lsn, Snapshot)>,
-    /// What the target was last aligned with.
-    pub(crate) aligned: Option<Snapshot>,
-    /// The last verification found a difference.
-    pub(crate) equal: Option<bool>,
-    /// The ledger rows of the incremental copy, whose slot's snapshot is in `copied`.
-    pub(crate) chunks: Vec<StoredChunk>,
-    pub(crate) unproven: BTreeSet<Xid>,
-    pub(crate) rows: Rows,
-    pub(crate) unique_index: bool,
-    /// The slot's `confirmed_flush_lsn`.
-    pub(crate) slot: Option<Lsn>,
-    /// Transactions that committed after the slot's consistent point and that the copy contains.
-    pub(crate) copied_late: BTreeSet<Xid>,
-    /// From here on the target is consistent at every boundary: the insert position after the copy's snapshot.
-    pub(crate) consistent_from: Lsn,
-    /// When rows were last applied, on the world's clock.
-    pub(crate) last_apply: u64,
-}
+const QUIET_STEPS: u64 = 120_000;
+/// Steps of the writers after the end, at least.
+const STEPS_AFTER: u64 = 40;
+/// What one seed holds, at least, where it gets to its end.
+const TRANSACTIONS_MIN: u64 = 200;
+pub(crate) const CHUNKS_MIN: u64 = 8;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The new table is in place.
-    Done,
-    /// Given up, by an operator or at the WAL budget.
+    Swapped,
+    /// The old table is in its place again.
+    RolledBack,
+    /// The new table is in place, and an operator has ended the way back.
+    Completed,
+    /// The new table is in place, and the slot of the way back was dropped at the WAL budget.
+    WayBackLost,
+    /// Given up before the swap, by an operator or at the WAL budget.
     GivenUp,
 }
 
@@ -95,8 +77,16 @@ pub(crate) struct Simulation {
     pub(crate) swap_faults: u32,
     /// The machine was told an id since ids were burned.
     pub(crate) reference_told: bool,
-    /// The target's rows at the moment of the swap.
-    pub(crate) swapped_rows: Rows,
+    /// Rows in the beginning.
+    pub(crate) first_rows: Rows,
+    /// Chunks or ranges whose rows were committed.
+    pub(crate) chunks_copied: u64,
+    /// Faults so far.
+    pub(crate) faults: u64,
+    /// Steps since the last swap.
+    pub(crate) steps_after_swap: u64,
+    /// How often operators tried to open the way back again.
+    pub(crate) reopenings: u32,
 }
 
 /// Runs one seed, with or without a planted bug.
@@ -125,22 +115,8 @@ impl Simulation {
         world.lock_is_shared = planted == Some(Planted::LockIsShared);
         let start = Instant::now();
         let mut simulation = Simulation {
-            history: History::new(&world.base),
-            store: Store {
-                phase: Phase::Planned,
-                paused: false,
-                copied: None,
-                aligned: None,
-                equal: None,
-                chunks: Vec::new(),
-                unproven: BTreeSet::new(),
-                rows: Rows::new(),
-                unique_index: false,
-                slot: None,
-                copied_late: BTreeSet::new(),
-                consistent_from: Lsn(0),
-                last_apply: 0,
-            },
+            history: History::new(target_of(world.base()), 0, Table::Old, Table::New),
+            store: Store::new(),
             engine: None,
             zombies: Vec::new(),
             coverage: Coverage::default(),
@@ -151,7 +127,11 @@ impl Simulation {
             end: None,
             swap_faults: 0,
             reference_told: true,
-            swapped_rows: Rows::new(),
+            first_rows: world.base().clone(),
+            chunks_copied: 0,
+            faults: 0,
+            steps_after_swap: 0,
+            reopenings: 0,
             dice,
             scenario,
             planted,
@@ -174,9 +154,38 @@ impl Simulation {
         self.planted == Some(bug)
     }
 
-    /// Faults are over and the end must come.
+    /// Which way rows are carried now.
+    pub(crate) fn direction(&self) -> Direction {
+        match self.store.phase {
+            Phase::Swapped | Phase::RolledBack if self.scenario.way_back => Direction::Back,
+            Phase::Planned
+            | Phase::Prepared
+            | Phase::Copying
+            | Phase::Copied
+            | Phase::Following
+            | Phase::Ready
+            | Phase::Swapped
+            | Phase::RolledBack
+            | Phase::Completed
+            | Phase::Aborted => Direction::Forward,
+        }
+    }
+
+    /// The table that follows the one that applications use.
+    pub(crate) fn target(&self) -> Table {
+        match self.world.live {
+            Table::Old => Table::New,
+            Table::New => Table::Old,
+        }
+    }
+
+    /// Faults are over and the end must come: before the swap, and again after it.
     pub(crate) fn is_calm(&self) -> bool {
-        self.steps > self.scenario.stormy_steps
+        if self.world.live == Table::Old {
+            self.steps > self.scenario.stormy_steps && self.store.phase < Phase::RolledBack
+        } else {
+            self.steps_after_swap > self.scenario.stormy_steps_back
+        }
     }
 
     /// The plan, with limits that are generous once faults are over: so an operator would resume it.
@@ -196,21 +205,65 @@ impl Simulation {
         }
         while self.end.is_none() {
             self.step()?;
-            if self.steps > self.scenario.stormy_steps + QUIET_STEPS {
+            if self.steps > self.scenario.stormy_steps + self.scenario.stormy_steps_back + QUIET_STEPS {
                 return Err(Breach::NoProgress {
                     steps: QUIET_STEPS,
                     activity: self.engine.as_ref().map(|engine| engine.machine.activity()),
                 });
             }
         }
-        for _ in 0..STEPS_AFTER {
+        self.start_once_more()?;
+        let mut after = 0;
+        while after < STEPS_AFTER || self.world.committed < TRANSACTIONS_MIN {
             self.world.step(&mut self.dice, &self.scenario, false);
+            if self.steps.wrapping_add(after).is_multiple_of(8) {
+                self.observe_world();
+            }
+            after += 1;
         }
+        self.check_size()?;
         self.check_end()
+    }
+
+    /// Whoever continues what has ended finds nothing to do, or does it again.
+    fn start_once_more(&mut self) -> Result<(), Breach> {
+        let startable = match self.end {
+            Some(End::Swapped | End::RolledBack | End::Completed) => true,
+            Some(End::WayBackLost | End::GivenUp) | None => false,
+        };
+        if !startable || !self.dice.chance(30) {
+            return Ok(());
+        }
+        let end = self.end.take();
+        self.start_engine()?;
+        while self.end.is_none() {
+            if self.engine.is_none() {
+                self.start_engine()?;
+            }
+            self.advance_task()?;
+        }
+        if self.end != end {
+            return Err(Breach::EndedOtherwise);
+        }
+        Ok(())
+    }
+
+    /// A seed of a few transactions, or without a fault, would prove little.
+    fn check_size(&self) -> Result<(), Breach> {
+        let gave_up = self.end == Some(End::GivenUp);
+        let emptied = self.scenario.truncates;
+        if !gave_up && (self.faults == 0 || (self.chunks_copied < CHUNKS_MIN && !emptied)) {
+            return Err(Breach::Small {
+                chunks: self.chunks_copied,
+                faults: self.faults,
+            });
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), Breach> {
         self.steps += 1;
+        self.steps_after_swap += u64::from(self.store.phase >= Phase::Swapped);
         self.now += Duration::from_millis(self.dice.below(3));
         let calm = self.is_calm();
         // What a writer still does while our request waits for it is what the drain must not miss (T22).
@@ -225,6 +278,7 @@ impl Simulation {
         }
         self.burn_xids();
         self.wake_zombies()?;
+        self.notice_dead()?;
         self.fault()?;
         if self.engine.is_none() {
             return if self.dice.chance(20) {
@@ -259,6 +313,9 @@ impl Simulation {
         let Some(stream) = &mut engine.stream else {
             return Ok(());
         };
+        if engine.stream_slow_until > self.now {
+            return Ok(());
+        }
         if !engine.machine.wants_stream() {
             self.coverage.reach(Reached::BackPressure);
             return Ok(());
@@ -266,8 +323,9 @@ impl Simulation {
         let Some(item) = stream.receive(&self.world.wal, &mut self.dice, &self.scenario) else {
             return Ok(());
         };
-        self.note(|| describe(&item));
-        self.tell(Event::Stream(item))
+        let event = Event::Stream(item);
+        self.note(|| trace::event(&event));
+        self.tell(event)
     }
 
     /// Lets the machine see the time, or, when nothing else can happen, brings its next moment.
@@ -287,112 +345,12 @@ impl Simulation {
         engine.machine.handle_timeout(self.now);
         self.collect()
     }
-
-    /// What operators do.
-    fn operate(&mut self) -> Result<(), Breach> {
-        let Some(engine) = &self.engine else { return Ok(()) };
-        let ready = engine.machine.activity() == Activity::Ready;
-        let paused = engine.machine.is_paused();
-        if self.scenario.abort_at.is_some_and(|step| self.steps >= step) {
-            return self.tell(Event::Asked(Ask::Abort));
-        }
-        if self.scenario.wal_budget_at == Some(self.steps) {
-            return self.tell(Event::RetainedWal(TOO_MUCH_WAL));
-        }
-        if self.scenario.burns_xids && self.dice.once_in(20) {
-            self.reference_told = true;
-            return self.tell(Event::Reference(self.world.snapshot().to_core()));
-        }
-        if paused && (self.is_calm() || self.dice.once_in(60)) {
-            self.coverage.reach(Reached::Continued);
-            self.store.paused = false;
-            return self.tell(Event::Asked(Ask::Continue));
-        }
-        if ready && self.dice.once_in(self.scenario.verify_asked_interval) {
-            self.coverage.reach(Reached::VerifyAsked);
-            return self.tell(Event::Asked(Ask::Verify));
-        }
-        if ready && !self.scenario.cutover_when_ready && self.dice.once_in(10) {
-            self.coverage.reach(Reached::CutoverAsked);
-            return self.tell(Event::Asked(Ask::Cutover));
-        }
-        if self.is_calm() || !self.dice.once_in(300) {
-            return Ok(());
-        }
-        if self.dice.chance(50) {
-            self.coverage.reach(Reached::Paused);
-            self.store.paused = true;
-            self.tell(Event::Asked(Ask::Pause))
-        } else {
-            self.tell(Event::Asked(Ask::Interrupt))
-        }
-    }
-
-    /// Other applications use up ids, never so many that the oldest one the slot may still send is ambiguous.
-    fn burn_xids(&mut self) {
-        const BURN: u64 = 1 << 29;
-        if !self.scenario.burns_xids || !self.reference_told || !self.dice.once_in(60) {
-            return;
-        }
-        let next = self.world.next_xid().0;
-        let commits = self.world.wal.commits();
-        let slot = self.store.slot.unwrap_or(self.world.wal.insert_position());
-        let pending = &commits[commits.partition_point(|commit| commit.start < slot)..];
-        let pending = pending.iter().map(|commit| commit.xid);
-        let active = self.world.active.keys().copied();
-        let unsent = pending.chain(active).min().map_or(next, |xid| xid.0);
-        if next + BURN - unsent < (1 << 31) - (1 << 20) {
-            self.coverage.reach(Reached::XidsBurned);
-            self.world.burn_xids(BURN);
-            self.reference_told = false;
-        }
-    }
-
-    fn observe_world(&mut self) {
-        let flushed = self.world.wal.flushed();
-        for transaction in self.world.active.values() {
-            if transaction.committed.is_some_and(|end| end <= flushed) {
-                self.coverage.reach(Reached::DecodedInvisible);
-            }
-            if transaction.is_truncate() {
-                self.coverage.reach(Reached::Truncated);
-            }
-        }
-        let commits = self.world.wal.commits();
-        if let [.., before, last] = commits {
-            let reached = [
-                (last.start == before.end, Reached::CommitAdjoins),
-                (last.xid < before.xid, Reached::CommitsOutOfOrder),
-                (last.xid.0 >> 32 != before.xid.0 >> 32, Reached::EpochCrossed),
-                (
-                    last.end > flushed && !self.world.active.contains_key(&last.xid),
-                    Reached::VisibleUnflushed,
-                ),
-                (
-                    last.after_swap && !last.changes.is_empty(),
-                    Reached::WrittenAfterSwap,
-                ),
-            ];
-            for (_, place) in reached.into_iter().filter(|(holds, _)| *holds) {
-                self.coverage.reach(place);
-            }
-        }
-        if self.world.readers.iter().any(|reader| reader.waits) {
-            self.coverage.reach(Reached::ReaderQueued);
-        }
-    }
 }
 
-fn describe(item: &StreamItem) -> String {
-    match item {
-        StreamItem::Transaction(part) => format!(
-            "stream: xid {} {}{} changes{}",
-            part.xid,
-            if part.first { "" } else { "… " },
-            part.changes.len(),
-            part.commit_lsn
-                .map_or(String::new(), |lsn| format!(", committed at {lsn}")),
-        ),
-        StreamItem::Keepalive { wal_end } => format!("stream: nothing up to {wal_end}"),
-    }
+/// The rows of the new table that come of these.
+fn target_of(rows: &Rows) -> Rows {
+    let own = Table::New.default_own();
+    rows.iter()
+        .map(|(key, row)| (*key, Row { own, ..*row }))
+        .collect()
 }

@@ -125,3 +125,43 @@ fn a_range_reported_before_it_is_committed() {
 fn drops_that_a_crash_forgets() {
     caught(Planted::DropsNotRecorded, differs);
 }
+
+#[test]
+fn a_chunk_read_without_a_lock_meets_a_truncate() {
+    caught(Planted::ChunkWithoutLock, |breach| {
+        differs(breach) || matches!(breach, Breach::KeptNothing { .. })
+    });
+}
+
+#[test]
+fn a_verification_without_a_lock_meets_a_truncate() {
+    caught(Planted::PairWithoutLock, |breach| {
+        matches!(
+            breach,
+            Breach::Differs {
+                place: Place::Pair,
+                ..
+            }
+        )
+    });
+}
+
+#[test]
+fn a_fetch_of_an_alignment_under_a_later_snapshot() {
+    caught(Planted::AlignedFetchReadsLater, differs);
+}
+
+#[test]
+fn an_applier_that_goes_on_after_the_swap() {
+    caught(Planted::Echoes, differs);
+}
+
+#[test]
+fn a_retry_that_forgets_what_is_kept() {
+    caught(Planted::RetryForgetsKept, differs);
+}
+
+#[test]
+fn a_retry_that_forgets_columns_which_only_the_target_has() {
+    caught(Planted::RetryForgetsColumns, differs);
+}

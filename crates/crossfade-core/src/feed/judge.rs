@@ -98,6 +98,11 @@ impl Feed {
         self.ledger.counts()
     }
 
+    /// What judges.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Truncates that have arrived since this engine started.
     pub fn truncates(&self) -> u64 {
         self.truncates
@@ -106,7 +111,7 @@ impl Feed {
     /// The applied LSN has passed the insert positions read after all snapshots of the copy: from here on
     /// everything is applied. To be told at a boundary.
     pub fn settle(&mut self) {
-        self.ledger = Ledger::settled();
+        self.ledger.settle();
     }
 }
 

@@ -245,6 +245,7 @@ impl Migration {
             rows_copied: self.ranges.as_ref().map_or(0, Ranges::rows)
                 + self.chunks.as_ref().map_or(0, Chunks::rows),
             feed: feed.map(Feed::counts).unwrap_or_default(),
+            ledger: feed.map(|feed| feed.ledger().branches()).unwrap_or_default(),
             last_drain: self.last_drain,
             waiting: feed.map_or(0, Feed::waiting),
             applied: feed.map_or(Lsn(0), Feed::applied),

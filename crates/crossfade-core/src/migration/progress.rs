@@ -1,6 +1,7 @@
 //! Where a machine is and how far it has come, for people.
 
 use crate::feed::FeedCounts;
+use crate::ledger::LedgerCounts;
 use crate::position::Lsn;
 use crate::verify::VerifyProgress;
 
@@ -13,6 +14,8 @@ pub struct Progress {
     pub rows_copied: u64,
     /// See [`FeedCounts`].
     pub feed: FeedCounts,
+    /// See [`LedgerCounts`].
+    pub ledger: LedgerCounts,
     /// Changes applied under the cutover's lock.
     pub last_drain: u64,
     /// Changes that wait in memory.

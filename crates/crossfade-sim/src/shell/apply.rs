@@ -3,6 +3,7 @@
 use crossfade_core::migration::Event;
 use crossfade_core::piece::{FetchKey, Piece};
 use crossfade_core::position::Lsn;
+use crossfade_core::way_back::{Direction, carried_back_message};
 
 use super::Task;
 use crate::breach::Breach;
@@ -11,7 +12,7 @@ use crate::engine::{FetchSession, OpenBatch};
 use crate::planted::Planted;
 use crate::row::Key;
 use crate::simulation::Simulation;
-use crate::target::{self, Rows, repeated_code};
+use crate::target::{self, Rows, Shape, repeated_code};
 use crate::world::Exclusive;
 
 impl Simulation {
@@ -29,9 +30,15 @@ impl Simulation {
         let mut batch = engine.batch.take().unwrap_or_else(|| OpenBatch {
             rows: self.store.rows.clone(),
             pieces: Vec::new(),
+            changes: Vec::new(),
             fetched: false,
         });
-        self.apply_to(&mut batch, &piece)?;
+        if let Some(key) = self.apply_to(&mut batch, &piece)? {
+            self.coverage.reach(Reached::RowRefused);
+            let reason = format!("the row {key}: it does not fit");
+            task.answer = Some(Event::PieceRefused { reason });
+            return Ok(());
+        }
         let end = piece.applied;
         batch.pieces.push(piece);
         match end {
@@ -50,15 +57,31 @@ impl Simulation {
         }
     }
 
-    fn apply_to(&mut self, batch: &mut OpenBatch, piece: &Piece) -> Result<(), Breach> {
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            source: self.world.live,
+            target: self.target(),
+            mixed: self.scenario.mixed,
+            forgets_own: self.is_planted(Planted::RetryForgetsColumns),
+            forgets_kept: self.is_planted(Planted::RetryForgetsKept),
+        }
+    }
+
+    /// Returns the key of a row that the target does not take.
+    fn apply_to(&mut self, batch: &mut OpenBatch, piece: &Piece) -> Result<Option<u8>, Breach> {
         batch.fetched |= piece.fetched;
         let nothing = piece.deletes.is_empty() && piece.puts.is_empty() && !piece.truncate;
-        let mixed = self.scenario.mixed;
-        let applied = if self.is_planted(Planted::PutsBeforeDeletes) {
-            apply_backwards(&mut batch.rows, piece, mixed)?
+        let shape = self.shape();
+        let mut applied = if self.is_planted(Planted::PutsBeforeDeletes) {
+            apply_backwards(&mut batch.rows, piece, shape)?
         } else {
-            target::apply(&mut batch.rows, piece, mixed)?
+            target::apply(&mut batch.rows, piece, shape)?
         };
+        batch.changes.append(&mut applied.changes);
+        if applied.refused.is_some() {
+            return Ok(applied.refused);
+        }
+        let back = self.direction() == Direction::Back;
         let reached = [
             (
                 piece.applied.is_none() && !batch.fetched,
@@ -70,18 +93,24 @@ impl Simulation {
             (applied.kept, Reached::ValueKept),
             (applied.replaced, Reached::RowReplaced),
             (applied.retried && self.store.unique_index, Reached::UniqueRetried),
+            (back && piece.fetched, Reached::PieceFetchedBack),
+            (back && piece.truncate, Reached::TruncateAppliedBack),
+            (back && applied.kept, Reached::ValueKeptBack),
+            (back && applied.replaced, Reached::RowReplacedBack),
+            (
+                back && applied.retried && self.scenario.unique,
+                Reached::UniqueRetriedBack,
+            ),
         ];
-        for (_, place) in reached.into_iter().filter(|(holds, _)| *holds) {
-            self.coverage.reach(place);
-        }
+        self.reach_all(reached);
         // A fetched row comes from the future, so its unique values may still belong to another row until the
         // batch ends (R17, R19).
         if batch.fetched && piece.applied.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         match repeated_code(&batch.rows).filter(|_| self.store.unique_index) {
             Some(code) => Err(Breach::NotUnique { code }),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
@@ -97,10 +126,11 @@ impl Simulation {
         if task.lost {
             self.coverage.reach(Reached::PieceAnswerLostCommitted);
         }
-        self.world.engine_commit(&mut self.dice, None);
-        if let Some(copied) = &mut self.store.copied {
-            copied.0 = end;
-        }
+        let (direction, target) = (self.direction(), self.target());
+        let says = (direction == Direction::Back).then(|| carried_back_message(&self.scenario.name()));
+        let changes = batch.changes.as_slice().into();
+        self.world.engine_write(&mut self.dice, target, changes, says);
+        self.store.advance(direction, end);
         if let Some(last) = batch.pieces.last() {
             let note = last.ledger.clone();
             self.write_note(&note);
@@ -165,9 +195,13 @@ impl Simulation {
         if rows.iter().any(Option::is_none) {
             self.coverage.reach(Reached::FetchedRowGone);
         }
+        let table = self.world.live;
         task.answer = Some(Event::Fetched {
             snapshot: snapshot.to_core(),
-            rows: rows.into_iter().map(|row| row.map(|row| row.to_core())).collect(),
+            rows: rows
+                .into_iter()
+                .map(|row| row.map(|row| row.to_core(table)))
+                .collect(),
             reach,
         });
         Ok(())
@@ -219,7 +253,7 @@ impl Simulation {
 }
 
 /// Planted: what is put is deleted again.
-fn apply_backwards(rows: &mut Rows, piece: &Piece, mixed: bool) -> Result<target::Applied, Breach> {
+fn apply_backwards(rows: &mut Rows, piece: &Piece, shape: Shape) -> Result<target::Applied, Breach> {
     let puts = Piece {
         deletes: Vec::new(),
         ..piece.clone()
@@ -229,7 +263,7 @@ fn apply_backwards(rows: &mut Rows, piece: &Piece, mixed: bool) -> Result<target
         puts: Vec::new(),
         ..piece.clone()
     };
-    let applied = target::apply(rows, &puts, mixed)?;
-    target::apply(rows, &deletes, mixed)?;
+    let applied = target::apply(rows, &puts, shape)?;
+    target::apply(rows, &deletes, shape)?;
     Ok(applied)
 }

@@ -9,8 +9,8 @@ use crate::breach::Breach;
 use crate::coverage::Reached;
 use crate::engine::ChunkSession;
 use crate::planted::Planted;
-use crate::row::{Key, SourceRow, transform};
-use crate::simulation::Simulation;
+use crate::row::{Key, Row};
+use crate::simulation::{CHUNKS_MIN, Simulation};
 use crate::world::View;
 
 /// A ledger row, and its snapshot as the world has it.
@@ -63,7 +63,8 @@ impl Simulation {
 
     /// Lock, then snapshot, then the end of the chunk: after a few rows, whatever the size asked for.
     pub(super) fn open_chunk(&mut self, task: &mut Task, opening: &Opening) {
-        if self.world.is_truncating() {
+        let locks = !self.is_planted(Planted::ChunkWithoutLock);
+        if self.world.is_truncating() && locks {
             return;
         }
         let view = self.world.snapshot();
@@ -76,13 +77,19 @@ impl Simulation {
             Upper::AfterRows(_) => {
                 let rows = self.world.heap.rows(&view);
                 let mut above = rows.filter(|row| within(&span, row.key.number));
-                let end = above.nth(self.dice.below(4) as usize);
+                let skipped = if self.chunks_copied < CHUNKS_MIN {
+                    0
+                } else {
+                    self.dice.below(4)
+                };
+                let end = above.nth(skipped as usize);
                 span.upper = end.map(|row| row.key.to_cells());
             }
         }
         let Some(engine) = &mut self.engine else { return };
-        self.world.shares += 1;
+        self.world.shares += u32::from(locks);
         let session = ChunkSession {
+            locks,
             id: opening.id,
             view: view.clone(),
         };
@@ -100,8 +107,9 @@ impl Simulation {
     pub(crate) fn end_chunk(&mut self, id: ChunkId) -> Option<View> {
         let engine = self.engine.as_mut()?;
         let position = engine.chunks.iter().position(|session| session.id == id)?;
-        self.world.shares -= 1;
-        Some(engine.chunks.swap_remove(position).view)
+        let session = engine.chunks.swap_remove(position);
+        self.world.shares -= u32::from(session.locks);
+        Some(session.view)
     }
 
     pub(crate) fn end_chunks(&mut self) {
@@ -137,20 +145,21 @@ impl Simulation {
             }
         }
         let rows = self.world.heap.rows(&view);
-        let rows: Vec<SourceRow> = rows.filter(|row| within(span, row.key.number)).collect();
+        let rows: Vec<Row> = rows.filter(|row| within(span, row.key.number)).collect();
         self.insert_range(&rows)?;
+        let target = self.target();
         // The batch that is open is another transaction on the same table: both commit.
         if let Some(batch) = self.engine.as_mut().and_then(|engine| engine.batch.as_mut()) {
-            let mixed = self.scenario.mixed;
-            batch
-                .rows
-                .extend(rows.iter().map(|row| (row.key.number, transform(row, mixed))));
+            let own = target.default_own();
+            let copied = rows.iter().map(|row| Row { own, ..*row });
+            batch.rows.extend(copied.map(|row| (row.key.number, row)));
         }
         let chunk = CopiedChunk {
             id,
             span: span.clone(),
             snapshot: view.to_core(),
         };
+        self.chunks_copied += 1;
         self.store.chunks.push(StoredChunk { chunk, view });
         self.store.chunks.sort_by_key(|stored| stored.chunk.id);
         self.store.last_apply = self.world.clock;

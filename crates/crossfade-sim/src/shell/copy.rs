@@ -9,7 +9,7 @@ use super::Task;
 use crate::breach::Breach;
 use crate::coverage::Reached;
 use crate::planted::Planted;
-use crate::row::{SourceRow, transform};
+use crate::row::Row;
 use crate::simulation::Simulation;
 use crate::target::repeated_code;
 use crate::world::View;
@@ -89,7 +89,7 @@ impl Simulation {
         task.answer = Some(Event::SnapshotOpened {
             consistent_point: task.position,
             snapshot: core,
-            ranges: 1 + self.dice.below(5) as u32,
+            ranges: 8 + self.dice.below(4) as u32,
         });
     }
 
@@ -105,12 +105,13 @@ impl Simulation {
             return Ok(());
         };
         let keys = u32::from(self.scenario.keys) + 1;
-        let home = |row: &SourceRow| u32::from(row.key.number) * ranges / keys == range.0;
-        let rows: Vec<SourceRow> = self.world.heap.rows(&snapshot).filter(home).collect();
+        let home = |row: &Row| u32::from(row.key.number) * ranges / keys == range.0;
+        let rows: Vec<Row> = self.world.heap.rows(&snapshot).filter(home).collect();
         task.answer = Some(Event::RangeCopied {
             range,
             rows: rows.len() as u64,
         });
+        self.chunks_copied += 1;
         if self.is_planted(Planted::RangeReportedEarly) {
             self.report_early(rows);
             return Ok(());
@@ -119,10 +120,11 @@ impl Simulation {
     }
 
     /// Without `ON CONFLICT`.
-    pub(crate) fn insert_range(&mut self, rows: &[SourceRow]) -> Result<(), Breach> {
+    pub(crate) fn insert_range(&mut self, rows: &[Row]) -> Result<(), Breach> {
+        let own = self.target().default_own();
         for row in rows {
             let key = row.key.number;
-            let former = self.store.rows.insert(key, transform(row, self.scenario.mixed));
+            let former = self.store.rows.insert(key, Row { own, ..*row });
             if former.is_some() {
                 return Err(Breach::CopyMetDuplicate { key });
             }

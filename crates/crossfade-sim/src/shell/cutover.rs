@@ -5,11 +5,14 @@ use std::time::Duration;
 use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::marker;
+use crossfade_core::way_back::swap_message;
 
 use super::{Task, answer};
 use crate::breach::Breach;
 use crate::coverage::Reached;
+use crate::history::History;
 use crate::planted::Planted;
+use crate::row::Table;
 use crate::simulation::Simulation;
 use crate::world::{Exclusive, Reader};
 
@@ -119,23 +122,38 @@ impl Simulation {
     }
 
     fn commit_swap(&mut self, attempt: u32) -> Result<(), Breach> {
-        if self.world.swapped {
+        if self.has_swapped() {
             return Err(Breach::SwappedTwice);
         }
+        let (phase, place) = match self.world.live {
+            Table::Old => (Phase::Swapped, Reached::Swapped),
+            Table::New => (Phase::RolledBack, Reached::RolledBack),
+        };
         if self.world.exclusive != Exclusive::Held {
             return Err(Breach::SwapWithoutLock);
         }
         self.check_swap()?;
-        self.coverage.reach(Reached::Swapped);
+        self.coverage.reach(place);
         if attempt > 1 {
             self.coverage.reach(Reached::SecondAttempt);
         }
         self.note(|| "the swap commits".into());
-        self.world.engine_commit(&mut self.dice, None);
-        self.world.swapped = true;
-        self.store.phase = Phase::Swapped;
-        self.swapped_rows = self.store.rows.clone();
+        // Only the swap there says so: the reverse stream begins at its end.
+        let says = (phase == Phase::Swapped).then(|| swap_message(&self.scenario.name()));
+        let (former, target) = (self.world.live, self.target());
+        let retired = self.world.swap(&mut self.dice, target, &self.store.rows, says);
+        let next = self.world.wal.commits().len();
+        self.history = History::new(retired.clone(), next, target, former);
+        self.store.swapped(phase, retired, self.scenario.unique);
+        self.steps_after_swap = 0;
+        self.swap_faults = 0;
         Ok(())
+    }
+
+    /// The swap that this engine was made for is committed.
+    fn has_swapped(&self) -> bool {
+        let engine = self.engine.as_ref();
+        engine.is_some_and(|engine| engine.source != self.world.live)
     }
 
     /// By the transaction's status alone.
@@ -144,7 +162,7 @@ impl Simulation {
             self.world.exclusive = Exclusive::Held;
             self.commit_swap(1)?;
         }
-        task.answer = answer(if self.store.phase == Phase::Swapped {
+        task.answer = answer(if self.has_swapped() {
             CutoverEvent::Swapped
         } else {
             CutoverEvent::SwapRolledBack {

@@ -2,6 +2,7 @@
 //! happen in between. Tasks of different sessions overtake each other; those of one session do not.
 
 mod apply;
+mod back;
 pub(crate) mod chunks;
 mod copy;
 mod cutover;
@@ -20,6 +21,7 @@ use crate::coverage::Reached;
 use crate::planted::Planted;
 use crate::row::Key;
 use crate::simulation::Simulation;
+use crate::trace;
 
 /// A command on its way.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Task {
     pub(crate) waits_for: Vec<Xid>,
     /// A position noted on the way.
     pub(crate) position: Lsn,
+    /// Its connection is slow: nothing happens before.
+    pub(crate) slow_until: Instant,
     /// The answer will never come: the engine finds its connection dead.
     pub(crate) lost: bool,
 }
@@ -89,6 +93,7 @@ impl Simulation {
                 stage: 0,
                 sent: self.now,
                 answer: None,
+                slow_until: self.now,
                 waits_for: Vec::new(),
                 position: Lsn(0),
                 lost: false,
@@ -109,9 +114,12 @@ impl Simulation {
             let first = engine.tasks.iter().position(Task::in_cutover_session);
             position = first.unwrap_or(position);
         }
+        if engine.tasks[position].slow_until > self.now {
+            return Ok(());
+        }
         let mut task = engine.tasks.remove(position);
         if let Some(event) = task.answer.take() {
-            self.note(|| format!("<- {event:?}"));
+            self.note(|| format!("<- {}", trace::event(&event)));
             return self.tell(event);
         }
         self.perform(&mut task)?;
@@ -160,10 +168,10 @@ impl Simulation {
             } => self.fetch(task, &keys, same_snapshot, locked)?,
             Command::Apply(piece) => self.apply(task, piece)?,
             Command::Cutover(command) => self.cutover(task, command)?,
-            Command::PrepareBack => task.answer = Some(Event::BackPrepared),
-            Command::BeginBack(_) => task.answer = Some(Event::BackBegun),
-            Command::ReopenBack => task.answer = Some(Event::BackReopened),
-            Command::CloseBack { .. } => task.answer = Some(Event::BackClosed),
+            Command::PrepareBack => self.prepare_back(task),
+            Command::BeginBack(at) => self.begin_back(task, at)?,
+            Command::ReopenBack => self.reopen_back(task),
+            Command::CloseBack { since, .. } => self.close_back(task, since)?,
             Command::Verify(command) => self.verify(task, command)?,
             Command::Finish => self.finish(task),
             Command::OpenSlot => self.open_slot(task),
@@ -198,7 +206,9 @@ impl Simulation {
     fn finish(&mut self, task: &mut Task) {
         self.world.engine_commit(&mut self.dice, None);
         self.store.slot = None;
-        self.store.phase = Phase::Completed;
+        if self.store.phase == Phase::RolledBack {
+            self.store.back_slot = None;
+        }
         if let Some(engine) = &mut self.engine {
             engine.stream = None;
         }

@@ -4,14 +4,16 @@ use crossfade_core::migration::Event;
 use crossfade_core::piece::FetchKey;
 use crossfade_core::position::Lsn;
 use crossfade_core::verify::{Bound, Compared, Slice, Totals, Verified, VerifyCommand, VerifyEvent};
+use crossfade_core::way_back::Direction;
 
 use super::Task;
 use crate::breach::{Breach, Place};
 use crate::coverage::Reached;
 use crate::engine::PairOfSnapshots;
-use crate::row::{Key, TargetRow, transform};
+use crate::planted::Planted;
+use crate::row::{Key, Row};
 use crate::simulation::Simulation;
-use crate::target::{Rows, difference};
+use crate::target::{Rows, difference, shared};
 
 impl Simulation {
     pub(super) fn verify(&mut self, task: &mut Task, command: VerifyCommand) -> Result<(), Breach> {
@@ -40,16 +42,18 @@ impl Simulation {
     /// Lock, snapshot; later the position.
     fn open_pair(&mut self, task: &mut Task) {
         if task.stage == 0 {
-            if self.world.is_truncating() {
+            let locks = !self.is_planted(Planted::PairWithoutLock);
+            if self.world.is_truncating() && locks {
                 return;
             }
             task.stage = 1;
-            self.world.shares += 1;
+            self.world.shares += u32::from(locks);
             let source = self.world.snapshot();
             if let Some(engine) = &mut self.engine {
                 engine.pair = Some(PairOfSnapshots {
                     source,
                     position: Lsn(0),
+                    locks,
                     target: Rows::new(),
                 });
             }
@@ -71,11 +75,15 @@ impl Simulation {
         let Some(pair) = self.engine.as_ref().and_then(|engine| engine.pair.as_ref()) else {
             return Ok(());
         };
+        let newer = self
+            .is_planted(Planted::AlignedFetchReadsLater)
+            .then(|| self.world.snapshot());
+        let view = newer.as_ref().unwrap_or(&pair.source);
         let mut rows = Vec::with_capacity(keys.len());
         for fetch in keys {
             let key = Key::from_cells(&fetch.key).ok_or(Breach::Unreadable)?;
-            let row = self.world.heap.row(&pair.source, key.number);
-            rows.push(row.map(|row| row.to_core()));
+            let row = self.world.heap.row(view, key.number);
+            rows.push(row.map(|row| row.to_core(self.world.live)));
         }
         task.answer = Some(Event::Fetched {
             snapshot: pair.source.to_core(),
@@ -93,7 +101,7 @@ impl Simulation {
         };
         pair.target = self.store.rows.clone();
         let expected: Vec<_> = self.world.heap.rows(&pair.source).collect();
-        if let Some(difference) = difference(expected.iter(), &pair.target, self.scenario.mixed) {
+        if let Some(difference) = difference(&shared(&expected), &shared(pair.target.values())) {
             return Err(Breach::Differs {
                 place: Place::Pair,
                 at: pair.position,
@@ -113,12 +121,7 @@ impl Simulation {
         let Some(pair) = self.engine.as_ref().and_then(|engine| engine.pair.as_ref()) else {
             return;
         };
-        let source: Vec<TargetRow> = self
-            .world
-            .heap
-            .rows(&pair.source)
-            .map(|row| transform(&row, self.scenario.mixed))
-            .collect();
+        let source: Vec<Row> = self.world.heap.rows(&pair.source).collect();
         let compared = Compared {
             source: totals(source.iter().filter(|row| inside(row.key.number))),
             target: totals(pair.target.values().filter(|row| inside(row.key.number))),
@@ -134,7 +137,10 @@ impl Simulation {
     fn record_verification(&mut self, task: &mut Task, found: &Verified) {
         self.world.engine_commit(&mut self.dice, None);
         if found.is_equal() {
-            self.coverage.reach(Reached::VerifiedEqual);
+            self.coverage.reach(match self.direction() {
+                Direction::Forward => Reached::VerifiedEqual,
+                Direction::Back => Reached::VerifiedEqualBack,
+            });
         }
         self.store.equal = Some(found.is_equal());
         task.answer = Some(Event::Verify(VerifyEvent::Recorded));
@@ -179,10 +185,10 @@ fn number(bound: &Bound) -> u8 {
 }
 
 /// Any hash does: the world has no adversary.
-fn totals<'a>(rows: impl Iterator<Item = &'a TargetRow>) -> Totals {
+fn totals<'a>(rows: impl Iterator<Item = &'a Row>) -> Totals {
     let mut totals = Totals::default();
     for row in rows {
-        let text = format!("{row:?}");
+        let text = format!("{:?}", row.shared());
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });

@@ -1,11 +1,11 @@
-//! The source table's row versions: who made each, who ended it, and what a snapshot sees.
+//! The row versions of the table that applications use: who made each, who ended it, and what a snapshot sees.
 
 use std::collections::BTreeSet;
 
 use crossfade_core::position::Xid;
 use crossfade_core::snapshot::Snapshot;
 
-use crate::row::SourceRow;
+use crate::row::Row;
 
 /// A snapshot as the server has it. Visibility is decided here by the world itself, so that a checker does not
 /// lean on what it checks.
@@ -31,7 +31,7 @@ impl View {
 /// One version of a row.
 #[derive(Clone, Copy, Debug)]
 struct Version {
-    row: SourceRow,
+    row: Row,
     made_by: Xid,
     ended_by: Option<Xid>,
 }
@@ -47,8 +47,13 @@ impl Heap {
         Heap(vec![Vec::new(); usize::from(keys)])
     }
 
+    /// Keys that there is room for.
+    pub(crate) fn len(&self) -> u8 {
+        self.0.len() as u8
+    }
+
     /// The newest version, whether committed or not.
-    pub(crate) fn current(&self, number: u8) -> Option<&SourceRow> {
+    pub(crate) fn current(&self, number: u8) -> Option<&Row> {
         self.0[usize::from(number)]
             .last()
             .filter(|version| version.ended_by.is_none())
@@ -56,7 +61,7 @@ impl Heap {
     }
 
     /// All newest versions.
-    pub(crate) fn all_current(&self) -> impl Iterator<Item = &SourceRow> {
+    pub(crate) fn all_current(&self) -> impl Iterator<Item = &Row> {
         self.0
             .iter()
             .filter_map(|versions| versions.last())
@@ -64,7 +69,7 @@ impl Heap {
             .map(|version| &version.row)
     }
 
-    pub(crate) fn insert(&mut self, xid: Xid, row: SourceRow) {
+    pub(crate) fn insert(&mut self, xid: Xid, row: Row) {
         self.0[usize::from(row.key.number)].push(Version {
             row,
             made_by: xid,
@@ -92,12 +97,12 @@ impl Heap {
 
     /// Not MVCC: older snapshots see nothing afterwards.
     pub(crate) fn truncate(&mut self) -> Heap {
-        let empty = Heap::new(self.0.len() as u8);
+        let empty = Heap::new(self.len());
         std::mem::replace(self, empty)
     }
 
     /// The row of that key in `view`.
-    pub(crate) fn row(&self, view: &View, number: u8) -> Option<SourceRow> {
+    pub(crate) fn row(&self, view: &View, number: u8) -> Option<Row> {
         let shown = |version: &&Version| {
             view.shows(version.made_by) && !version.ended_by.is_some_and(|xid| view.shows(xid))
         };
@@ -108,8 +113,8 @@ impl Heap {
     }
 
     /// All rows in `view`.
-    pub(crate) fn rows(&self, view: &View) -> impl Iterator<Item = SourceRow> {
-        (0..self.0.len() as u8).filter_map(|number| self.row(view, number))
+    pub(crate) fn rows(&self, view: &View) -> impl Iterator<Item = Row> {
+        (0..self.len()).filter_map(|number| self.row(view, number))
     }
 
     /// Removes versions that nobody can see any more: the caller knows that no snapshot is in use and that

@@ -5,6 +5,7 @@
 //! flushed; ids wrap; a `TRUNCATE` is not MVCC; a crash loses unflushed commits and gives their ids out again.
 
 mod heap;
+mod others;
 mod wal;
 mod writer;
 
@@ -15,12 +16,13 @@ use bytes::Bytes;
 use crossfade_core::position::{Lsn, Xid};
 
 pub(crate) use heap::{Heap, View};
-pub(crate) use wal::{Commit, Wal};
+pub(crate) use wal::{By, Commit, Wal, Writes};
 pub(crate) use writer::Transaction;
 
 use crate::dice::Dice;
-use crate::row::{Key, SourceChange, SourceRow};
+use crate::row::{Key, Row, SourceChange, Table};
 use crate::scenario::Scenario;
+use crate::target::Rows;
 
 /// The cutover's `ACCESS EXCLUSIVE` lock on the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +67,18 @@ pub(crate) struct World {
     next_pid: i32,
     /// Counts every event that a snapshot can be older or newer than.
     pub(crate) clock: u64,
-    /// The new table is in place.
-    pub(crate) swapped: bool,
+    /// Which table applications use.
+    pub(crate) live: Table,
     /// Makes every written value a new one.
     fresh: u32,
-    /// Committed before everything else.
-    pub(crate) base: Vec<SourceRow>,
+    /// What the table had when it came into its place.
+    base: Rows,
+    /// The first commit after that.
+    base_at: usize,
+    /// Transactions of applications that changed something.
+    pub(crate) committed: u64,
+    /// Faults are over.
+    calm: bool,
     /// Planted: the cutover's lock does not keep writers out.
     pub(crate) lock_is_shared: bool,
 }
@@ -79,17 +87,18 @@ impl World {
     pub(crate) fn new(dice: &mut Dice, scenario: &Scenario) -> Self {
         let mut heap = Heap::new(scenario.keys + 1);
         let before = Xid(scenario.first_xid - 1);
-        let mut base = Vec::new();
+        let mut base = Rows::new();
         for number in 0..scenario.keys {
-            if dice.chance(60) {
-                let row = SourceRow {
+            if dice.chance(if scenario.incremental { 95 } else { 60 }) {
+                let row = Row {
                     key: Key { number, zeros: 0 },
                     code: u32::from(number) + 1,
                     small: dice.below(5) as u32,
                     big: 10_000 + u32::from(number),
+                    own: 15_000 + u32::from(number),
                 };
                 heap.insert(before, row);
-                base.push(row);
+                base.insert(number, row);
             }
         }
         World {
@@ -103,9 +112,12 @@ impl World {
             readers: Vec::new(),
             next_pid: 100,
             clock: 0,
-            swapped: false,
+            live: Table::Old,
             fresh: 20_000,
             base,
+            base_at: 0,
+            committed: 0,
+            calm: false,
             lock_is_shared: false,
         }
     }
@@ -151,16 +163,54 @@ impl World {
 
     /// A transaction of the engine's: commits durably. With a message it is decoded.
     pub(crate) fn engine_commit(&mut self, dice: &mut Dice, message: Option<Bytes>) -> Lsn {
+        self.engine_write(dice, self.live, Rc::new([]), message)
+    }
+
+    /// The same, with rows: of the table that is not in its place nobody else reads or writes them.
+    pub(crate) fn engine_write(
+        &mut self,
+        dice: &mut Dice,
+        table: Table,
+        changes: Rc<[SourceChange]>,
+        message: Option<Bytes>,
+    ) -> Lsn {
         let xid = self.give_xid();
-        if let Some(content) = message {
-            self.wal
-                .commit(dice, xid, Rc::new([]), Some(content), self.swapped);
-        } else {
+        if message.is_none() && changes.is_empty() {
             self.wal.write(2);
+        } else {
+            let by = By::Engine;
+            let writes = Writes {
+                by,
+                table,
+                changes,
+                message,
+            };
+            self.wal.commit(dice, xid, writes);
         }
         self.wal.flush();
         self.clock += 1;
         self.wal.insert_position()
+    }
+
+    /// The other table takes the place of this one, with these rows; the rows of this one come back.
+    pub(crate) fn swap(
+        &mut self,
+        dice: &mut Dice,
+        other: Table,
+        rows: &Rows,
+        message: Option<Bytes>,
+    ) -> Rows {
+        self.engine_commit(dice, message);
+        let by = Xid(self.next_xid.0 - 1);
+        let mut heap = Heap::new(self.heap.len());
+        for row in rows.values() {
+            heap.insert(by, *row);
+        }
+        let former = std::mem::replace(&mut self.heap, heap);
+        self.live = other;
+        self.base.clone_from(rows);
+        self.base_at = self.wal.commits().len();
+        former.all_current().map(|row| (row.key.number, *row)).collect()
     }
 
     /// A transaction on the source is in progress, or has not left the list of those that are.
@@ -223,21 +273,47 @@ impl World {
         self.wal.flush();
     }
 
-    /// The table as a fold over commits, for comparing with the row versions.
-    pub(crate) fn fold<'a>(
-        base: &[SourceRow],
-        commits: impl Iterator<Item = &'a Commit>,
-    ) -> BTreeMap<u8, SourceRow> {
-        let mut rows = base.iter().map(|row| (row.key.number, *row)).collect();
-        for commit in commits {
+    /// The table's latest versions.
+    pub(crate) fn current(&self) -> Rows {
+        let rows = self.heap.all_current();
+        rows.map(|row| (row.key.number, *row)).collect()
+    }
+
+    /// The table as a fold over what applications committed since it came into its place, for comparing with the row
+    /// versions.
+    pub(crate) fn folded(&self) -> Rows {
+        let mut rows = self.base.clone();
+        for commit in &self.wal.commits()[self.base_at..] {
+            if commit.by == By::Writer {
+                apply_changes(&mut rows, &commit.changes);
+            }
+        }
+        rows
+    }
+
+    /// The same from the beginning, through every swap.
+    pub(crate) fn folded_from(&self, first: &Rows) -> Rows {
+        let mut rows = first.clone();
+        for commit in self.wal.commits().iter().filter(|commit| commit.by == By::Writer) {
             apply_changes(&mut rows, &commit.changes);
         }
         rows
     }
+
+    /// The end of the commit record that put the table into its place.
+    pub(crate) fn in_place_since(&self) -> Lsn {
+        let before = self.base_at.checked_sub(1);
+        before.map_or(Lsn(0), |swap| self.wal.commits()[swap].end)
+    }
+
+    /// What the table had when it came into its place.
+    pub(crate) fn base(&self) -> &Rows {
+        &self.base
+    }
 }
 
 /// Replays the changes of one commit.
-pub(crate) fn apply_changes(rows: &mut BTreeMap<u8, SourceRow>, changes: &[SourceChange]) {
+fn apply_changes(rows: &mut Rows, changes: &[SourceChange]) {
     for change in changes {
         match *change {
             SourceChange::Insert(new) => {

@@ -6,7 +6,26 @@ use bytes::Bytes;
 use crossfade_core::position::{Lsn, Xid};
 
 use crate::dice::Dice;
-use crate::row::SourceChange;
+use crate::row::{SourceChange, Table};
+
+/// Whose transaction it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// An application's.
+    Writer,
+    /// The engine's: what it carries from table to table is in the log like everything.
+    Engine,
+}
+
+/// What a transaction leaves in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Writes {
+    pub(crate) by: By,
+    /// The table that was changed.
+    pub(crate) table: Table,
+    pub(crate) changes: Rc<[SourceChange]>,
+    pub(crate) message: Option<Bytes>,
+}
 
 /// A commit record with what logical decoding makes of its transaction.
 #[derive(Clone, Debug)]
@@ -15,10 +34,10 @@ pub(crate) struct Commit {
     /// Where the record starts: maybe exactly where another ends.
     pub(crate) start: Lsn,
     pub(crate) end: Lsn,
+    pub(crate) by: By,
+    pub(crate) table: Table,
     pub(crate) changes: Rc<[SourceChange]>,
     pub(crate) message: Option<Bytes>,
-    /// Its changes belong to the new table: the publication does not hold it.
-    pub(crate) after_swap: bool,
 }
 
 /// See the module.
@@ -65,14 +84,7 @@ impl Wal {
         self.xids.push((self.insert, xid));
     }
 
-    pub(crate) fn commit(
-        &mut self,
-        dice: &mut Dice,
-        xid: Xid,
-        changes: Rc<[SourceChange]>,
-        message: Option<Bytes>,
-        after_swap: bool,
-    ) -> Lsn {
+    pub(crate) fn commit(&mut self, dice: &mut Dice, xid: Xid, writes: Writes) -> Lsn {
         if dice.chance(40) {
             self.write(1 + dice.below(3));
         }
@@ -82,9 +94,10 @@ impl Wal {
             xid,
             start,
             end: self.insert,
-            changes,
-            message,
-            after_swap,
+            by: writes.by,
+            table: writes.table,
+            changes: writes.changes,
+            message: writes.message,
         });
         self.insert
     }

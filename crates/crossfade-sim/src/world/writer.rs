@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use crossfade_core::position::{Lsn, Xid};
 
-use super::{Exclusive, Heap, LockTag, Reader, World};
+use super::{By, Exclusive, Heap, LockTag, Reader, World, Writes};
 use crate::dice::Dice;
-use crate::row::{Key, SourceChange, SourceRow};
+use crate::row::{Key, Row, SourceChange, Table};
 use crate::scenario::Scenario;
 
 /// A transaction of a writer, from its begin until it is visible.
@@ -23,6 +23,16 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    pub(super) fn new(asynchronous: bool) -> Self {
+        Transaction {
+            changes: Vec::new(),
+            locks: Vec::new(),
+            asynchronous,
+            committed: None,
+            before_truncate: None,
+        }
+    }
+
     pub(crate) fn is_truncate(&self) -> bool {
         self.before_truncate.is_some()
     }
@@ -41,6 +51,7 @@ impl World {
     /// One thing that an application does.
     pub(crate) fn step(&mut self, dice: &mut Dice, scenario: &Scenario, calm: bool) {
         self.clock += 1;
+        self.calm = calm;
         if dice.chance(8) {
             self.wal.flush();
         }
@@ -84,15 +95,9 @@ impl World {
         if calm && !dice.once_in(CALM) {
             return;
         }
-        let mut transaction = Transaction {
-            changes: Vec::new(),
-            locks: Vec::new(),
-            asynchronous: dice.chance(30),
-            committed: None,
-            before_truncate: None,
-        };
+        let mut transaction = Transaction::new(dice.chance(30));
         let alone = self.exclusive == Exclusive::Free && !self.is_source_in_use();
-        if scenario.truncates && alone && dice.once_in(12) {
+        if scenario.truncates && alone && dice.once_in(scenario.truncate_interval) {
             transaction.before_truncate = Some(self.heap.truncate());
             transaction.changes.push(SourceChange::Truncate);
             transaction.asynchronous = false;
@@ -102,7 +107,7 @@ impl World {
         self.write(dice, scenario, xid);
     }
 
-    fn lock(&mut self, xid: Xid, tags: &[LockTag]) -> bool {
+    pub(super) fn lock(&mut self, xid: Xid, tags: &[LockTag]) -> bool {
         let free = |tag: &LockTag| self.locks.get(tag).is_none_or(|holder| *holder == xid);
         if !tags.iter().all(free) {
             return false;
@@ -161,6 +166,17 @@ impl World {
         self.fresh
     }
 
+    /// Sometimes one that the retired table does not take.
+    fn small(&self, dice: &mut Dice, scenario: &Scenario) -> u32 {
+        let number = dice.below(5) as u32;
+        let misfits = scenario.misfits && self.live == Table::New && !self.calm;
+        if misfits && dice.once_in(30) {
+            Row::misfit(number)
+        } else {
+            number
+        }
+    }
+
     fn key(&self, dice: &mut Dice, scenario: &Scenario, number: u8) -> Key {
         let zeros = if scenario.server_equality {
             dice.below(3) as u8
@@ -191,22 +207,26 @@ impl World {
         if !self.take_code(scenario, xid, code) {
             return;
         }
-        let new = SourceRow {
+        let new = Row {
             key: self.key(dice, scenario, number),
             code,
-            small: dice.below(5) as u32,
+            small: self.small(dice, scenario),
             big: if dice.chance(15) { 0 } else { self.fresh() },
+            own: self.fresh(),
         };
         self.change(xid, SourceChange::Insert(new));
     }
 
-    fn delete(&mut self, xid: Xid, row: SourceRow) {
+    pub(super) fn delete(&mut self, xid: Xid, row: Row) {
         self.change(xid, SourceChange::Delete(row.key));
     }
 
-    fn update(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: SourceRow) {
+    fn update(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: Row) {
         let mut new = row;
-        new.small = dice.below(5) as u32;
+        new.small = self.small(dice, scenario);
+        if dice.chance(20) {
+            new.own = self.fresh();
+        }
         let big_unchanged = row.big != 0 && dice.chance(65);
         if !big_unchanged {
             new.big = if dice.chance(15) { 0 } else { self.fresh() };
@@ -220,7 +240,7 @@ impl World {
         self.put(xid, new, big_unchanged);
     }
 
-    fn put(&mut self, xid: Xid, new: SourceRow, big_unchanged: bool) {
+    pub(super) fn put(&mut self, xid: Xid, new: Row, big_unchanged: bool) {
         let change = SourceChange::Update {
             old_key: None,
             new,
@@ -241,7 +261,7 @@ impl World {
     }
 
     /// To a free key, or to another spelling of its own.
-    fn change_key(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: SourceRow) {
+    fn change_key(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: Row) {
         let number = dice.below(u64::from(scenario.keys)) as u8;
         let key = self.key(dice, scenario, number);
         let taken = number != row.key.number && self.heap.current(number).is_some();
@@ -249,14 +269,14 @@ impl World {
             return;
         }
         let big_unchanged = row.big != 0 && dice.chance(70);
-        let mut new = SourceRow { key, ..row };
+        let mut new = Row { key, ..row };
         if !big_unchanged {
             new.big = self.fresh();
         }
         self.move_row(xid, row.key, new, big_unchanged);
     }
 
-    fn move_row(&mut self, xid: Xid, old: Key, new: SourceRow, big_unchanged: bool) {
+    fn move_row(&mut self, xid: Xid, old: Key, new: Row, big_unchanged: bool) {
         let change = SourceChange::Update {
             old_key: Some(old),
             new,
@@ -266,13 +286,7 @@ impl World {
     }
 
     /// Another row that this transaction may change too.
-    fn partner(
-        &mut self,
-        dice: &mut Dice,
-        scenario: &Scenario,
-        xid: Xid,
-        row: SourceRow,
-    ) -> Option<SourceRow> {
+    fn partner(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: Row) -> Option<Row> {
         let number = dice.below(u64::from(scenario.keys)) as u8;
         let other = self.heap.current(number).copied()?;
         let tags = [LockTag::Key(number), LockTag::Code(other.code)];
@@ -280,7 +294,7 @@ impl World {
     }
 
     /// Two rows exchange their keys through a temporary one.
-    fn swap_keys(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: SourceRow) {
+    fn swap_keys(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: Row) {
         let Some(other) = self.partner(dice, scenario, xid, row) else {
             return;
         };
@@ -291,22 +305,22 @@ impl World {
         if !self.lock(xid, &[LockTag::Key(temporary.number)]) {
             return;
         }
-        let with_key = |row: SourceRow, key: Key| SourceRow { key, ..row };
-        let unchanged = |row: SourceRow| row.big != 0;
+        let with_key = |row: Row, key: Key| Row { key, ..row };
+        let unchanged = |row: Row| row.big != 0;
         self.move_row(xid, row.key, with_key(row, temporary), unchanged(row));
         self.move_row(xid, other.key, with_key(other, row.key), unchanged(other));
         self.move_row(xid, temporary, with_key(row, other.key), unchanged(row));
     }
 
     /// Two rows exchange their unique values through a temporary one.
-    fn swap_codes(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: SourceRow) {
+    fn swap_codes(&mut self, dice: &mut Dice, scenario: &Scenario, xid: Xid, row: Row) {
         let Some(other) = self.partner(dice, scenario, xid, row) else {
             return;
         };
         if !self.lock(xid, &[LockTag::Code(TEMPORARY_CODE)]) {
             return;
         }
-        let with_code = |row: SourceRow, code: u32| SourceRow { code, ..row };
+        let with_code = |row: Row, code: u32| Row { code, ..row };
         self.put(xid, with_code(row, TEMPORARY_CODE), row.big != 0);
         self.put(xid, with_code(other, row.code), other.big != 0);
         self.put(xid, with_code(row, other.code), row.big != 0);
@@ -317,7 +331,14 @@ impl World {
             return;
         };
         let changes: Rc<[SourceChange]> = std::mem::take(&mut transaction.changes).into();
-        let end = self.wal.commit(dice, xid, changes, None, self.swapped);
+        self.committed += u64::from(!changes.is_empty());
+        let writes = Writes {
+            by: By::Writer,
+            table: self.live,
+            changes,
+            message: None,
+        };
+        let end = self.wal.commit(dice, xid, writes);
         if !transaction.asynchronous {
             self.wal.flush();
         }
