@@ -58,6 +58,18 @@ CREATE TABLE crossfade.way_back_closed (
 );
 COMMENT ON TABLE crossfade.way_back_closed IS 'A retired table that no longer follows: since when, and which row it refused (R32)';
 
+CREATE TABLE crossfade.detector (
+    migration text PRIMARY KEY,
+    seen_lsn  pg_lsn,
+    strays    bigint NOT NULL DEFAULT 0,
+    -- So many of them, the earliest, lie behind a verification that found every row equal.
+    settled   bigint NOT NULL DEFAULT 0,
+    -- Of the first since all were settled last; without an id: nobody looked, up to there.
+    first_lsn pg_lsn,
+    first_xid xid8
+) WITH (fillfactor = 10);
+COMMENT ON TABLE crossfade.detector IS 'Up to where the retired table was watched after the swap, and how many transactions wrote to it that were not the engine''s (R31)';
+
 CREATE TABLE crossfade.chunk (
     migration    text NOT NULL,
     chunk        integer NOT NULL,
@@ -106,6 +118,7 @@ COMMENT ON TABLE crossfade.request IS 'What operators asked of an engine';
 CREATE TABLE crossfade.verification (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration        text NOT NULL,
+    direction        text NOT NULL CHECK (direction IN ('forward', 'back')),
     began_at         timestamptz NOT NULL,
     ended_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     aligned_lsn      pg_lsn NOT NULL,

@@ -36,6 +36,7 @@ pub(crate) struct Engine {
 enum Wake {
     Event(Event),
     Stream(Vec<StreamItem>),
+    Detected(Vec<StreamItem>),
     Timeout,
     Tick,
     StopAsked,
@@ -46,6 +47,7 @@ impl From<Next> for Wake {
         match next {
             Next::Event(event) => Wake::Event(event),
             Next::Items(items) => Wake::Stream(items),
+            Next::Detected(items) => Wake::Detected(items),
         }
     }
 }
@@ -67,6 +69,9 @@ impl Engine {
                 Wake::Stream(items) => items
                     .into_iter()
                     .for_each(|item| self.handle(Event::Stream(item))),
+                Wake::Detected(items) => items
+                    .into_iter()
+                    .for_each(|item| self.handle(Event::Detected(item))),
                 Wake::Timeout => self.machine.handle_timeout(Instant::now()),
                 Wake::Tick => self.publish(),
                 Wake::StopAsked => {

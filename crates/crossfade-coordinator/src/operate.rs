@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::failure::Failure;
-use crate::hands::{SLOT_RELEASE_MAX, resolve, run_in_order, run_patiently};
+use crate::hands::{SLOT_RELEASE_MAX, in_words, resolve, run_in_order, run_patiently};
 use crate::report::Report;
 use crate::run::end;
 
@@ -42,7 +42,7 @@ pub struct MigrationStatus {
 /// How the retired table follows.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct WayBackStatus {
-    /// It follows, and a rollback can be asked for.
+    /// It follows, nobody else has written to it, and a rollback can be asked for.
     pub ready: bool,
     /// WAL between the insert position and what it has, in bytes; `None` before it has begun.
     pub lag_bytes: Option<u64>,
@@ -50,6 +50,10 @@ pub struct WayBackStatus {
     pub closed_since: Option<String>,
     /// Which row it refused, and why.
     pub reason: Option<String>,
+    /// Transactions of others than the engine that wrote to it (R31).
+    pub strays: u64,
+    /// Where a rollback first compares every row, and is refused if one differs: why.
+    pub doubt: Option<String>,
 }
 
 /// An engine at work.
@@ -145,12 +149,22 @@ async fn way_back(session: &Session, stored: &Stored) -> Result<Option<WayBackSt
     let name = stored.plan.name.as_str();
     let applied = state::position(session, name, Direction::Back).await?;
     let closed = state::way_back_closed(session, name).await?;
+    let strays = state::seen(session, name).await?.strays;
+    let last = state::last_verification(session, name, None).await?;
+    let differed = last.is_some_and(|last| !last.found.is_equal());
+    let doubt = match (strays.in_doubt(), differed) {
+        (true, _) => Some(in_words(&strays)),
+        (false, true) => Some("the last verification found rows that differ".to_owned()),
+        (false, false) => None,
+    };
     let lag_bytes = match applied {
         Some(applied) => Some(wal::insert_position(session).await?.0.saturating_sub(applied.0)),
         None => None,
     };
     Ok(Some(WayBackStatus {
-        ready: applied.is_some() && closed.is_none(),
+        ready: applied.is_some() && closed.is_none() && doubt.is_none(),
+        strays: strays.count,
+        doubt,
         lag_bytes,
         closed_since: closed.as_ref().map(|closed| closed.since.to_string()),
         reason: closed.map(|closed| closed.reason),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossfade_core::migration::{Activity, Ask, Event};
 use crossfade_core::phase::Phase;
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
 use crossfade_postgres::{catalog, preflight, slot, state, wal};
@@ -32,7 +33,7 @@ pub(crate) struct Published {
 pub(crate) struct Measured {
     /// WAL behind the insert position that is not applied, in bytes.
     pub(crate) lag_bytes: u64,
-    /// WAL that our slot retains, in bytes.
+    /// WAL that our slot retains, in bytes; of two the one that retains more.
     pub(crate) retained_bytes: u64,
 }
 
@@ -147,7 +148,12 @@ impl Operator {
 
     async fn measure(&mut self) -> Result<(), Failure> {
         let slot = slot::find(&self.session, &self.context.slot()).await?;
-        let retained_bytes = slot.as_ref().and_then(|slot| slot.retained_bytes).unwrap_or(0);
+        let mut retained_bytes = slot.as_ref().and_then(|slot| slot.retained_bytes).unwrap_or(0);
+        if self.context.direction == Direction::Back {
+            let detector = slot::find(&self.session, &self.context.plan.name.slot()).await?;
+            let by_detector = detector.and_then(|slot| slot.retained_bytes).unwrap_or(0);
+            retained_bytes = retained_bytes.max(by_detector);
+        }
         // Before the stream is followed, what the slot has acknowledged is where it will begin.
         let acknowledged = slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
         let published = self.published.borrow().clone();
@@ -209,6 +215,7 @@ fn progress(status: &Status) -> serde_json::Value {
             "rows": status.progress.verify.rows,
             "obstacle": status.progress.verify.obstacle.map(|obstacle| obstacle.to_string()),
         },
+        "strays": status.progress.strays.count,
         "cutover_attempts": status.progress.attempts,
         "note": status.note,
     })

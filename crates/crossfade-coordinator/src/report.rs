@@ -6,6 +6,7 @@ use crossfade_core::migration::{Activity, Progress};
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 use crossfade_core::verify::{Difference, Verified};
+use crossfade_core::way_back::Direction;
 use serde::{Deserialize, Serialize};
 
 /// The moments of a migration, in milliseconds since 1970 by the engine's clock.
@@ -36,6 +37,8 @@ pub struct Timeline {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verification {
+    /// Which way: forward the new table had to be like the source, back the retired one like the new one.
+    pub direction: Direction,
     /// Every row was compared, and none differs.
     pub equal: bool,
     /// When its result was there, in milliseconds since 1970 by the engine's clock.
@@ -62,8 +65,9 @@ pub struct Verification {
 
 impl Verification {
     /// What the report says of it.
-    pub(crate) fn new(found: &Verified, unverified: Vec<String>) -> Self {
+    pub(crate) fn new(direction: Direction, found: &Verified, unverified: Vec<String>) -> Self {
         Verification {
+            direction,
             equal: found.is_equal(),
             at: now_ms(),
             aligned: found.aligned,
@@ -106,6 +110,8 @@ pub struct Report {
     pub sessions_waiting_at_swap: u32,
     /// Row changes applied to the retired table after the swap.
     pub changes_carried_back: u64,
+    /// Transactions on the retired table that were not the engine's.
+    pub strays: u64,
     /// Attempts to swap back.
     pub rollback_attempts: u32,
     /// How long the exclusive lock was held by the one that succeeded, in milliseconds.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_core::cutover::OldSnapshots;
+use crossfade_core::detector::Seen;
 use crossfade_core::feed::FeedLimits;
 use crossfade_core::ledger::{ChunkId, CopiedChunk};
 use crossfade_core::migration::{CopyState, Durable, Migration, Options, Stop};
@@ -28,7 +29,7 @@ use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::hands::{Hands, SLOT_RELEASE_MAX, resolve};
+use crate::hands::{Hands, SLOT_RELEASE_MAX, find_or_begin_anew, resolve};
 use crate::operate;
 use crate::operator::{Measured, operate as watch_operator, store_report};
 use crate::report::{Report, Status, Verification, now_ms};
@@ -62,6 +63,9 @@ pub enum What {
 /// The first pause before an engine begins again; it doubles up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long `complete` may take to bring a migration to its end that it has taken over.
+const COMPLETING_MAX: Duration = Duration::from_secs(20);
 
 /// Runs a migration to its end, its interruption or its failure.
 ///
@@ -121,6 +125,10 @@ pub async fn run(
                     return Ended::Interrupted;
                 }
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                // It was no accident: whoever has taken the migration over ended our sessions.
+                if matches!(taken_over(config, &name).await, Ok(TakenOver::AtWork)) {
+                    return superseded(config, &name).await;
+                }
             }
             Err(failure) => return end(failure),
         }
@@ -168,18 +176,44 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Fail
     }
 }
 
-/// Who takes a migration over may have brought it to its end.
+/// What has become of a migration that another process has taken over.
+enum TakenOver {
+    /// By that process.
+    Completed(Box<Report>),
+    /// Another process is at work on it.
+    AtWork,
+    /// Nobody is.
+    Left,
+}
+
+/// Who takes a migration over may be about to bring it to its end.
 async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
-    let ended = async {
-        let session = Session::open(config, &SessionOptions::default()).await?;
-        let stored = state::load(&session, name.as_str()).await?;
-        let complete = stored.filter(|stored| stored.phase == Phase::Completed);
-        Ok::<_, Failure>(complete.map(|stored| serde_json::from_str(&stored.report).unwrap_or_default()))
-    };
-    match ended.await {
-        Ok(Some(report)) => Ended::Done(Box::new(report)),
-        Ok(None) | Err(_) => end(Failure::Superseded),
+    let deadline = Instant::now() + COMPLETING_MAX;
+    loop {
+        match taken_over(config, name).await {
+            Ok(TakenOver::Completed(report)) => return Ended::Done(report),
+            Ok(TakenOver::AtWork) if Instant::now() < deadline => tokio::time::sleep(RETRY_PAUSE).await,
+            Ok(TakenOver::AtWork | TakenOver::Left) | Err(_) => return end(Failure::Superseded),
+        }
     }
+}
+
+async fn taken_over(config: &ConnectConfig, name: &MigrationName) -> Result<TakenOver, Failure> {
+    let session = Session::open(config, &SessionOptions::default()).await?;
+    // First who is at work, so that what comes of its last moment is not missed.
+    let engine = state::engine(&session, name.as_str()).await?;
+    let stored = state::load(&session, name.as_str()).await?;
+    if let Some(stored) = stored.filter(|stored| stored.phase == Phase::Completed) {
+        let report = serde_json::from_str(&stored.report).unwrap_or_default();
+        return Ok(TakenOver::Completed(Box::new(report)));
+    }
+    let ours = |engine: &state::Engine| {
+        engine.host == host() && u32::try_from(engine.process) == Ok(std::process::id())
+    };
+    Ok(match engine {
+        Some(engine) if engine.connected && !ours(&engine) => TakenOver::AtWork,
+        Some(_) | None => TakenOver::Left,
+    })
 }
 
 /// One engine, from the durable state to its end; `None` if another shall go on at once. A swap that was asked of it and
@@ -310,6 +344,10 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         }
     }
     context.turn(session, stored.phase).await?;
+    let detected = match (stored.phase, context.direction) {
+        (Phase::Swapped, Direction::Back) => find_or_begin_anew(session, context).await?,
+        _no_detector => Seen::default(),
+    };
     // Our line in the audit trail was written after the generation was raised, so what was applied by then has a
     // lower id than it, and this snapshot sees it or lists it.
     let now = wal::snapshot(session).await?;
@@ -338,6 +376,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         paused: stored.paused,
         copy,
         back,
+        detected,
         aligned: state::aligned(session, name, context.direction).await?,
         equal: last.map(|verification| verification.found.is_equal()),
         now,
@@ -419,7 +458,10 @@ async fn conclude(
         Ok(stop) => stop,
         Err(failure) => {
             store_quietly(context, &report).await;
-            return Err(failure);
+            return Err(match was_superseded(context).await {
+                true => Failure::Superseded,
+                false => failure,
+            });
         }
     };
     if stop != Stop::Again {
@@ -438,7 +480,7 @@ async fn conclude(
             operate::abort(&context.config, &context.plan.name).await.unwrap_or_else(|ended| ended)
         }
         Stop::NotEqual(found) => {
-            let verification = report.verification.unwrap_or_else(|| Verification::new(&found, Vec::new()));
+            let verification = report.verification.unwrap_or_else(|| Verification::new(context.direction, &found, Vec::new()));
             Ended::NotEqual {
                 verification: Box::new(verification),
             }
@@ -449,10 +491,12 @@ async fn conclude(
             remedy: "Go on with `crossfade continue`.".to_owned(),
         },
         Stop::WalBudget { retained } if context.direction == Direction::Back => {
-            drop_slot(context, &context.slot()).await?;
+            for slot in [context.slot(), context.plan.name.slot()] {
+                drop_slot(context, &slot).await?;
+            }
             Ended::NeedsOperator {
                 reason: format!(
-                    "the slot of the way back retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"
+                    "the slots of the way back retained {retained} bytes of WAL, more than retained_wal_max; they were dropped"
                 ),
                 remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
                          ends the migration."
@@ -481,6 +525,18 @@ async fn conclude(
                 .to_owned(),
         },
     }))
+}
+
+/// Whoever takes a migration over ends our sessions and may take our slots: what we have met then is not what ails it.
+async fn was_superseded(context: &Context) -> bool {
+    let asking = async {
+        let session = context.session().await?;
+        context.begin(&session).await
+    };
+    matches!(
+        tokio::time::timeout(STORE_MAX, asking).await,
+        Ok(Err(Failure::Superseded))
+    )
 }
 
 /// How long the end of an engine may wait for its report: a session that it has just let go of may still hold the

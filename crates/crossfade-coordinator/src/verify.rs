@@ -65,5 +65,5 @@ pub async fn look(config: &ConnectConfig, asked: &Asked) -> Result<Answer, Ended
 async fn result(config: &ConnectConfig, asked: &Asked) -> Result<Option<Verification>, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
     let found = state::last_verification(&session, asked.name.as_str(), Some(&asked.since)).await?;
-    Ok(found.map(|stored| Verification::new(&stored.found, stored.unverified)))
+    Ok(found.map(|stored| Verification::new(stored.direction, &stored.found, stored.unverified)))
 }

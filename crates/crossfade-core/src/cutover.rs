@@ -9,13 +9,18 @@
 //!               └─────────────── unlocking ◄────────────────────────────────┘
 //! ```
 //!
-//! Invariants: nothing but `swapping` may change what applications see; from `fencing` to `checking` the hold
+//! In a rollback, between `checking` and `swapping`: `closing` (the target is locked against everyone, a position behind
+//! that is made durable) and `looking` (the detector reads up to it, R31). What it finds ends the cutover without a
+//! swap.
+//!
+//! Invariants: nothing but `swapping` may change what applications see; from `fencing` to `looking` the hold
 //! budget runs and its end gives the lock back; after an unknown answer only a query follows (R27–R29).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
+use crate::position::Lsn;
 
 /// A session that stands in the way, by backend and virtual transaction, with words for the user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +73,8 @@ pub enum CutoverCommand {
         /// Distinguishes this attempt's marker.
         attempt: u32,
     },
+    /// Lock the target against everyone; then, in another session, read the WAL insert position and make it durable.
+    Close,
     /// Run the swap, compare the catalogs, write down the transaction id outside, commit.
     Swap {
         /// As recorded.
@@ -98,6 +105,11 @@ pub enum CutoverEvent {
     },
     /// The marker is committed and flushed.
     MarkerPlanted,
+    /// Whatever was written to the target was committed before this position.
+    Closed {
+        /// Of the WAL.
+        position: Lsn,
+    },
     /// The swap is committed.
     Swapped,
     /// The swap is known not to have been committed; everything was released.
@@ -132,6 +144,8 @@ pub enum Outcome {
         /// Attempts made.
         attempts: u32,
     },
+    /// The tables may not be equal; nothing has changed.
+    Withdrawn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +160,10 @@ enum State {
     Draining,
     /// Waiting, under the lock, for transactions with snapshots older than the last apply.
     Checking,
+    /// Locking the target against everyone.
+    Closing,
+    /// Waiting until the detector has read that far.
+    Looking(Lsn),
     Swapping,
     Resolving,
     Unlocking,
@@ -158,6 +176,10 @@ enum State {
 pub struct Cutover {
     limits: Limits,
     policy: OldSnapshots,
+    /// The swap waits for the detector.
+    detector: bool,
+    /// There is to be no swap.
+    withdrawn: bool,
     state: State,
     attempt: u32,
     commands: VecDeque<CutoverCommand>,
@@ -186,6 +208,8 @@ impl Cutover {
         Cutover {
             limits,
             policy,
+            detector: false,
+            withdrawn: false,
             state: State::Idle,
             attempt: 0,
             commands: VecDeque::new(),
@@ -199,8 +223,17 @@ impl Cutover {
         }
     }
 
+    /// A cutover whose swap waits until a detector has read everything that was written to the target.
+    pub fn with_detector(self) -> Self {
+        Cutover {
+            detector: true,
+            ..self
+        }
+    }
+
     /// Begins, or begins again after it had given up.
     pub fn start(&mut self, now: Instant) {
+        self.withdrawn = false;
         self.give_up_at = Some(now + self.limits.cutover_max());
         self.outcome = None;
         self.catch_up();
@@ -240,16 +273,40 @@ impl Cutover {
 
     /// The lock is held, or may be.
     pub fn is_locked(&self) -> bool {
-        use State::{Checking, Draining, Fencing, Resolving, Swapping, Unlocking};
+        use State::{Checking, Closing, Draining, Fencing, Looking, Resolving, Swapping, Unlocking};
         matches!(
             self.state,
-            Fencing | Draining | Checking | Swapping | Resolving | Unlocking
+            Fencing | Draining | Checking | Closing | Looking(_) | Swapping | Resolving | Unlocking
         )
     }
 
     /// The feed is to run up to this attempt's marker as fast as it can.
     pub fn is_draining(&self) -> bool {
         matches!(self.state, State::Fencing | State::Draining)
+    }
+
+    /// The detector is to read up to this position; then [`Cutover::nothing_unseen`] or [`Cutover::withdraw`].
+    pub fn awaits_detector(&self) -> Option<Lsn> {
+        match self.state {
+            State::Looking(position) => Some(position),
+            _elsewhere => None,
+        }
+    }
+
+    /// Nobody else has written to the target.
+    pub fn nothing_unseen(&mut self) {
+        if let State::Looking(_) = self.state {
+            self.swap();
+        }
+    }
+
+    /// Somebody else has: the lock is given back, and there is no swap.
+    pub fn withdraw(&mut self) {
+        if let State::Looking(_) = self.state {
+            self.withdrawn = true;
+            self.state = State::Unlocking;
+            self.commands.push_back(CutoverCommand::Unlock);
+        }
     }
 
     /// Waiting for the answer to the swap: not to be interrupted.
@@ -268,10 +325,12 @@ impl Cutover {
             State::Approaching | State::Checking => {
                 [self.look_again_at, self.deadline].into_iter().flatten().min()
             }
-            State::Fencing | State::Draining | State::BackingOff => self.deadline,
+            State::Fencing | State::Draining | State::Looking(_) | State::BackingOff => self.deadline,
             State::CatchingUp => self.give_up_at,
             State::Idle
             | State::Locking
+            // Bounded by the server.
+            | State::Closing
             | State::Swapping
             | State::Resolving
             | State::Unlocking
@@ -283,7 +342,7 @@ impl Cutover {
     pub fn drained(&mut self) {
         if self.state == State::Draining {
             match self.policy {
-                OldSnapshots::Accept => self.swap(),
+                OldSnapshots::Accept => self.close(),
                 OldSnapshots::Wait => self.wait_for_snapshots(State::Checking),
             }
         }
@@ -315,15 +374,20 @@ impl Cutover {
                 self.back_off(now);
             }
             (State::Fencing, CutoverEvent::MarkerPlanted) => self.state = State::Draining,
+            (State::Closing, CutoverEvent::Closed { position }) => self.state = State::Looking(position),
             (State::Swapping | State::Resolving, CutoverEvent::Swapped) => self.end(Outcome::Swapped),
             (State::Swapping, CutoverEvent::SwapUnknown) => {
                 self.state = State::Resolving;
                 self.commands.push_back(CutoverCommand::Resolve);
             }
-            (State::Swapping | State::Resolving, CutoverEvent::SwapRolledBack { reason }) => {
+            (
+                State::Closing | State::Swapping | State::Resolving,
+                CutoverEvent::SwapRolledBack { reason },
+            ) => {
                 self.obstacle = reason;
                 self.back_off(now);
             }
+            (State::Unlocking, CutoverEvent::Unlocked) if self.withdrawn => self.end(Outcome::Withdrawn),
             (State::Unlocking, CutoverEvent::Unlocked) => self.back_off(now),
             // It was on its way when the budget ran out; the next attempt has another marker.
             (_, CutoverEvent::MarkerPlanted) => {}
@@ -345,7 +409,9 @@ impl Cutover {
                 self.give_up();
             }
             State::Approaching if past(self.deadline) => self.lock(now),
-            State::Fencing | State::Draining | State::Checking if past(self.deadline) => self.unlock(),
+            State::Fencing | State::Draining | State::Checking | State::Looking(_) if past(self.deadline) => {
+                self.unlock();
+            }
             State::Approaching | State::Checking if past(self.look_again_at) => {
                 self.list_snapshots();
             }
@@ -356,6 +422,8 @@ impl Cutover {
             | State::Fencing
             | State::Draining
             | State::Checking
+            | State::Closing
+            | State::Looking(_)
             | State::Swapping
             | State::Resolving
             | State::Unlocking
@@ -410,7 +478,7 @@ impl Cutover {
             .collect();
         if left.is_empty() {
             match self.state {
-                State::Checking => self.swap(),
+                State::Checking => self.close(),
                 _other => self.lock(now),
             }
         } else {
@@ -433,6 +501,14 @@ impl Cutover {
         });
     }
 
+    fn close(&mut self) {
+        if !self.detector {
+            return self.swap();
+        }
+        self.state = State::Closing;
+        self.commands.push_back(CutoverCommand::Close);
+    }
+
     fn swap(&mut self) {
         self.state = State::Swapping;
         self.commands.push_back(CutoverCommand::Swap {
@@ -441,8 +517,13 @@ impl Cutover {
     }
 
     fn unlock(&mut self) {
-        if self.state != State::Checking {
-            self.obstacle = format!("the drain took longer than {:?}", self.limits.hold_budget());
+        let budget = self.limits.hold_budget();
+        match self.state {
+            State::Checking => {}
+            State::Looking(_) => {
+                self.obstacle = format!("the detector did not read as far as the lock within {budget:?}");
+            }
+            _drain => self.obstacle = format!("the drain took longer than {budget:?}"),
         }
         self.state = State::Unlocking;
         self.commands.push_back(CutoverCommand::Unlock);
@@ -572,6 +653,58 @@ mod tests {
         assert_eq!(cutover.poll_command(), Some(CutoverCommand::Swap { attempt: 1 }));
         cutover.handle_event(now, CutoverEvent::Swapped);
         assert_eq!(cutover.outcome(), Some(&Outcome::Swapped));
+    }
+
+    /// A rollback whose target is locked against everyone: the detector is to read up to 100.
+    fn closed() -> (Cutover, Instant) {
+        let (cutover, now) = started(OldSnapshots::Accept);
+        let mut cutover = cutover.with_detector();
+        assert!(matches!(
+            cutover.poll_command(),
+            Some(CutoverCommand::Lock { .. })
+        ));
+        cutover.handle_event(now, CutoverEvent::Locked);
+        cutover.poll_command();
+        cutover.handle_event(now, CutoverEvent::MarkerPlanted);
+        cutover.drained();
+        assert_eq!(cutover.poll_command(), Some(CutoverCommand::Close));
+        assert_eq!(cutover.awaits_detector(), None);
+        let position = Lsn(100);
+        cutover.handle_event(now, CutoverEvent::Closed { position });
+        assert_eq!(cutover.awaits_detector(), Some(position));
+        assert_eq!(cutover.poll_command(), None);
+        (cutover, now)
+    }
+
+    #[test]
+    fn a_rollback_swaps_only_when_the_detector_has_read_up_to_the_lock() {
+        let (mut cutover, _) = closed();
+        cutover.nothing_unseen();
+        assert!(matches!(
+            cutover.poll_command(),
+            Some(CutoverCommand::Swap { .. })
+        ));
+    }
+
+    #[test]
+    fn a_stray_ends_the_cutover_without_a_swap_and_it_can_begin_again() {
+        let (mut cutover, now) = closed();
+        cutover.withdraw();
+        assert_eq!(cutover.poll_command(), Some(CutoverCommand::Unlock));
+        cutover.handle_event(now, CutoverEvent::Unlocked);
+        assert_eq!(cutover.outcome(), Some(&Outcome::Withdrawn));
+        cutover.start(now);
+        assert!(cutover.is_catching_up() && cutover.outcome().is_none());
+    }
+
+    #[test]
+    fn a_detector_that_does_not_arrive_gives_the_lock_back() {
+        let (mut cutover, now) = closed();
+        cutover.handle_timeout(now + Limits::default().hold_budget());
+        assert_eq!(cutover.poll_command(), Some(CutoverCommand::Unlock));
+        cutover.handle_event(now, CutoverEvent::Unlocked);
+        assert_eq!(cutover.outcome(), None);
+        assert!(cutover.obstacle.contains("detector"));
     }
 
     #[test]

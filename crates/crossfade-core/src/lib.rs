@@ -9,6 +9,7 @@
 pub mod change;
 mod copy;
 pub mod cutover;
+pub mod detector;
 pub mod feed;
 pub mod ledger;
 pub mod limits;

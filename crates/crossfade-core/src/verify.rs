@@ -94,6 +94,8 @@ pub struct Verified {
     pub differences: Vec<Difference>,
     /// There are more of them.
     pub more: bool,
+    /// So many strays ([`crate::detector`]) lie behind it: each of its snapshots sees them.
+    pub strays: u64,
 }
 
 impl Verified {
@@ -370,9 +372,13 @@ impl Verification {
         }
     }
 
-    /// The feed has begun the alignment with the snapshot that was opened.
-    pub fn align(&mut self, position: Lsn) {
-        self.tally.found.aligned = position;
+    /// The feed has begun the alignment with the snapshot that was opened, which sees that many strays.
+    pub fn align(&mut self, position: Lsn, strays: u64) {
+        let found = &mut self.tally.found;
+        found.aligned = position;
+        if found.slices == 0 {
+            found.strays = strays;
+        }
         self.state = State::Aligning;
     }
 

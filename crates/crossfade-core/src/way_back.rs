@@ -8,16 +8,24 @@ use crate::name::MigrationName;
 use crate::position::Lsn;
 
 /// Which way rows are carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From the source to the new table, until the swap.
+    #[default]
     Forward,
     /// From the new table to the retired one, after it.
     Back,
 }
 
 impl Direction {
+    /// Reads such a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Direction::Forward, Direction::Back]
+            .into_iter()
+            .find(|direction| direction.as_str() == word)
+    }
+
     /// The word that the state schema stores.
     pub fn as_str(self) -> &'static str {
         match self {

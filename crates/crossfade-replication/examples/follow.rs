@@ -90,6 +90,7 @@ async fn shape(connection: &str, table: TableName) -> Result<Shape, Box<dyn Erro
             .collect(),
         key_columns: (0..rows.len()).filter(|&column| in_key(&rows[column])).collect(),
         full_identity: first.get(1),
+        only_whether: false,
     })
 }
 

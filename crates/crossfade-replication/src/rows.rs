@@ -15,6 +15,8 @@ pub(crate) struct Rows {
     /// For each column of ours, whether it belongs to the key.
     in_key: Box<[bool]>,
     keyless: bool,
+    /// See [`Shape::only_whether`].
+    only_whether: bool,
 }
 
 impl Rows {
@@ -26,6 +28,7 @@ impl Rows {
             order: (!same).then_some(order),
             in_key: in_key.collect(),
             keyless: shape.key_columns.is_empty(),
+            only_whether: shape.only_whether,
         })
     }
 
@@ -55,6 +58,9 @@ impl Rows {
     }
 
     fn row(&self, tuple: &Tuple) -> Result<Row, AssembleError> {
+        if self.only_whether {
+            return Ok(Row(Box::default()));
+        }
         if tuple.len() != self.in_key.len() {
             return Err(AssembleError::TupleWidth {
                 announced: self.in_key.len(),

@@ -23,6 +23,9 @@ pub struct Shape {
     pub key_columns: Vec<usize>,
     /// The table is under REPLICA IDENTITY FULL.
     pub full_identity: bool,
+    /// Whatever it looks like now, and whatever its name: only that it was changed matters, and the rows that are handed
+    /// out have no cells.
+    pub only_whether: bool,
 }
 
 /// A column of a [`Shape`].
@@ -52,6 +55,20 @@ impl Shape {
                 .map(|key| key.columns.clone())
                 .unwrap_or_default(),
             full_identity,
+            only_whether: false,
+        }
+    }
+
+    /// For who only wants to know whether the table of that oid is changed, and in which transactions.
+    pub fn only_whether(oid: u32, table: TableName) -> Self {
+        Shape {
+            oid,
+            table,
+            former_name: None,
+            columns: Vec::new(),
+            key_columns: Vec::new(),
+            full_identity: false,
+            only_whether: true,
         }
     }
 
@@ -61,6 +78,9 @@ impl Shape {
     /// The first difference between plan and stream.
     pub(crate) fn match_relation(&self, relation: &Relation) -> Result<Box<[usize]>, SourceChange> {
         self.check_table(relation)?;
+        if self.only_whether {
+            return Ok(Box::default());
+        }
         self.check_nothing_added(relation)?;
         let order = self.columns.iter().map(|planned| planned.position_in(relation));
         let order = order.collect::<Result<Box<[usize]>, _>>()?;
@@ -75,6 +95,9 @@ impl Shape {
                 found,
                 oid: relation.oid,
             });
+        }
+        if self.only_whether {
+            return Ok(());
         }
         if found != self.table && Some(&found) != self.former_name.as_ref() {
             return Err(SourceChange::Renamed { found });
@@ -193,6 +216,7 @@ mod tests {
             columns: columns.into(),
             key_columns: vec![0],
             full_identity: false,
+            only_whether: false,
         }
     }
 
@@ -216,6 +240,19 @@ mod tests {
     #[test]
     fn columns_are_matched_by_name() {
         assert_eq!(shape().match_relation(&relation()).unwrap().as_ref(), [1, 0]);
+    }
+
+    #[test]
+    fn who_only_wants_to_know_whether_takes_any_definition_of_the_table_and_no_other_table() {
+        let shape = Shape::only_whether(7, TableName::new("s", "t"));
+        let renamed = Relation {
+            name: "u".to_owned(),
+            replica_identity: ReplicaIdentity::Full,
+            ..relation()
+        };
+        assert!(shape.match_relation(&renamed).unwrap().is_empty());
+        let other = Relation { oid: 8, ..relation() };
+        assert!(shape.match_relation(&other).is_err());
     }
 
     #[test]

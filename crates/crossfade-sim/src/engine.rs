@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crossfade_core::cutover::OldSnapshots;
+use crossfade_core::detector::{Seen, Strays};
 use crossfade_core::ledger::ChunkId;
-use crossfade_core::migration::{Command, Durable, Migration, Options, Stop};
+use crossfade_core::migration::{Command, Durable, Event, Migration, Options, Stop};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
@@ -114,6 +115,10 @@ impl Simulation {
             paused: self.store.paused,
             copy: self.store.copy_state(self.scenario.incremental),
             back: self.store.back,
+            detected: Seen {
+                upto: Some(Lsn(0)),
+                strays: Strays::default(),
+            },
             aligned: self.store.aligned.clone(),
             equal: self.store.equal,
             now: self.world.snapshot().to_core(),
@@ -188,6 +193,9 @@ impl Simulation {
                 }
             }
             Command::Verify(VerifyCommand::Release) => self.end_pair(),
+            // What the detector notes is not modelled: nobody but the engine writes to the retired table here.
+            Command::Detect { .. } | Command::AcknowledgeSeen(_) => {}
+            Command::NoteSeen(_) => return self.tell(Event::SeenNoted),
             Command::Acknowledge(lsn) => return self.acknowledge(lsn),
             Command::Stop(stop) => return self.stopped(stop),
             other => self.send(other),

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use crossfade_core::phase::Phase;
+use crossfade_lab::server::ServerOptions;
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
@@ -111,6 +112,51 @@ async fn completed_while_the_old_table_follows() -> Result<()> {
     ensure!(traces.is_empty(), "complete left {traces:?}");
     ensure!(stage.column_type(TABLE, "id").await? == "bigint");
     orders.stop_and_compare().await?;
+    Ok(())
+}
+
+/// The disk of the server is worth more than a way back: both slots go.
+#[tokio::test]
+async fn a_closed_way_back_that_retains_too_much_wal_is_given_up() -> Result<()> {
+    let stage = Stage::own(ServerOptions::default()).await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE tickets (id integer PRIMARY KEY, seats integer);
+             INSERT INTO tickets SELECT i, i FROM generate_series(1, 100) i",
+        )
+        .await?;
+    let alter = "ALTER COLUMN seats TYPE bigint";
+    let limits = [("retained_wal_max", "100 MB")];
+    let change = stage.change_file_with_way_back("tickets", &[alter], &limits)?;
+    let (name, change) = (stage.name().as_str(), change.display().to_string());
+    let run = [
+        "run",
+        "--yes",
+        "--name",
+        name,
+        "--change",
+        &change,
+        "--cutover",
+        "auto",
+    ];
+    let mut engine = stage.crossfade(&run)?;
+    stage.reached_by(&mut engine, Phase::Swapped).await?;
+    follows_back(&stage, &mut engine).await?;
+    let too_large = format!("UPDATE tickets SET seats = {TOO_LARGE} WHERE id = 7");
+    client.batch_execute(&too_large).await?;
+    is_closed(&stage).await?;
+    let superuser = stage.superuser().await?;
+    let wal = "SELECT count(pg_logical_emit_message(false, 'filler', repeat('x', 1000000)))
+                 FROM generate_series(1, 120)";
+    superuser.batch_execute(wal).await?;
+    let ended = engine.end().await?.expect(30)?;
+    ensure!(ended.says("retained_wal_max"), "{}", ended.object);
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    ensure!(superuser.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);
+    stage.operate("complete", &["--drop"]).await?.expect(0)?;
+    let traces = stage.traces().await?;
+    ensure!(traces.is_empty(), "complete left {traces:?}");
     Ok(())
 }
 

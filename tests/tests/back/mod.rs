@@ -2,7 +2,9 @@
 
 mod closed;
 mod crash;
+mod detector;
 mod rollback;
+mod verify;
 
 use anyhow::{Result, ensure};
 use crossfade_tests::app::TABLE;

@@ -5,10 +5,11 @@
 //! user's table or the new one and is not in the plan is neither.
 
 use anyhow::{Context as _, Result, ensure};
-use crossfade_core::plan::{Plan, Stage as When, Step};
+use crossfade_core::plan::{CopyStep, Plan, Stage as When, Step};
 use crossfade_lab::server::{LogStatement, ServerOptions};
 use crossfade_tests::log::{self, Logged};
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 
 const TABLE: &str = "zebras";
 
@@ -88,12 +89,53 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
     everything_planned_is_executed_in_order(&executed, &plan)
 }
 
-/// The statements of the plan's only step, in order.
-fn planned(plan: &Plan) -> impl Iterator<Item = (When, String)> {
+/// As above, with a way back that is gone: the step backwards is planned as truthfully.
+#[tokio::test]
+async fn what_is_planned_for_the_way_back_is_what_the_server_executes() -> Result<()> {
+    let options = ServerOptions {
+        log_statement: LogStatement::All,
+        ..ServerOptions::default()
+    };
+    let stage = Stage::own(options).await?;
+    let client = stage.client().await?;
+    client.batch_execute(SETUP).await?;
+    let file = stage.folder().join("plan.json");
+    let path = file.display().to_string();
+    let alter = "ALTER COLUMN id TYPE bigint";
+    let arguments = stage.arguments(&["plan"], TABLE, alter, &["--out", &path]);
+    stage.ended(&arguments).await?.expect(0)?;
+    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+
+    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &path, "--cutover", "auto"])?;
+    stage
+        .reached_by(&mut engine, crossfade_core::phase::Phase::Swapped)
+        .await?;
+    client.batch_execute(CHANGES).await?;
+    until::so("the retired table follows", || async {
+        Ok(stage.status().await?["way_back"]["ready"] == true)
+    })
+    .await?;
+    stage.operate("verify", &[]).await?.expect(0)?;
+    stage.operate("rollback", &[]).await?.expect(0)?;
+    let ended = engine.end().await?.expect(0)?;
+    ensure!(ended.reported("changes_carried_back")? > 0, "{}", ended.object);
+
+    let executed = log::statements(&stage.server().log()?, stage.name());
+    println!("{} statements of ours in the server's log", executed.len());
+    everything_executed_is_planned(&executed, &plan)?;
+    everything_planned_is_executed_in_order(&executed, &plan)
+}
+
+/// The steps there and, if there is a way back, back.
+fn steps(plan: &Plan) -> impl Iterator<Item = &CopyStep> {
     let Step::CopyIntoTables(step) = &plan.steps[0];
-    step.statements
-        .iter()
-        .map(|statement| (statement.stage, plain(&statement.sql)))
+    std::iter::once(&**step).chain(step.back.as_deref())
+}
+
+/// The statements of a step, in order.
+fn planned(step: &CopyStep) -> impl Iterator<Item = (When, String)> {
+    let statements = step.statements.iter();
+    statements.map(|statement| (statement.stage, plain(&statement.sql)))
 }
 
 fn is_template(stage: When) -> bool {
@@ -110,7 +152,7 @@ fn plain(sql: &str) -> String {
 }
 
 fn everything_executed_is_planned(executed: &[Logged], plan: &Plan) -> Result<()> {
-    let planned: Vec<String> = planned(plan).map(|(_, sql)| sql).collect();
+    let planned: Vec<String> = steps(plan).flat_map(planned).map(|(_, sql)| sql).collect();
     let strangers: Vec<String> = executed
         .iter()
         .flat_map(|logged| commands(&logged.sql))
@@ -150,12 +192,14 @@ fn is_chatter(sql: &str) -> bool {
         "DELETE FROM \"pg_temp\".",
         "TRUNCATE TABLE \"pg_temp\".",
     ];
-    // The only look that names the table: at its file, for a rewrite.
+    // The only looks that name what is the user's: at the table's file, for a rewrite; at a sequence that may be too far on
+    // for the type that it had.
+    const VALUE: &str = "SELECT last_value FROM ";
     const FILE: &str = "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_relation_filenode(";
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| sql.starts_with(prefix));
     let looks = starts(&["SELECT ", "select ", "WITH ", "with "]);
     let names_user_objects = [TABLE, "foals", "herds"].iter().any(|name| sql.contains(name));
-    starts(&CONTROL) || starts(&OWN) || (looks && !names_user_objects) || starts(&[FILE])
+    starts(&CONTROL) || starts(&OWN) || (looks && !names_user_objects) || starts(&[FILE, VALUE])
 }
 
 fn everything_planned_is_executed_in_order(executed: &[Logged], plan: &Plan) -> Result<()> {
@@ -170,9 +214,13 @@ fn everything_planned_is_executed_in_order(executed: &[Logged], plan: &Plan) -> 
         When::AfterSwap,
     ];
     let executed: Vec<String> = executed.iter().flat_map(|logged| commands(&logged.sql)).collect();
+    steps(plan).try_for_each(|step| step_is_executed_in_order(&executed, step, &RUN))
+}
+
+fn step_is_executed_in_order(executed: &[String], step: &CopyStep, run: &[When]) -> Result<()> {
     let mut last = 0;
-    for (stage, sql) in planned(plan) {
-        if is_template(stage) || !RUN.contains(&stage) {
+    for (stage, sql) in planned(step) {
+        if is_template(stage) || !run.contains(&stage) {
             continue;
         }
         // Indexes are built side by side: their own order is free.

@@ -34,10 +34,7 @@ pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &En
             complain(&verification::not_equal(found));
             super::print(&verification::differences(found));
             advise(&verification::unverified(found));
-            advise(&format!(
-                "Nothing was swapped, and nothing will be before a verification finds every row equal. The source is \
-                 as the application left it. Keep both tables and report it; `crossfade abort {shown}` gives up."
-            ));
+            advise(&verification::advice(found, shown));
         }
         Ended::Stopped { reason, remedy } => {
             complain(&format!("go on: {reason}"));

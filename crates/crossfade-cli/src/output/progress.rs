@@ -234,6 +234,12 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
             std::iter::once(applied).chain(speed).chain([lag]).collect()
         }
     };
+    if progress.strays.count > 0 {
+        parts.push(format!(
+            "{} by others to the old table",
+            counted(u32::try_from(progress.strays.count).unwrap_or(u32::MAX), "write")
+        ));
+    }
     if activity == Activity::CuttingOver {
         parts.push(format!("attempt {}", progress.attempts));
     }
@@ -291,6 +297,7 @@ fn object(activity: Activity, status: &Status, speeds: &Speeds) -> Value {
         "changes_per_second": speeds.changes.per_second(),
         "lag_bytes": status.lag_bytes,
         "retained_bytes": status.retained_bytes,
+        "strays": status.progress.strays.count,
         "slices_compared": status.progress.verify.slices,
         "rows_compared": status.progress.verify.rows,
         "note": status.note,

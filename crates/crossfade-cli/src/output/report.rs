@@ -58,6 +58,9 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             count(report.changes_carried_back),
         ));
     }
+    if report.strays > 0 {
+        rows.push(("writes of others to the old table", count(report.strays)));
+    }
     if times.rolled_back.is_some() {
         let held = millis(report.rollback_lock_held_ms);
         rows.push(("exclusive lock held by the rollback for", held));

@@ -40,6 +40,9 @@ fn state_of(way_back: &WayBackStatus) -> String {
             "closed since {since}: {}",
             way_back.reason.as_deref().unwrap_or("the reason is not known")
         ),
+        (None, Some(_)) if let Some(doubt) = &way_back.doubt => {
+            format!("rollback not ready, it will first compare every row: {doubt}")
+        }
         (None, Some(lag)) => format!("rollback ready, lag {}", bytes(lag)),
         (None, None) => "not begun yet".to_owned(),
     }

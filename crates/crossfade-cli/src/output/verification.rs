@@ -3,6 +3,7 @@
 use crossfade_coordinator::report::Verification;
 use crossfade_core::name::MigrationName;
 use crossfade_core::verify::{Difference, Kind};
+use crossfade_core::way_back::Direction;
 
 use super::GOOD;
 use super::units::{count, counted};
@@ -47,7 +48,12 @@ pub(crate) fn not_equal(found: &Verification) -> String {
 
 /// The rows that differ, a line each.
 pub(crate) fn differences(found: &Verification) -> String {
-    let mut text: String = found.differences.iter().take(SHOWN).map(line).collect();
+    let mut text: String = {
+        let shown = found.differences.iter().take(SHOWN);
+        shown
+            .map(|difference| line(found.direction, difference))
+            .collect()
+    };
     if found.more || found.differences.len() > SHOWN {
         text.push_str("  and more\n");
     }
@@ -65,11 +71,30 @@ pub(crate) fn unverified(found: &Verification) -> String {
     )
 }
 
-fn line(difference: &Difference) -> String {
+/// What that means, and what to do.
+pub(crate) fn advice(found: &Verification, name: &str) -> String {
+    match found.direction {
+        Direction::Forward => format!(
+            "Nothing was swapped, and nothing will be before a verification finds every row equal. The source is as the \
+             application left it. Keep both tables and report it; `crossfade abort {name}` gives up."
+        ),
+        Direction::Back => format!(
+            "The new table is in its place and complete. The old one does not take its place again before a verification \
+             finds every row equal: mend these rows in the old table, as a role that may write to it, then `crossfade \
+             rollback {name}`. `crossfade continue {name}` only follows; `crossfade complete {name}` ends with the new table."
+        ),
+    }
+}
+
+fn line(direction: Direction, difference: &Difference) -> String {
+    let table = match direction {
+        Direction::Forward => "new",
+        Direction::Back => "old",
+    };
     let kind = match difference.kind {
-        Kind::Missing => "missing in the new table",
-        Kind::Extra => "in the new table only",
-        Kind::Different => "different",
+        Kind::Missing => format!("missing in the {table} table"),
+        Kind::Extra => format!("in the {table} table only"),
+        Kind::Different => "different".to_owned(),
     };
     if difference.key.is_empty() {
         format!("  a row {kind}\n")

@@ -119,6 +119,7 @@ impl Worker {
                 self.plant_marker(attempt).await?;
                 Ok(CutoverEvent::MarkerPlanted)
             }
+            CutoverCommand::Close => self.close().await,
             CutoverCommand::Swap { attempt } => self.swap(attempt).await,
             CutoverCommand::Resolve => self.resolve().await,
             CutoverCommand::Unlock => {
@@ -260,20 +261,36 @@ impl Worker {
         ))
     }
 
+    /// The plan's first statement of the swap locks the target; running it again there changes nothing. A position read
+    /// behind that is behind whatever was written to the target.
+    async fn close(&mut self) -> Result<CutoverEvent, Failure> {
+        let swap = self.context.statements(Stage::Swap);
+        let lock: Vec<&str> = swap.iter().take(1).map(|(_, lock)| lock.sql.as_str()).collect();
+        match self.run_within_budget(&lock).await {
+            Ok(()) => Ok(CutoverEvent::Closed {
+                position: wal::durable_insert_position(&self.witness).await?,
+            }),
+            Err(not_closed) => self.not_swapped(not_closed).await,
+        }
+    }
+
     async fn swap(&mut self, _attempt: u32) -> Result<CutoverEvent, Failure> {
         match self.swap_uncommitted().await {
             Ok(xid) => self.commit(xid).await,
-            // Whatever failed, failed before COMMIT: nothing has changed.
-            Err(NotSwapped::InTheWay { reason }) => {
-                self.holder.batch_execute("ROLLBACK").await?;
-                self.locked_at = None;
+            Err(not_swapped) => self.not_swapped(not_swapped).await,
+        }
+    }
+
+    /// Whatever failed, failed before COMMIT: nothing has changed.
+    async fn not_swapped(&mut self, why: NotSwapped) -> Result<CutoverEvent, Failure> {
+        self.holder.batch_execute("ROLLBACK").await?;
+        self.locked_at = None;
+        match why {
+            NotSwapped::InTheWay { reason } => {
                 self.context.line(format!("no swap yet: {reason}"));
                 Ok(CutoverEvent::SwapRolledBack { reason })
             }
-            Err(NotSwapped::Failed(failure)) => {
-                self.holder.batch_execute("ROLLBACK").await?;
-                Err(failure)
-            }
+            NotSwapped::Failed(failure) => Err(failure),
         }
     }
 
@@ -310,14 +327,20 @@ impl Worker {
     /// The plan's statements. They need locks on what belongs to the tables, such as a sequence from which a waiting
     /// transaction has drawn; nobody waits behind us for longer than the hold budget because of that.
     async fn move_tables(&self) -> Result<(), NotSwapped> {
-        for (_, statement) in self.context.statements(Stage::Swap) {
+        let swap = self.context.statements(Stage::Swap);
+        let statements: Vec<&str> = swap.iter().map(|(_, statement)| statement.sql.as_str()).collect();
+        self.run_within_budget(&statements).await
+    }
+
+    async fn run_within_budget(&self, statements: &[&str]) -> Result<(), NotSwapped> {
+        for statement in statements {
             let held = self.locked_at.map(|at| at.elapsed()).unwrap_or_default();
             let Some(left) = self.hold.budget.checked_sub(held) else {
                 let reason = format!("the swap took longer than {:?}", self.hold.budget);
                 return Err(NotSwapped::InTheWay { reason });
             };
             let bounds = self.hold.statement_bounds(left);
-            let bounded = format!("{bounds}; {}", statement.sql);
+            let bounded = format!("{bounds}; {statement}");
             self.holder.batch_execute(&bounded).await?;
         }
         Ok(())

@@ -1,10 +1,11 @@
-//! After the swap: confirm it, validate what it left unvalidated, take slot and publication away.
+//! After the swap: confirm it, validate what it left unvalidated, take slots away that nobody reads any more.
 
 use std::time::Duration;
 
 use crossfade_core::migration::Event;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{Stage, Statement};
+use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
 use crossfade_postgres::{slot, state};
 
@@ -24,9 +25,15 @@ pub(super) async fn finish(context: &Context) -> Result<Event, Failure> {
     session.batch_execute("COMMIT").await?;
     let stored = state::load(&session, context.name()).await?;
     let phase = stored.map_or(Phase::Swapped, |stored| stored.phase);
-    slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
-    if phase == Phase::RolledBack {
-        slot::drop(&session, &context.plan.name.back_slot(), SLOT_RELEASE_MAX).await?;
+    let name = &context.plan.name;
+    // With a way back the detector goes on reading the slot of the way there (R31).
+    let slots = match (phase, context.direction) {
+        (Phase::RolledBack, _) => vec![name.slot(), name.back_slot()],
+        (_, Direction::Back) => Vec::new(),
+        (_, Direction::Forward) => vec![name.slot()],
+    };
+    for slot in slots {
+        slot::drop(&session, &slot, SLOT_RELEASE_MAX).await?;
     }
     statements::run(context, &session, after_swap(context, phase)).await?;
     Ok(Event::Finished)

@@ -8,7 +8,9 @@ use crossfade_core::name::TableName;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::Direction;
-use crossfade_replication::reader::{History, ReadErrorClass, Reader, ReaderLimits, ReaderOptions};
+use crossfade_replication::reader::{
+    History, ReadErrorClass, Reader, ReaderHandle, ReaderLimits, ReaderOptions,
+};
 use crossfade_replication::shape::Shape;
 use tokio::sync::mpsc;
 
@@ -69,16 +71,6 @@ impl Hands {
     /// Why the channel of items has ended.
     pub(super) async fn stream_ended(&mut self) -> Failure {
         self.items = None;
-        let Some(reader) = self.reader.take() else {
-            return Failure::Lost {
-                what: "the stream has ended".to_owned(),
-            };
-        };
-        let Err(error) = reader.join().await else {
-            return Failure::Lost {
-                what: "the stream was stopped".to_owned(),
-            };
-        };
         let again = match self.context.direction {
             Direction::Forward => {
                 "The source is untouched. `crossfade abort` removes what was made; then run the change again."
@@ -88,20 +80,35 @@ impl Hands {
                  the migration."
             }
         };
-        match error.class() {
-            ReadErrorClass::Lost => Failure::Lost {
-                what: error.to_string(),
-            },
-            ReadErrorClass::NotPermitted => Failure::NoAccess {
-                reason: error.to_string(),
-            },
-            ReadErrorClass::SlotGone | ReadErrorClass::SourceChanged | ReadErrorClass::Protocol => {
-                Failure::needs_operator(chain(&error), again)
-            }
-            ReadErrorClass::Stopped => Failure::Lost {
-                what: error.to_string(),
-            },
+        failure_of(self.reader.take(), again).await
+    }
+}
+
+/// Why a reader has ended; `again`: what to do where it cannot go on by itself.
+pub(super) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str) -> Failure {
+    let Some(reader) = reader else {
+        return Failure::Lost {
+            what: "the stream has ended".to_owned(),
+        };
+    };
+    let Err(error) = reader.join().await else {
+        return Failure::Lost {
+            what: "the stream was stopped".to_owned(),
+        };
+    };
+    match error.class() {
+        ReadErrorClass::Lost => Failure::Lost {
+            what: error.to_string(),
+        },
+        ReadErrorClass::NotPermitted => Failure::NoAccess {
+            reason: error.to_string(),
+        },
+        ReadErrorClass::SlotGone | ReadErrorClass::SourceChanged | ReadErrorClass::Protocol => {
+            Failure::needs_operator(chain(&error), again)
         }
+        ReadErrorClass::Stopped => Failure::Lost {
+            what: error.to_string(),
+        },
     }
 }
 

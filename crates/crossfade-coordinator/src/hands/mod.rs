@@ -7,6 +7,7 @@ mod back;
 mod chunks;
 mod copy;
 mod cutover;
+mod detector;
 mod fetch;
 mod finish;
 mod follow;
@@ -33,6 +34,7 @@ use self::chunks::ChunkWorker;
 pub(crate) use self::copy::Opened;
 use self::cutover::CutoverOrder;
 pub(crate) use self::cutover::resolve;
+pub(crate) use self::detector::{find_or_begin_anew, in_words};
 use self::fetch::FetchOrder;
 pub(crate) use self::finish::SLOT_RELEASE_MAX;
 pub(crate) use self::statements::{run_in_order, run_patiently};
@@ -51,6 +53,8 @@ pub(crate) struct Hands {
     verifications: Option<mpsc::Sender<VerifyCommand>>,
     reader: Option<ReaderHandle>,
     items: Option<mpsc::Receiver<Vec<StreamItem>>>,
+    detector: Option<ReaderHandle>,
+    detected: Option<mpsc::Receiver<Vec<StreamItem>>>,
     /// The last thing worth a line.
     note: watch::Sender<Option<String>>,
     report: Report,
@@ -75,6 +79,8 @@ impl Hands {
             verifications: None,
             reader: None,
             items: None,
+            detector: None,
+            detected: None,
             note,
             report,
         }
@@ -88,6 +94,7 @@ impl Hands {
             Direction::Back => {
                 report.changes_carried_back += progress.feed.applied;
                 report.rollback_attempts += progress.attempts;
+                report.strays = progress.strays.count;
                 return report;
             }
         }
@@ -158,6 +165,13 @@ impl Hands {
                     reader.acknowledge(lsn);
                 }
             }
+            Command::Detect { from } => self.detect(from),
+            Command::NoteSeen(seen) => self.answer(async move { detector::note(&context, seen).await }),
+            Command::AcknowledgeSeen(lsn) => {
+                if let Some(detector) = &self.detector {
+                    detector.acknowledge(lsn);
+                }
+            }
             Command::Cutover(command) => self.order_cutover(CutoverOrder::Command(command)),
             Command::PrepareBack => self.answer(async move { back::prepare(&context).await }),
             Command::BeginBack(at) => self.answer(async move { back::begin(&context, at).await }),
@@ -169,6 +183,7 @@ impl Hands {
             Command::Verify(command) => self.order_verify(command),
             Command::Finish => {
                 self.end_stream();
+                self.end_detector();
                 self.answer(async move { finish::finish(&context).await });
             }
             Command::Stop(stop) => return Ok(Some(stop)),
@@ -183,7 +198,7 @@ impl Hands {
     /// Nothing is lost: receiving from a channel is cancel safe.
     pub(crate) async fn next(&mut self, wants_items: bool) -> Result<Next, Failure> {
         loop {
-            let items = self.items.as_mut();
+            let (items, detected) = (self.items.as_mut(), self.detected.as_mut());
             tokio::select! {
                 // The context holds a sender as long as we are: there is always somebody to wait for.
                 Some(answer) = self.answers.recv() => match answer? {
@@ -194,6 +209,10 @@ impl Hands {
                 items = receive(items), if wants_items => match items {
                     Some(items) => return Ok(Next::Items(items)),
                     None => return Err(self.stream_ended().await),
+                },
+                items = receive(detected) => match items {
+                    Some(items) => return Ok(Next::Detected(items)),
+                    None => return Err(self.detector_ended().await),
                 },
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
@@ -253,7 +272,8 @@ impl Hands {
                 self.report.timeline.locked = Some(now.saturating_sub(held.as_millis() as u64));
             }
             Note::Verified { found, unverified } => {
-                self.report.verification = Some(Verification::new(&found, unverified));
+                self.report.verification =
+                    Some(Verification::new(self.context.direction, &found, unverified));
             }
             Note::Line(line) => {
                 tracing::info!("{line}");
@@ -282,6 +302,8 @@ pub(crate) enum Next {
     Event(Event),
     /// What the reader delivered.
     Items(Vec<StreamItem>),
+    /// What the detector's reader delivered.
+    Detected(Vec<StreamItem>),
 }
 
 async fn receive(items: Option<&mut mpsc::Receiver<Vec<StreamItem>>>) -> Option<Vec<StreamItem>> {

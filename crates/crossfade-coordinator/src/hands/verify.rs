@@ -171,12 +171,23 @@ impl Worker {
         };
         let unverified = self.verifier.unverified();
         context.begin(witness).await?;
-        state::record_verification(witness, context.name(), &began_at, found, unverified).await?;
+        state::record_verification(
+            witness,
+            context.name(),
+            context.direction,
+            &began_at,
+            found,
+            unverified,
+        )
+        .await?;
         let what = if found.is_equal() {
             "verified: every row is equal"
         } else {
             "verified: rows differ"
         };
+        if found.is_equal() {
+            state::settle_strays(witness, context.name(), found.strays).await?;
+        }
         context.audit(witness, what, None).await?;
         witness.batch_execute("COMMIT").await?;
         context.note(Note::Verified {

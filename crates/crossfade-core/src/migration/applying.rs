@@ -105,7 +105,8 @@ impl Migration {
         let (Some(target), Some(feed)) = (self.round.target, self.feed.as_ref()) else {
             return;
         };
-        if feed.applied() < target || !feed.is_at_boundary() || self.paused {
+        let there = feed.applied() >= target && feed.is_at_boundary();
+        if !there || self.paused || self.detector_keeps_cutover(target) {
             return;
         }
         let started = self.round.started.unwrap_or(now);

@@ -9,7 +9,7 @@
 //!
 //! The feed, the drain and the cutover are those of the way there, over the step backwards. Its ledger holds
 //! nothing that was copied: from the end of the swap's commit record on every change is applied, and before it
-//! none. A row that the retired table refuses closes the way back and touches nothing else.
+//! none. Beside it the detector looks at who else writes to the retired table (see `detecting.rs`). A row that the retired table refuses closes the way back and touches nothing else.
 
 use super::{Activity, Command, Migration, Stop, copy_step};
 use crate::change::StreamItem;
@@ -46,6 +46,7 @@ impl Migration {
         if self.phase != Phase::Swapped || !self.has_way_back() {
             return self.stop(Stop::Done);
         }
+        self.detect();
         match self.back {
             Some(applied) => {
                 self.feed_back(applied);

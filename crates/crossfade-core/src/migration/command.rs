@@ -2,6 +2,7 @@
 
 use crate::change::{Row, StreamItem};
 use crate::cutover::{CutoverCommand, CutoverEvent};
+use crate::detector::Seen;
 use crate::ledger::{ChunkId, Opening, Span};
 use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
@@ -62,6 +63,16 @@ pub enum Command {
         /// Everything that ended at or before it is applied.
         from: Lsn,
     },
+    /// After the swap: stream the former source, which is the retired table now, from here on → [`Event::Detected`],
+    /// again and again (R31).
+    Detect {
+        /// Everything that ended at or before it was looked at.
+        from: Lsn,
+    },
+    /// Write down what the detector has seen → [`Event::SeenNoted`].
+    NoteSeen(Seen),
+    /// Tell the detector's slot. Not answered.
+    AcknowledgeSeen(Lsn),
     /// The index by which changes are applied, unless it is there → [`Event::KeyIndexBuilt`].
     BuildKeyIndex,
     /// All other indexes and constraints that are not there → [`Event::IndexesBuilt`]. No piece is out meanwhile.
@@ -112,7 +123,7 @@ pub enum Command {
     Verify(VerifyCommand),
     /// The row that was refused has been taken: forget it → [`Event::BackReopened`].
     ReopenBack,
-    /// End the stream, validate what the swap left unvalidated, drop slot and publication → [`Event::Finished`].
+    /// End the streams, validate what the swap left unvalidated, drop slots that nobody reads any more → [`Event::Finished`].
     Finish,
     /// Nothing more will come.
     Stop(Stop),
@@ -174,6 +185,10 @@ pub enum Event {
     InsertPosition(Lsn),
     /// What the reader delivered.
     Stream(StreamItem),
+    /// What the detector's reader delivered.
+    Detected(StreamItem),
+    /// See [`Command::NoteSeen`].
+    SeenNoted,
     /// See [`Command::Route`]: for each key the number of bounds below it.
     Routed(Vec<u32>),
     /// See [`Command::Classify`].

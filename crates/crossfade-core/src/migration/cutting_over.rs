@@ -28,7 +28,12 @@ impl Migration {
             }
             Activity::Ready => self.start_cutover(now),
             // A row that was refused may be refused again, and the drain would never end.
-            Activity::FollowingBack if !self.reopening => self.start_cutover(now),
+            Activity::FollowingBack if self.reopening => {}
+            Activity::FollowingBack if self.is_in_doubt() => {
+                self.must_verify = true;
+                self.become_ready();
+            }
+            Activity::FollowingBack => self.start_cutover(now),
             _elsewhere => {}
         }
     }
@@ -69,6 +74,10 @@ impl Migration {
             }
             Some(Outcome::GaveUp { obstacle, attempts }) => {
                 self.stop(Stop::CutoverNotAchieved { obstacle, attempts });
+            }
+            Some(Outcome::Withdrawn) => {
+                self.swap_asked = true;
+                self.activity = Activity::FollowingBack;
             }
         }
     }

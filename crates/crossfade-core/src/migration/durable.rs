@@ -1,6 +1,7 @@
 //! What a machine is told once, at its start: how to run, and what the state schema holds.
 
 use crate::cutover::OldSnapshots;
+use crate::detector::Seen;
 use crate::feed::FeedLimits;
 use crate::ledger::CopiedChunk;
 use crate::phase::Phase;
@@ -37,6 +38,8 @@ pub struct Durable {
     pub back: Option<Lsn>,
     /// The retired table refused a row that comes behind it.
     pub back_closed: bool,
+    /// What the detector has seen (R31).
+    pub detected: Seen,
     /// What the target was last aligned with: it has all of what this sees.
     pub aligned: Option<Snapshot>,
     /// Whether the last verification found every row equal; `None`: there was none.

@@ -16,6 +16,7 @@ mod back;
 mod command;
 mod copying;
 mod cutting_over;
+mod detecting;
 mod durable;
 mod progress;
 mod verifying;
@@ -29,6 +30,7 @@ pub use progress::{Activity, Progress};
 
 use crate::copy::{Chunks, Ranges};
 use crate::cutover::{Cutover, CutoverCommand};
+use crate::detector::{Detector, Seen};
 use crate::feed::{Feed, FeedStep};
 use crate::ledger::Ledger;
 use crate::phase::Phase;
@@ -62,6 +64,12 @@ pub struct Migration {
     reopening: bool,
     /// Until the swap has come by in the reverse stream.
     threshold: Option<Threshold>,
+    /// As the durable state has it; see [`Migration::seen`].
+    detected: Seen,
+    /// While the retired table follows.
+    detector: Option<Detector>,
+    /// The last verification, in this direction, found rows that differ.
+    differs: bool,
     interrupt: Option<Stop>,
     /// The snapshot copy's.
     ranges: Option<Ranges>,
@@ -121,7 +129,11 @@ impl Round {
 impl Migration {
     /// A machine at the place where the durable state is.
     pub fn new(now: Instant, plan: Plan, durable: Durable, options: Options) -> Self {
-        let cutover = Cutover::new(plan.limits.clone(), options.old_snapshots);
+        let back = durable.phase >= Phase::Swapped && copy_step(&plan).back.is_some();
+        let cutover = match back {
+            true => Cutover::new(plan.limits.clone(), options.old_snapshots).with_detector(),
+            false => Cutover::new(plan.limits.clone(), options.old_snapshots),
+        };
         let stop_at = plan
             .limits
             .execution_max_ms
@@ -138,6 +150,9 @@ impl Migration {
             back: durable.back,
             reopening: durable.back_closed,
             threshold: None,
+            detected: durable.detected,
+            detector: None,
+            differs: durable.equal == Some(false),
             phase: durable.phase,
             activity: Activity::Preparing,
             paused: durable.paused,
@@ -252,6 +267,7 @@ impl Migration {
             received: feed.map_or(Lsn(0), Feed::received),
             attempts: self.cutover.attempt(),
             verify: self.verification.progress(),
+            strays: self.seen().strays,
         }
     }
 
@@ -300,6 +316,7 @@ impl Migration {
         }
         self.cutover.handle_timeout(now);
         self.verification.handle_timeout(now);
+        self.detector_on(flush);
         self.go_on(now, flush);
     }
 
@@ -327,6 +344,8 @@ impl Migration {
             Event::Analyzed => self.become_ready(),
             Event::InsertPosition(lsn) => self.round.position(now, lsn),
             Event::Stream(item) => self.receive(item),
+            Event::Detected(item) => self.detector_received(&item),
+            Event::SeenNoted => self.seen_noted(),
             Event::Routed(homes) => self.feed_step(|feed| feed.routed(homes)),
             Event::Classified(classes) => self.feed_step(|feed| feed.classified(classes)),
             Event::Fetched {
@@ -347,6 +366,7 @@ impl Migration {
             Event::Reference(snapshot) => self.observe(&snapshot),
             Event::RetainedWal(retained) => self.retained(retained),
         }
+        self.detector_on(false);
         self.go_on(now, false);
     }
 
@@ -355,6 +375,7 @@ impl Migration {
         if let Some(feed) = &mut self.feed {
             feed.observe(snapshot);
         }
+        self.detector_observes(snapshot);
     }
 
     fn retained(&mut self, retained: u64) {
@@ -459,6 +480,7 @@ impl Migration {
         self.feed_on(flush);
         self.chunks_on(now);
         self.drain_to_marker();
+        self.look_up_to_the_lock();
         self.cutover_on();
     }
 
@@ -473,7 +495,8 @@ impl Migration {
 fn must_verify(durable: &Durable, wanted: bool) -> bool {
     match durable.equal {
         Some(true) => wanted && durable.phase < Phase::Ready,
-        Some(false) => true,
+        // After the swap the retired table goes on following; before a rollback it is compared again.
+        Some(false) => durable.phase < Phase::Swapped,
         None => wanted && durable.phase < Phase::Swapped,
     }
 }

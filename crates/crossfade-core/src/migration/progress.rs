@@ -1,5 +1,6 @@
 //! Where a machine is and how far it has come, for people.
 
+use crate::detector::Strays;
 use crate::feed::FeedCounts;
 use crate::ledger::LedgerCounts;
 use crate::position::Lsn;
@@ -28,6 +29,8 @@ pub struct Progress {
     pub attempts: u32,
     /// See [`VerifyProgress`].
     pub verify: VerifyProgress,
+    /// See [`Strays`].
+    pub strays: Strays,
 }
 
 /// What the machine is at. One line of the module's picture.

@@ -70,11 +70,20 @@ impl Migration {
             VerifyEvent::Opened { snapshot, position } => {
                 self.reference = snapshot.xmax();
                 let Some(feed) = self.feed.as_mut() else { return };
-                match feed.align(snapshot, position) {
-                    Ok(()) => self.verification.align(position),
-                    Err(error) => self
-                        .verification
-                        .give_up_pair(now, Obstacle::Invisible(error.xid)),
+                let stray = self
+                    .detector
+                    .as_ref()
+                    .and_then(|found| found.missed_by(&snapshot));
+                let aligned = match stray {
+                    Some(xid) => Err(xid),
+                    None => feed.align(snapshot, position).map_err(|error| error.xid),
+                };
+                match aligned {
+                    Ok(()) => {
+                        let strays = self.seen().strays.count;
+                        self.verification.align(position, strays);
+                    }
+                    Err(xid) => self.verification.give_up_pair(now, Obstacle::Invisible(xid)),
                 }
             }
             event @ (VerifyEvent::Pinned
@@ -133,7 +142,18 @@ impl Migration {
         }
         match self.verification.take_outcome() {
             None => {}
-            Some(found) if found.is_equal() => self.become_ready(),
+            Some(found) if found.is_equal() => {
+                self.differs = false;
+                if let Some(detector) = &mut self.detector {
+                    detector.settle(found.strays);
+                }
+                self.become_ready();
+            }
+            // The retired table goes on following: it is the rollback that is refused.
+            Some(_) if self.direction() == Direction::Back && !self.swap_asked => {
+                self.differs = true;
+                self.become_ready();
+            }
             Some(found) => self.stop(Stop::NotEqual(Box::new(found))),
         }
     }

@@ -38,7 +38,7 @@ impl Scene {
         assert!(self.machine.is_due());
         self.machine.open(self.now);
         assert_eq!(self.command(), Some(VerifyCommand::Open));
-        self.machine.align(Lsn(100));
+        self.machine.align(Lsn(100), 0);
         self.machine.aligned();
         assert_eq!(self.command(), Some(VerifyCommand::Pin));
         self.tell(VerifyEvent::Pinned);

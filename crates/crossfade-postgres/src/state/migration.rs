@@ -109,6 +109,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
         "engine",
         "position",
         "way_back_closed",
+        "detector",
         "chunk",
         "unproven_drop",
         "statement_done",

@@ -5,6 +5,7 @@
 //! with what it describes.
 
 mod audit;
+mod detector;
 mod engine;
 mod error;
 mod ledger;
@@ -16,6 +17,7 @@ mod verification;
 mod way_back;
 
 pub use self::audit::audit;
+pub use self::detector::{note_seen, seen, settle_strays};
 pub use self::engine::{
     Engine, Generation, TakeOver, engine, guard, guard_statement, heartbeat, raise_generation,
 };

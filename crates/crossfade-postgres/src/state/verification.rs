@@ -2,6 +2,7 @@
 
 use crossfade_core::position::Lsn;
 use crossfade_core::verify::{Difference, Verified};
+use crossfade_core::way_back::Direction;
 
 use super::StateError;
 use crate::session::Session;
@@ -19,6 +20,8 @@ pub struct StoredVerification {
     pub found: Verified,
     /// Columns that were not compared, because the server alone fills them.
     pub unverified: Vec<String>,
+    /// Which of the two tables had to be like the other.
+    pub direction: Direction,
 }
 
 /// The server's clock, as text that [`record_verification`] takes.
@@ -39,14 +42,15 @@ pub async fn server_time(session: &Session) -> Result<String, StateError> {
 pub async fn record_verification(
     session: &Session,
     name: &str,
+    direction: Direction,
     began_at: &str,
     found: &Verified,
     unverified: &[String],
 ) -> Result<(), StateError> {
     let insert = "\
 INSERT INTO crossfade.verification (migration, began_at, aligned_lsn, whole, more, pairs, slices, slices_different,
-                                    rows, differences, unverified)
-VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10, $11)";
+                                    rows, differences, unverified, direction)
+VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let differences = serde_json::to_string(&found.differences).unwrap_or_default();
     session
@@ -64,6 +68,7 @@ VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10
                 &i64::try_from(found.rows).unwrap_or(i64::MAX),
                 &differences,
                 &unverified,
+                &direction.as_str(),
             ],
         )
         .await?;
@@ -81,7 +86,7 @@ pub async fn last_verification(
 ) -> Result<Option<StoredVerification>, StateError> {
     let select = "\
 SELECT id, began_at::text, ended_at::text, aligned_lsn::text, whole, more, pairs, slices, slices_different, rows,
-       differences, unverified
+       differences, unverified, direction
   FROM crossfade.verification
  WHERE migration = $1 AND ($2::text IS NULL OR began_at >= $2::text::timestamptz)
  ORDER BY id DESC LIMIT 1";
@@ -108,7 +113,10 @@ SELECT id, began_at::text, ended_at::text, aligned_lsn::text, whole, more, pairs
             slices_different: number(8),
             rows: row.get::<_, i64>(9).try_into().unwrap_or_default(),
             differences: differences.map_err(|_| unreadable("differences"))?,
+            // Of interest to whoever runs it only: what it settled is written down with it.
+            strays: 0,
         },
         unverified: row.get(11),
+        direction: Direction::from_word(row.get(12)).ok_or_else(|| unreadable("direction"))?,
     }))
 }

@@ -32,6 +32,7 @@ impl Stream {
             columns: columns.into(),
             key_columns: vec![0],
             full_identity,
+            only_whether: false,
         };
         let limits = PartLimits {
             changes_max,

@@ -131,6 +131,7 @@ impl Scene {
                 .collect(),
             key_columns: vec![0],
             full_identity: row.get(1),
+            only_whether: false,
         }
     }
 

@@ -36,6 +36,10 @@ impl Simulation {
                 }
                 task.answer = answer(CutoverEvent::MarkerPlanted);
             }
+            CutoverCommand::Close => {
+                let position = self.world.engine_commit(&mut self.dice, None);
+                task.answer = answer(CutoverEvent::Closed { position });
+            }
             CutoverCommand::Swap { attempt } => self.swap(task, attempt)?,
             CutoverCommand::Resolve => self.resolve(task)?,
             CutoverCommand::Unlock => {

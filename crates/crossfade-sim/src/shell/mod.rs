@@ -51,6 +51,7 @@ impl Task {
                 CutoverCommand::Lock { .. } | CutoverCommand::Swap { .. } | CutoverCommand::Unlock => true,
                 CutoverCommand::ListOldSnapshots { .. }
                 | CutoverCommand::PlantMarker { .. }
+                | CutoverCommand::Close
                 | CutoverCommand::Resolve => false,
             },
             Command::Fetch { locked, .. } => *locked,
@@ -65,6 +66,9 @@ impl Task {
             | Command::CopyChunk { .. }
             | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
+            | Command::Detect { .. }
+            | Command::NoteSeen(_)
+            | Command::AcknowledgeSeen(_)
             | Command::BuildKeyIndex
             | Command::BuildIndexes
             | Command::Analyze
@@ -182,6 +186,9 @@ impl Simulation {
             Command::CloseSnapshot
             | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
+            | Command::Detect { .. }
+            | Command::NoteSeen(_)
+            | Command::AcknowledgeSeen(_)
             | Command::EndFetch
             | Command::Acknowledge(_)
             | Command::Stop(_) => {}
