@@ -16,6 +16,7 @@ pub mod limits;
 pub mod migration;
 pub mod name;
 pub mod order;
+pub mod pace;
 pub mod phase;
 pub mod piece;
 pub mod plan;

@@ -24,6 +24,18 @@ pub struct Limits {
     /// The time after which one pair of snapshots of the verification is let go for another. While it lives vacuum
     /// removes nothing newer, and DDL on the source waits.
     pub verify_time_ms: u64,
+    /// The physical standby that is farthest behind may be this far behind before nothing more is begun. `None`: they
+    /// are not looked at.
+    pub replica_lag_max_ms: Option<u64>,
+    /// As [`Limits::replica_lag_max_ms`], in bytes of WAL that it has not replayed.
+    pub replica_lag_bytes_max: Option<u64>,
+    /// The user's query: while it says true, or a number above [`Limits::pace_query_max`], nothing more is begun.
+    pub pace_query: Option<String>,
+    /// See [`Limits::pace_query`].
+    pub pace_query_max: i64,
+    /// WAL that our slot may retain before nothing more is begun until it is less. `None`: half of
+    /// [`Limits::retained_wal_max_bytes`], if there is one.
+    pub retained_wal_pace_bytes: Option<u64>,
     /// WAL that our slot may retain before the engine stops and drops *its* slot. `None`: no bound.
     pub retained_wal_max_bytes: Option<u64>,
     /// Disk that shadow, indexes and retained WAL may take, by estimate. `None`: not checked.
@@ -40,6 +52,11 @@ impl Default for Limits {
             chunk_time_ms: 5_000,
             chunk_delay_ms: 0,
             verify_time_ms: 2_000,
+            replica_lag_max_ms: None,
+            replica_lag_bytes_max: None,
+            pace_query: None,
+            pace_query_max: 0,
+            retained_wal_pace_bytes: None,
             retained_wal_max_bytes: None,
             disk_budget_bytes: None,
         }
@@ -75,5 +92,16 @@ impl Limits {
     /// See [`Limits::chunk_delay_ms`].
     pub fn chunk_delay(&self) -> Duration {
         Duration::from_millis(self.chunk_delay_ms)
+    }
+
+    /// See [`Limits::retained_wal_pace_bytes`].
+    pub fn retained_wal_pace(&self) -> Option<u64> {
+        let half = self.retained_wal_max_bytes.map(|max| max / 2);
+        self.retained_wal_pace_bytes.or(half)
+    }
+
+    /// Whether the standbys' lag counts.
+    pub fn wants_standbys(&self) -> bool {
+        self.replica_lag_max_ms.is_some() || self.replica_lag_bytes_max.is_some()
     }
 }

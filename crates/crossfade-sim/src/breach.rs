@@ -116,6 +116,12 @@ pub enum Breach {
         /// Faults.
         faults: u64,
     },
+    /// What can wait began while the gate for pace was closed.
+    #[error("began while the gate for pace was closed: {command}")]
+    BegunWhileClosed {
+        /// What.
+        command: String,
+    },
     /// Nothing fails any more and the migration does not end.
     #[error("no end after {steps} quiet steps, at {activity:?}")]
     NoProgress {

@@ -133,6 +133,13 @@ reached! {
     PairInvisible,
     /// The rest of the stream did not come in time, or did not fit.
     PairGivenUp,
+    // The gate for pace.
+    /// A standby fell too far behind.
+    GateClosed,
+    /// It caught up.
+    GateOpened,
+    /// Changes were applied all the same.
+    AppliedWhileClosed,
     // The cutover.
     /// No lock within the slice.
     LockTimedOut,

@@ -15,6 +15,7 @@ use crossfade_core::way_back::Direction;
 use crate::breach::Breach;
 use crate::coverage::Reached;
 use crate::fault::Zombie;
+use crate::pace::Gate;
 use crate::planted::Planted;
 use crate::row::{SourceChange, Table};
 use crate::scenario::Ending;
@@ -47,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) chunks: Vec<ChunkSession>,
     pub(crate) fetch: Option<FetchSession>,
     pub(crate) pair: Option<PairOfSnapshots>,
+    /// What it was told of the standby.
+    pub(crate) gate: Gate,
     /// The target transaction of the open batch.
     pub(crate) batch: Option<OpenBatch>,
 }
@@ -151,6 +154,7 @@ impl Simulation {
             chunks: Vec::new(),
             fetch: None,
             pair: None,
+            gate: Gate::new(self.scenario.limits.replica_lag_bytes_max.is_some()),
             batch: None,
         });
         self.collect()
@@ -172,6 +176,7 @@ impl Simulation {
                 return Ok(());
             };
             self.note(|| format!("  -> {}", trace::command(&command)));
+            self.check_pace(&command)?;
             self.take(command)?;
         }
     }

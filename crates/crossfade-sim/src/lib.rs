@@ -23,7 +23,8 @@
 //! snapshots, and at the swap, as of everything; no reader with an older snapshot is left by then; nothing is
 //! acknowledged that is not applied durably; the copy meets no duplicate; the way back begins at the end of the swap's
 //! commit record, though its slot sends our own last drain before; a closed way back says how far it has come; without
-//! faults a migration ends; afterwards the table in place holds what writers were told is committed.
+//! faults a migration ends; afterwards the table in place holds what writers were told is committed. Nothing that can wait
+//! begins while a standby lags.
 //!
 //! One applier, for the engine has no more ([ADR 6](../../docs/adr/0006-one-applier.md)): of workers there are
 //! the copiers. Not modelled: filters and splits, other target servers, keyless tables, foreign keys.
@@ -37,6 +38,7 @@ mod fault;
 mod history;
 mod observe;
 mod operator;
+mod pace;
 mod plan;
 mod planted;
 mod row;

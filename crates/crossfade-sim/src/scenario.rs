@@ -4,6 +4,7 @@ use crossfade_core::feed::FeedLimits;
 use crossfade_core::limits::Limits;
 
 use crate::dice::Dice;
+use crate::pace::LAG_MAX;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -168,6 +169,7 @@ fn limits(dice: &mut Dice) -> Limits {
         cutover_max_ms: if dice.chance(25) { 400 } else { 20_000 },
         chunk_delay_ms: if dice.chance(20) { 30 } else { 0 },
         verify_time_ms: 20 + dice.below(300),
+        replica_lag_bytes_max: dice.chance(30).then_some(LAG_MAX),
         retained_wal_max_bytes: Some(TOO_MUCH_WAL / 2),
         ..Limits::default()
     }

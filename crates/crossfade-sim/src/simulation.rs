@@ -289,6 +289,7 @@ impl Simulation {
             };
         }
         self.operate()?;
+        self.observe_standby()?;
         match self.dice.below(100) {
             0..50 => self.advance_task(),
             50..80 => self.deliver(),

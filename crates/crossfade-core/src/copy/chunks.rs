@@ -39,7 +39,6 @@ const PROOF_EXPECTED: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Chunks {
     chunk_time: Duration,
-    chunk_delay: Duration,
     /// Rows of the next chunk.
     size: u64,
     /// Its snapshot is wanted, and may have been taken.
@@ -70,7 +69,6 @@ impl Chunks {
         let row_bytes = estimate.bytes / estimate.rows.max(1);
         Chunks {
             chunk_time: limits.chunk_time(),
-            chunk_delay: limits.chunk_delay(),
             size: (FIRST_BYTES / row_bytes.max(1)).clamp(ROWS_MIN, FIRST_ROWS_MAX),
             opening: false,
             opened: None,
@@ -108,7 +106,6 @@ impl Chunks {
         if let Some(began) = self.copying.remove(&id) {
             self.resize(rows, now.saturating_duration_since(began));
         }
-        self.pause(now, self.chunk_delay);
     }
 
     /// Nothing of it is committed: it was being copied, or only opened.
@@ -133,9 +130,7 @@ impl Chunks {
     }
 
     fn pause(&mut self, now: Instant, pause: Duration) {
-        if !pause.is_zero() {
-            self.not_before = Some(now + pause);
-        }
+        self.not_before = Some(now + pause);
     }
 
     /// What to do next: use or release the snapshot that was taken, and open another chunk if one of `copiers` is

@@ -1,8 +1,6 @@
 //! The snapshot copy: the whole table under the slot's snapshot, in ranges, by several copiers. To the ledger all
 //! ranges are one chunk (R11): nothing counts before the last of them is copied.
 
-use std::time::{Duration, Instant};
-
 use crate::migration::RangeId;
 use crate::position::Lsn;
 use crate::snapshot::Snapshot;
@@ -17,7 +15,6 @@ pub(crate) struct Ranges {
     running: u32,
     done: u32,
     rows: u64,
-    not_before: Option<Instant>,
 }
 
 impl Ranges {
@@ -31,7 +28,6 @@ impl Ranges {
             running: 0,
             done: 0,
             rows: 0,
-            not_before: None,
         }
     }
 
@@ -58,9 +54,9 @@ impl Ranges {
         self.done == self.total
     }
 
-    /// The next range to copy, if a copier is free and no pause is on.
+    /// The next range to copy, if one of `copiers` is free.
     pub(crate) fn begin(&mut self, copiers: usize) -> Option<RangeId> {
-        if self.not_before.is_some() || self.running >= copiers as u32 || self.next >= self.total {
+        if self.running >= copiers as u32 || self.next >= self.total {
             return None;
         }
         let range = RangeId(self.next);
@@ -69,22 +65,10 @@ impl Ranges {
         Some(range)
     }
 
-    /// A range is copied; the next begins after `delay`.
-    pub(crate) fn copied(&mut self, now: Instant, rows: u64, delay: Duration) {
+    /// A range is copied.
+    pub(crate) fn copied(&mut self, rows: u64) {
         self.running -= 1;
         self.done += 1;
         self.rows += rows;
-        if !delay.is_zero() && !self.is_done() {
-            self.not_before = Some(now + delay);
-        }
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.not_before
-    }
-
-    /// Whether a pause has ended.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
-        self.not_before.take_if(|moment| *moment <= now).is_some()
     }
 }

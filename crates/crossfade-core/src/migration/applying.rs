@@ -7,6 +7,7 @@ use super::{Activity, CAUGHT_UP_SHARE, Command, Migration, Stop};
 use crate::change::StreamItem;
 use crate::feed::{Feed, FeedStep};
 use crate::phase::Phase;
+use crate::position::Lsn;
 use crate::verify::VerifyCommand;
 use crate::way_back::Direction;
 
@@ -90,13 +91,17 @@ impl Migration {
             | Activity::Stopped => false,
         };
         let applying = applying && !self.waits_for_mending();
-        let flush = flush || self.round.target.is_some() || self.cutover.is_draining();
+        let applied = self.feed.as_ref().map_or(Lsn(0), Feed::applied);
+        // A round that is held back at its target must not write down every position that its own writing moves.
+        let short = self.round.target.is_some_and(|target| applied < target);
+        let flush = flush || short || self.cutover.is_draining();
         if applying {
             self.feed_step(|feed| feed.poll(flush));
         }
     }
 
-    /// Ends a round of a drain when its position is applied; the round that took no time was the last.
+    /// Ends a round of a drain when its position is applied; the round that took no time was the last. What begins at
+    /// its end may have to wait.
     pub(super) fn round_on(&mut self, now: Instant) {
         // A position that was asked for before a truncate began the copy again is of no use to it.
         if self.activity == Activity::Copying {
@@ -106,7 +111,7 @@ impl Migration {
             return;
         };
         let there = feed.applied() >= target && feed.is_at_boundary();
-        if !there || self.paused || self.detector_keeps_cutover(target) {
+        if !there || self.is_held_back() || self.detector_keeps_cutover(target) {
             return;
         }
         let started = self.round.started.unwrap_or(now);

@@ -4,6 +4,7 @@ use crate::change::{Row, StreamItem};
 use crate::cutover::{CutoverCommand, CutoverEvent};
 use crate::detector::Seen;
 use crate::ledger::{ChunkId, Opening, Span};
+use crate::pace::Observation;
 use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
 use crate::position::{Lsn, Xid};
@@ -230,6 +231,8 @@ pub enum Event {
     Reference(Snapshot),
     /// WAL that our slot retains, in bytes.
     RetainedWal(u64),
+    /// What the gate for pace has to know.
+    Observed(Observation),
 }
 
 /// A chunk whose snapshot is taken.

@@ -17,7 +17,6 @@ impl Migration {
         self.reference = snapshot.xmax();
         self.ranges = Some(Ranges::new(consistent_point, snapshot, ranges));
         self.activity = Activity::Copying;
-        self.copy_on();
     }
 
     pub(super) fn slot_opened(&mut self, consistent_point: Lsn, snapshot: Snapshot) {
@@ -35,6 +34,7 @@ impl Migration {
         if let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) {
             chunks.copied(now, id, rows);
             feed.chunk_recorded(id);
+            self.pace.rest(now);
         }
     }
 
@@ -56,7 +56,7 @@ impl Migration {
 
     pub(super) fn open_copy(&mut self) {
         self.activity = Activity::OpeningSnapshot;
-        self.commands.push_back(match copy_step(&self.plan).copy_mode {
+        self.due = Some(match copy_step(&self.plan).copy_mode {
             CopyMode::Snapshot => Command::OpenSnapshot,
             CopyMode::Incremental => Command::OpenSlot,
         });
@@ -64,13 +64,14 @@ impl Migration {
 
     /// Keeps every copier busy, unless held back.
     pub(super) fn copy_on(&mut self) {
+        let copiers = self.copiers();
         let Some(ranges) = self.ranges.as_mut() else {
             return;
         };
-        if self.activity != Activity::Copying || self.paused {
+        if self.activity != Activity::Copying {
             return;
         }
-        while let Some(range) = ranges.begin(self.options.copiers) {
+        while let Some(range) = ranges.begin(copiers) {
             self.commands.push_back(Command::CopyRange(range));
         }
         if ranges.is_done() {
@@ -83,12 +84,20 @@ impl Migration {
         }
     }
 
-    pub(super) fn range_copied(&mut self, now: Instant, rows: u64) {
-        let delay = self.plan.limits.chunk_delay();
-        if let Some(ranges) = &mut self.ranges {
-            ranges.copied(now, rows, delay);
+    /// How many may be at work.
+    fn copiers(&self) -> usize {
+        if self.is_held_back() {
+            0
+        } else {
+            self.options.copiers
         }
-        self.copy_on();
+    }
+
+    pub(super) fn range_copied(&mut self, now: Instant, rows: u64) {
+        if let Some(ranges) = &mut self.ranges {
+            ranges.copied(rows);
+            self.pace.rest(now);
+        }
     }
 
     pub(super) fn chunk_recorded(&mut self) {
@@ -96,7 +105,9 @@ impl Migration {
         self.phase = Phase::Copied;
         self.commands.push_back(Command::CloseSnapshot);
         let ledger = Ledger::whole(ranges.snapshot().clone());
-        self.follow(ledger, ranges.consistent_point());
+        self.follow_from(ledger, ranges.consistent_point());
+        // The index of a table that is full is as much work as any other.
+        self.due = Some(Command::BuildKeyIndex);
     }
 
     /// From here on the copy's chunks and the stream go on side by side.
@@ -126,6 +137,7 @@ impl Migration {
 
     /// Goes on with the chunks of the incremental copy.
     pub(super) fn chunks_on(&mut self, now: Instant) {
+        let copiers = self.copiers();
         let (Some(chunks), Some(feed)) = (&mut self.chunks, &mut self.feed) else {
             return;
         };
@@ -138,7 +150,6 @@ impl Migration {
             Activity::Copying => {}
             _elsewhere => return,
         }
-        let copiers = if self.paused { 0 } else { self.options.copiers };
         match chunks.go_on(now, feed, copiers) {
             Ok(commands) => self.commands.extend(commands),
             Err(SourceRewritten) => {

@@ -9,7 +9,8 @@
 //!
 //! An engine that starts again enters this line at its durable phase; whatever it finds half done before
 //! `copied` begins again (R11), and everything after it is safe to find already done. Pause is a flag: it holds
-//! back ranges, index builds, the verification and the cutover, never changes.
+//! back ranges, index builds, the verification and the cutover, never changes. The gate for pace ([`crate::pace`]) holds
+//! back the same but for the cutover.
 
 mod applying;
 mod back;
@@ -33,6 +34,7 @@ use crate::cutover::{Cutover, CutoverCommand};
 use crate::detector::{Detector, Seen};
 use crate::feed::{Feed, FeedStep};
 use crate::ledger::Ledger;
+use crate::pace::{Closed, Pace};
 use crate::phase::Phase;
 use crate::plan::{CopyStep, Plan, Step};
 use crate::position::{Lsn, Xid};
@@ -54,6 +56,9 @@ pub struct Migration {
     phase: Phase,
     activity: Activity,
     paused: bool,
+    pace: Pace,
+    /// Work of its own that waits for the gate.
+    due: Option<Command>,
     /// A cutover was asked for, or a rollback after one.
     swap_asked: bool,
     /// Publication and slot of the reverse stream are there.
@@ -156,6 +161,8 @@ impl Migration {
             phase: durable.phase,
             activity: Activity::Preparing,
             paused: durable.paused,
+            pace: Pace::new(&plan.limits),
+            due: None,
             interrupt: None,
             ranges: None,
             chunks: None,
@@ -180,6 +187,7 @@ impl Migration {
             options,
         };
         machine.enter(durable);
+        machine.begin_due();
         machine
     }
 
@@ -230,6 +238,38 @@ impl Migration {
     /// Held back by an operator.
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Why nothing more is begun but what changes need; `None`: the gate for pace is open.
+    pub fn closed(&self) -> Option<Closed> {
+        let asks = match self.activity {
+            Activity::OpeningSnapshot
+            | Activity::Copying
+            | Activity::RecordingChunk
+            | Activity::BuildingKeyIndex
+            | Activity::DrainingBacklog
+            | Activity::BuildingIndexes
+            | Activity::Draining
+            | Activity::Analyzing
+            | Activity::Verifying => true,
+            // Nothing begins here, or what does is a cutover's.
+            Activity::Preparing
+            | Activity::Ready
+            | Activity::PreparingBack
+            | Activity::CuttingOver
+            | Activity::Finishing
+            | Activity::SeekingSwap
+            | Activity::FollowingBack
+            | Activity::BackClosed
+            | Activity::Stopped => false,
+        };
+        let applying = self.feed.is_some() && self.due.is_none();
+        self.pace.closed(applying).filter(|_| asks)
+    }
+
+    /// Nothing is begun that can wait: by an operator, or by the gate for pace.
+    fn is_held_back(&self) -> bool {
+        self.paused || self.closed().is_some()
     }
 
     /// A swap, in that direction, that was asked for and has not been achieved: for whoever begins again where this
@@ -286,11 +326,11 @@ impl Migration {
         if self.activity == Activity::Stopped {
             return None;
         }
-        let ranges = self.ranges.as_ref().and_then(Ranges::poll_timeout);
+        let pace = self.pace.poll_timeout();
         let chunks = self.chunks.as_ref().and_then(Chunks::poll_timeout);
         let verification = self.verification.poll_timeout();
         let cutover = self.cutover.poll_timeout();
-        [cutover, verification, ranges, chunks, self.flush_at, self.stop_at]
+        [cutover, verification, pace, chunks, self.flush_at, self.stop_at]
             .into_iter()
             .flatten()
             .min()
@@ -303,13 +343,7 @@ impl Migration {
             self.stop_at = None;
             self.interrupt.get_or_insert(Stop::OutOfTime);
         }
-        if self
-            .ranges
-            .as_mut()
-            .is_some_and(|ranges| ranges.handle_timeout(now))
-        {
-            self.copy_on();
-        }
+        self.pace.handle_timeout(now);
         let flush = past(self.flush_at);
         if flush {
             self.flush_at = Some(now + FLUSH_INTERVAL);
@@ -365,9 +399,16 @@ impl Migration {
             Event::Asked(ask) => self.asked(ask),
             Event::Reference(snapshot) => self.observe(&snapshot),
             Event::RetainedWal(retained) => self.retained(retained),
+            Event::Observed(observation) => self.pace.observe(observation),
         }
         self.detector_on(false);
         self.go_on(now, false);
+    }
+
+    fn begin_due(&mut self) {
+        if !self.is_held_back() {
+            self.commands.extend(self.due.take());
+        }
     }
 
     fn observe(&mut self, snapshot: &Snapshot) {
@@ -383,6 +424,7 @@ impl Migration {
         if max.is_some_and(|max| retained > max) {
             self.interrupt.get_or_insert(Stop::WalBudget { retained });
         }
+        self.pace.retained(retained);
     }
 
     fn asked(&mut self, ask: Ask) {
@@ -393,7 +435,6 @@ impl Migration {
                 if self.activity == Activity::BackClosed {
                     self.stop(Stop::Again);
                 }
-                self.copy_on();
             }
             Ask::Cutover => self.swap_asked |= self.direction() == Direction::Forward,
             Ask::Rollback => self.swap_asked |= self.direction() == Direction::Back,
@@ -414,8 +455,9 @@ impl Migration {
         match self.phase {
             Phase::Prepared => self.record(Phase::Copying),
             Phase::Copying => self.open_copy(),
-            // Of the incremental copy; the snapshot copy records it with the ledger row.
-            Phase::Copied => self.build_indexes(),
+            // Of the incremental copy; the snapshot copy records it with the ledger row. The builds may have to wait
+            // for the gate, and changes never do.
+            Phase::Copied => self.drain(Activity::DrainingBacklog),
             Phase::Following => self.drain(Activity::Draining),
             Phase::Ready => self.activity = Activity::Ready,
             // These are recorded in the transactions that make them true.
@@ -423,7 +465,13 @@ impl Migration {
         }
     }
 
+    /// An engine that starts again finds the key index, or builds it at once: changes come before the gate.
     fn follow(&mut self, ledger: Ledger, applied: Lsn) {
+        self.follow_from(ledger, applied);
+        self.commands.push_back(Command::BuildKeyIndex);
+    }
+
+    fn follow_from(&mut self, ledger: Ledger, applied: Lsn) {
         let step = copy_step(&self.plan);
         self.feed = Some(Feed::new(
             &step.source,
@@ -436,7 +484,6 @@ impl Migration {
         self.acknowledged = applied;
         self.commands.push_back(Command::Follow { from: applied });
         self.activity = Activity::BuildingKeyIndex;
-        self.commands.push_back(Command::BuildKeyIndex);
     }
 
     fn drain(&mut self, activity: Activity) {
@@ -478,6 +525,8 @@ impl Migration {
         self.ready_on(now);
         self.verify_on(now);
         self.feed_on(flush);
+        self.copy_on();
+        self.begin_due();
         self.chunks_on(now);
         self.drain_to_marker();
         self.look_up_to_the_lock();

@@ -90,7 +90,7 @@ impl Migration {
             | VerifyEvent::Compared(_)
             | VerifyEvent::Drilled { .. }
             | VerifyEvent::Recorded) => {
-                let held_back = self.paused;
+                let held_back = self.is_held_back();
                 self.verification.handle_event(now, event, held_back);
             }
         }
@@ -101,7 +101,7 @@ impl Migration {
         if self.activity != Activity::Verifying {
             return;
         }
-        if self.verification.is_due() && !self.catching_up && !self.paused {
+        if self.verification.is_due() && !self.catching_up && !self.is_held_back() {
             self.catching_up = true;
             self.drain(Activity::Verifying);
         }
