@@ -25,7 +25,8 @@ GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"engine";
 GRANT :"owner" TO :"engine";
 
 -- Sees whose transactions hold old snapshots or stand in the way of the cutover's lock. Without it such
--- transactions of other roles cannot be seen, nor waited for.
+-- transactions of other roles cannot be seen, nor waited for. Sees how far standbys are behind, too: without it the
+-- limits replica_lag_max and replica_lag_bytes_max hold nothing back, and only a pace_query does.
 GRANT pg_read_all_stats TO :"engine";
 
 -- For each table of another owner that the table refers to by a foreign key, with its schema and name:

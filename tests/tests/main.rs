@@ -5,6 +5,7 @@
 //! - `plan`: what `plan` prints is what the server executes.
 //! - `cli`: what operators do from other processes.
 //! - `incremental`: the copy in chunks.
+//! - `pace`: each input of the gate for pace, with a real standby.
 //! - `verify`: equal tables while writers write, and differences planted by hand.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
@@ -19,6 +20,7 @@ mod cli;
 mod crash;
 mod failures;
 mod incremental;
+mod pace;
 mod plan;
 mod scenario;
 mod soak;

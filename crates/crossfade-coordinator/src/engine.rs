@@ -90,8 +90,13 @@ impl Engine {
     fn handle(&mut self, event: Event) {
         self.hands.observe(&event);
         let before = self.machine.activity();
+        let gate_before = self.machine.held_back_by();
         self.machine.handle_event(Instant::now(), event);
         let after = self.machine.activity();
+        let gate = self.machine.held_back_by();
+        if gate_before.is_some() != gate.is_some() {
+            tracing::info!(closed = gate.map(|closed| closed.to_string()), "gate for pace");
+        }
         if before != after {
             tracing::info!(from = ?before, to = ?after, "activity");
             self.hands.activity_changed(after);
@@ -125,6 +130,7 @@ impl Engine {
             activity: Some(self.machine.activity()),
             phase: self.machine.phase(),
             paused: self.machine.is_paused(),
+            held_back: self.machine.held_back_by().map(|closed| closed.to_string()),
             progress: self.machine.progress(),
             rows_expected: crossfade_core::migration::copy_step(plan).estimate.rows,
             lag_bytes: measured.lag_bytes,

@@ -10,6 +10,7 @@ mod failure;
 mod hands;
 pub mod operate;
 mod operator;
+mod pace;
 pub mod report;
 pub mod run;
 pub mod verify;

@@ -216,6 +216,7 @@ fn progress(status: &Status) -> serde_json::Value {
             "obstacle": status.progress.verify.obstacle.map(|obstacle| obstacle.to_string()),
         },
         "strays": status.progress.strays.count,
+        "held_back": status.held_back,
         "cutover_attempts": status.progress.attempts,
         "note": status.note,
     })

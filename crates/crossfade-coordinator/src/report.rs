@@ -131,6 +131,8 @@ pub struct Status {
     pub phase: Phase,
     /// Held back by an operator.
     pub paused: bool,
+    /// Why nothing more is begun: the gate for pace is closed.
+    pub held_back: Option<String>,
     /// Numbers.
     pub progress: Progress,
     /// Rows that the copy is expected to have in all.

@@ -32,6 +32,7 @@ use crate::failure::Failure;
 use crate::hands::{Hands, SLOT_RELEASE_MAX, find_or_begin_anew, resolve};
 use crate::operate;
 use crate::operator::{Measured, operate as watch_operator, store_report};
+use crate::pace;
 use crate::report::{Report, Status, Verification, now_ms};
 
 /// How to run.
@@ -258,9 +259,10 @@ async fn run_engine(
     operator.spawn(watch_operator(
         Arc::clone(&context),
         session,
-        published_seen,
+        published_seen.clone(),
         measured,
     ));
+    operator.spawn(pace::watch(Arc::clone(&context), published_seen));
     let stopped = engine.run().await;
     match engine.machine.wants_swap() {
         Some(Direction::Forward) => options.cutover_when_ready = true,

@@ -19,7 +19,7 @@ pub struct Limits {
     pub cutover_max_ms: u64,
     /// The time that copying one range should take.
     pub chunk_time_ms: u64,
-    /// The pause between two ranges of one copier.
+    /// The pause between two ranges or chunks of the copy.
     pub chunk_delay_ms: u64,
     /// The time after which one pair of snapshots of the verification is let go for another. While it lives vacuum
     /// removes nothing newer, and DDL on the source waits.

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod ddl;
 pub mod ident;
 pub mod lock;
+pub mod pace;
 pub mod planner;
 pub mod preflight;
 pub mod session;

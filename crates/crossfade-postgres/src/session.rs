@@ -9,7 +9,7 @@ mod settings;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage, ToStatement};
 
 use crate::connect::ConnectConfig;
@@ -43,6 +43,14 @@ pub struct Backend {
 pub struct Prepared {
     statement: tokio_postgres::Statement,
     text: String,
+}
+
+impl Prepared {
+    /// The types of its answer's columns.
+    pub fn column_types(&self) -> Vec<Type> {
+        let columns = self.statement.columns().iter();
+        columns.map(|column| column.type_().clone()).collect()
+    }
 }
 
 /// What can be run: text, or a [`Prepared`] statement.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crossfade_core::limits::Limits;
 use crossfade_core::plan::{CopyMode, CopyStep, Plan, Stage, Statement, Step, Target};
 use crossfade_core::refusal::Notice;
 use crossfade_core::way_back::{Caveat, WayBackClass};
 use crossfade_postgres::catalog::CarriedItem;
+use crossfade_postgres::change::limits::{LIMITS, LimitSpec};
 
 use super::units::{bytes, count};
 use super::{FAINT, HEADING};
@@ -24,6 +26,7 @@ pub(crate) fn render(plan: &Plan, carried: &[CarriedItem]) -> String {
             Step::CopyIntoTables(step) => copy_step(&mut text, step),
         }
     }
+    section(&mut text, "Limits", &limit_lines(&plan.limits));
     section(&mut text, "Carried over", &carried_lines(carried));
     section(&mut text, "To know", &notice_lines(&plan.notices));
     text
@@ -189,6 +192,12 @@ fn column_lines(target: &Target) -> Vec<String> {
         .iter()
         .map(|filter| format!("only rows where {}", filter.sql));
     target.columns.iter().map(line).chain(filter).collect()
+}
+
+fn limit_lines(limits: &Limits) -> Vec<String> {
+    let width = LIMITS.iter().map(|spec| spec.name.len()).max().unwrap_or(0);
+    let line = |spec: &LimitSpec| format!("{:width$}  {}", spec.name, spec.show(limits));
+    LIMITS.iter().map(line).collect()
 }
 
 fn carried_lines(carried: &[CarriedItem]) -> Vec<String> {

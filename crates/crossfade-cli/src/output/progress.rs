@@ -65,18 +65,19 @@ enum Display {
 /// When the last line was, and what it was about.
 #[derive(Default)]
 struct Pulse {
-    last: Option<(Instant, Activity)>,
+    last: Option<(Instant, Activity, bool)>,
     note: Option<String>,
 }
 
 impl Pulse {
-    /// Whether it is time for a line: at once when another activity begins.
-    fn is_due(&mut self, now: Instant, activity: Activity) -> bool {
-        let due = self
-            .last
-            .is_none_or(|(at, last)| last != activity || now.saturating_duration_since(at) >= LINE_INTERVAL);
+    /// Whether it is time for a line: at once when another activity begins, or the gate for pace closes or opens.
+    fn is_due(&mut self, now: Instant, activity: Activity, held_back: bool) -> bool {
+        let due = self.last.is_none_or(|(at, last, last_held_back)| {
+            let changed = last != activity || last_held_back != held_back;
+            changed || now.saturating_duration_since(at) >= LINE_INTERVAL
+        });
         if due {
-            self.last = Some((now, activity));
+            self.last = Some((now, activity, held_back));
         }
         due
     }
@@ -97,6 +98,7 @@ impl Display {
 
     fn draw(&mut self, now: Instant, status: &Status, speeds: &Speeds) {
         let activity = status.activity.unwrap_or(Activity::Preparing);
+        let held_back = status.held_back.is_some();
         match self {
             Display::Bar { bar, note } => {
                 if is_new(note, status) {
@@ -108,7 +110,7 @@ impl Display {
                 if is_new(&mut pulse.note, status) {
                     pulse.note.as_deref().map(advise);
                 }
-                if pulse.is_due(now, activity) {
+                if pulse.is_due(now, activity, held_back) {
                     advise(&format!(
                         "{}: {}",
                         word(activity),
@@ -117,7 +119,7 @@ impl Display {
                 }
             }
             Display::Json(pulse) => {
-                if pulse.is_due(now, activity) {
+                if pulse.is_due(now, activity, held_back) {
                     advise(&object(activity, status, speeds).to_string());
                 }
             }
@@ -246,6 +248,9 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
     if status.paused {
         parts.push("paused".to_owned());
     }
+    if let Some(why) = &status.held_back {
+        parts.push(format!("held back: {why}"));
+    }
     parts.join("  ")
 }
 
@@ -289,6 +294,7 @@ fn object(activity: Activity, status: &Status, speeds: &Speeds) -> Value {
         "activity": word(activity),
         "phase": status.phase,
         "paused": status.paused,
+        "held_back": status.held_back,
         "rows_copied": status.progress.rows_copied,
         "rows_expected": status.rows_expected,
         "rows_per_second": speeds.rows.per_second(),

@@ -26,6 +26,13 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
     if let Some(way_back) = &migration.way_back {
         text.push_str(&format!("  way back: {}\n", state_of(way_back)));
     }
+    if let Some(why) = migration
+        .engine
+        .as_ref()
+        .and(migration.progress["held_back"].as_str())
+    {
+        text.push_str(&format!("  held back: {why}\n"));
+    }
     if with_numbers {
         for (what, value) in report::rows(&migration.report) {
             text.push_str(&format!("  {what:<48}{value}\n"));

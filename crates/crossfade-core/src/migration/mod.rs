@@ -241,7 +241,7 @@ impl Migration {
     }
 
     /// Why nothing more is begun but what changes need; `None`: the gate for pace is open.
-    pub fn closed(&self) -> Option<Closed> {
+    fn closed(&self) -> Option<Closed> {
         let asks = match self.activity {
             Activity::OpeningSnapshot
             | Activity::Copying
@@ -265,6 +265,11 @@ impl Migration {
         };
         let applying = self.feed.is_some() && self.due.is_none();
         self.pace.closed(applying).filter(|_| asks)
+    }
+
+    /// Why nothing more is begun but what changes need, but for the pauses between chunks, which are too short to tell.
+    pub fn held_back_by(&self) -> Option<Closed> {
+        self.closed().filter(|closed| *closed != Closed::Resting)
     }
 
     /// Nothing is begun that can wait: by an operator, or by the gate for pace.

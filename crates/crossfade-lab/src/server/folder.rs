@@ -101,6 +101,14 @@ impl Folder {
             .map_err(|source| FolderError::Write { path, source })
     }
 
+    /// Makes a copied cluster a standby.
+    pub(crate) fn mark_standby(&self, account: &Account) -> Result<(), FolderError> {
+        let path = self.data().join("standby.signal");
+        std::fs::write(&path, "")
+            .and_then(|()| account.own(&path))
+            .map_err(|source| FolderError::Write { path, source })
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()

@@ -14,6 +14,7 @@ mod installation;
 mod options;
 mod package;
 mod postmaster;
+mod standby;
 
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -27,6 +27,23 @@ async fn a_server_answers_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_standby_follows_and_leaves_nothing() {
+    let server = Server::start(ServerOptions::default()).await.unwrap();
+    let standby = server.standby("copy").await.unwrap();
+    let (folder, pid) = (standby.folder().to_owned(), standby.pid());
+    let [writer, reader] = [&server, &standby].map(|server| server.connect("postgres", "postgres"));
+    let (writer, reader) = (writer.await.unwrap(), reader.await.unwrap());
+    writer.batch_execute("CREATE TABLE t AS SELECT 7").await.unwrap();
+    let there = "SELECT pg_is_in_recovery() AND to_regclass('t') IS NOT NULL";
+    let deadline = Instant::now() + DEADLINE;
+    while !reader.query_one(there, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(Instant::now() < deadline, "the table never came");
+    }
+    drop(standby);
+    assert!(!folder.exists() && !is_running(pid));
+}
+
+#[tokio::test]
 async fn a_panic_leaves_nothing() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let task = tokio::spawn(async move {

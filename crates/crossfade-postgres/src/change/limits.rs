@@ -1,4 +1,4 @@
-//! The `[limits]` of a change as people write them: `"2s"`, `"10 min"`, `"20 GB"`, `"none"`.
+//! The `[limits]` of a change as people write them: `"2s"`, `"10 min"`, `"20 GB"`, `"none"`, a query.
 //!
 //! One table of names, units and meanings: the change file, its template and the command line all read it, so
 //! that a limit cannot exist in one of them alone. Sizes count in powers of 1024, as the server's settings do.
@@ -26,10 +26,14 @@ enum Field {
     DurationOrNone(fn(&mut Limits) -> &mut Option<u64>),
     /// `none` is a value: no bound.
     SizeOrNone(fn(&mut Limits) -> &mut Option<u64>),
+    /// Any whole number.
+    Number(fn(&mut Limits) -> &mut i64),
+    /// `none` is a value: nothing is asked.
+    QueryOrNone(fn(&mut Limits) -> &mut Option<String>),
 }
 
 /// All limits, in the order in which they are shown.
-pub const LIMITS: [LimitSpec; 9] = [
+pub const LIMITS: [LimitSpec; 14] = [
     LimitSpec {
         name: "execution_max",
         meaning: "The longest a run may take before it stops, resumable.",
@@ -57,13 +61,41 @@ pub const LIMITS: [LimitSpec; 9] = [
     },
     LimitSpec {
         name: "chunk_delay",
-        meaning: "The pause between two ranges of one copier.",
+        meaning: "The pause between two ranges or chunks of the copy.",
         field: Field::Pause(|limits| &mut limits.chunk_delay_ms),
     },
     LimitSpec {
         name: "verify_time",
         meaning: "The time after which one pair of snapshots of the verification is let go for another.",
         field: Field::Duration(|limits| &mut limits.verify_time_ms),
+    },
+    LimitSpec {
+        name: "replica_lag_max",
+        meaning: "How long the physical standby that is farthest behind may lag before nothing more is begun; changes \
+                  go on. A standby that is delayed on purpose counts too: look at the others with pace_query.",
+        field: Field::DurationOrNone(|limits| &mut limits.replica_lag_max_ms),
+    },
+    LimitSpec {
+        name: "replica_lag_bytes_max",
+        meaning: "The same in WAL that it has not replayed.",
+        field: Field::SizeOrNone(|limits| &mut limits.replica_lag_bytes_max),
+    },
+    LimitSpec {
+        name: "pace_query",
+        meaning: "A query of yours, asked every second: nothing more is begun while it says true, or a number above \
+                  pace_query_max, or fails.",
+        field: Field::QueryOrNone(|limits| &mut limits.pace_query),
+    },
+    LimitSpec {
+        name: "pace_query_max",
+        meaning: "See pace_query.",
+        field: Field::Number(|limits| &mut limits.pace_query_max),
+    },
+    LimitSpec {
+        name: "retained_wal_pace",
+        meaning: "WAL that our slot may retain before nothing more is begun until it is less; none is half of \
+                  retained_wal_max.",
+        field: Field::SizeOrNone(|limits| &mut limits.retained_wal_pace_bytes),
     },
     LimitSpec {
         name: "retained_wal_max",
@@ -126,6 +158,10 @@ impl LimitSpec {
             }
             Field::SizeOrNone(field) if is_none => *field(limits) = None,
             Field::SizeOrNone(field) => *field(limits) = Some(bytes(value).filter(|bytes| *bytes > 0)?),
+            Field::Number(field) => *field(limits) = value.trim().parse().ok()?,
+            Field::QueryOrNone(field) if is_none => *field(limits) = None,
+            Field::QueryOrNone(_) if value.trim().is_empty() => return None,
+            Field::QueryOrNone(field) => *field(limits) = Some(value.to_owned()),
         }
         Some(())
     }
@@ -136,6 +172,8 @@ impl LimitSpec {
             Field::Pause(_) => "a time, such as \"100ms\" or \"0s\"",
             Field::DurationOrNone(_) => "a time above zero, such as \"6h\", or \"none\"",
             Field::SizeOrNone(_) => "a size above zero, such as \"20 GB\", or \"none\"",
+            Field::Number(_) => "a whole number, such as \"0\"",
+            Field::QueryOrNone(_) => "a query that answers with a boolean or a number, or \"none\"",
         }
     }
 
@@ -146,6 +184,8 @@ impl LimitSpec {
             Field::Duration(field) | Field::Pause(field) => show_milliseconds(*field(&mut limits)),
             Field::DurationOrNone(field) => field(&mut limits).map_or("none".to_owned(), show_milliseconds),
             Field::SizeOrNone(field) => field(&mut limits).map_or("none".to_owned(), show_bytes),
+            Field::Number(field) => field(&mut limits).to_string(),
+            Field::QueryOrNone(field) => field(&mut limits).take().unwrap_or("none".to_owned()),
         }
     }
 }
@@ -212,6 +252,11 @@ mod tests {
             ("disk_budget", "1 TB", "1 TB"),
             ("disk_budget", "None", "none"),
             ("disk_budget", "7B", "7 B"),
+            ("replica_lag_max", "1500ms", "1s 500ms"),
+            ("replica_lag_bytes_max", "64 MB", "64 MB"),
+            ("pace_query", "SELECT 1", "SELECT 1"),
+            ("pace_query", "none", "none"),
+            ("pace_query_max", "-3", "-3"),
         ] {
             set(&mut limits, name, value).unwrap();
             let spec = LIMITS.iter().find(|spec| spec.name == name).unwrap();
@@ -236,6 +281,8 @@ mod tests {
             ("disk_budget", "1.2345 GB"),
             ("disk_budget", "99999999999999999999 TB"),
             ("disk_budget", "20000000 TB"),
+            ("pace_query", " "),
+            ("pace_query_max", "0.5"),
         ] {
             assert!(set(&mut limits, name, value).is_err(), "{name} = {value}");
         }

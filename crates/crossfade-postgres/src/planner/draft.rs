@@ -17,6 +17,7 @@ use super::{back, carry, foreign_keys, key, notices, probe, source, statements, 
 use crate::catalog::{self, Definition};
 use crate::change::{Alteration, ChangeRequest};
 use crate::ident;
+use crate::pace;
 use crate::preflight::{self, Context, refusal};
 use crate::session::{Session, SqlError};
 
@@ -41,6 +42,7 @@ impl Draft<'_> {
     /// The plan, or all that stands in the way.
     pub(super) async fn finish(&self) -> Result<Planned, PlanError> {
         let mut refusals = self.preflight();
+        refusals.extend(self.pace_query().await?);
         let alteration = match self.alteration() {
             Ok(alteration) => alteration,
             Err(refusal) => {
@@ -84,6 +86,27 @@ impl Draft<'_> {
                 .filter(|refusal| !self.said_of_our_role(refusal)),
         );
         refusals
+    }
+
+    /// A query that cannot answer would keep the gate for pace closed for ever.
+    async fn pace_query(&self) -> Result<Option<Refusal>, SqlError> {
+        let Some(query) = &self.request.limits.pace_query else {
+            return Ok(None);
+        };
+        self.session.batch_execute("SAVEPOINT crossfade").await?;
+        probe::set_search_path(self.session, &self.found.search_path).await?;
+        let checked = pace::check_query(self.session, query).await;
+        self.session
+            .batch_execute("ROLLBACK TO SAVEPOINT crossfade")
+            .await?;
+        Ok(checked.err().map(|error| {
+            refusal(
+                "pace_query_unusable",
+                "limit pace_query",
+                format!("It cannot be asked: {error}."),
+                "Give one query that answers with one boolean or number, and that our role may run.",
+            )
+        }))
     }
 
     /// What the check of our role has said already, with the statement to run.

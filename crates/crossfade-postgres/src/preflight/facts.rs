@@ -27,6 +27,8 @@ pub struct Facts {
     pub slot_keeps_bytes: Option<u64>,
     /// Standbys whose readers cannot be seen from here: no feedback and no slot.
     pub standbys_unseen: i64,
+    /// Our role sees how far standbys are behind.
+    pub may_see_lag: bool,
     /// Our role.
     pub role: String,
     /// It may create slots and stream.
@@ -106,6 +108,7 @@ pub(super) fn fine() -> Facts {
         synchronous_standby_names: String::new(),
         slot_keeps_bytes: None,
         standbys_unseen: 0,
+        may_see_lag: true,
         role: "engine".to_owned(),
         may_replicate: true,
         may_create_schemas: true,

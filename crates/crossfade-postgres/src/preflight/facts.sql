@@ -12,6 +12,7 @@ SELECT jsonb_build_object(
   'standbys_unseen', (SELECT count(*) FROM pg_stat_replication s
                        WHERE s.backend_xmin IS NULL
                          AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = s.pid)),
+  'may_see_lag', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
   'role', current_user::text,
   'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
     OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')),

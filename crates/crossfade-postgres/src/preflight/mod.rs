@@ -5,6 +5,7 @@
 
 mod disk;
 pub mod facts;
+mod lag;
 mod names;
 mod prepared;
 mod publications;
@@ -55,6 +56,7 @@ pub fn check(context: &Context<'_>) -> Vec<Refusal> {
 /// What does not stand in the way but should be known.
 pub fn notices(context: &Context<'_>) -> Vec<Notice> {
     let mut notices = disk::notices(context);
+    notices.extend(lag::notice(context));
     if context.facts.standbys_unseen > 0 {
         notices.push(Notice {
             code: "standby_readers_unseen".to_owned(),
