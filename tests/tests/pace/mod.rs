@@ -10,7 +10,9 @@ use crossfade_tests::stage::{ENGINE, Stage};
 use crossfade_tests::until;
 
 /// Many small chunks, so that a copy of few rows takes long enough to be held back in its middle.
-const SLOW: [(&str, &str); 2] = [("chunk_time", "1ms"), ("chunk_delay", "50ms")];
+const SLOW: [(&str, &str); 2] = [("chunk_time", "1ms"), ("chunk_delay", "200ms")];
+
+const ROWS: i64 = 4_000;
 
 /// Starts an incremental copy of the orders within these limits.
 fn start(stage: &Stage, limits: &[(&str, &str)]) -> Result<Process> {
@@ -36,6 +38,7 @@ async fn progress(stage: &Stage, what: &str) -> Result<u64> {
 
 /// Waits until the gate is closed, and it is said why.
 async fn held_back(stage: &Stage, why: &str) -> Result<()> {
+    stage.reached(Phase::Planned).await?;
     until::so(format!("it is held back: {why}"), || async {
         let status = stage.status().await?;
         let said = status["progress"]["held_back"].as_str().unwrap_or_default();
@@ -89,8 +92,8 @@ async fn t39_a_standby_that_lags_holds_the_copy_back_and_no_changes() -> Result<
     let stage = Stage::own(ServerOptions::default()).await?;
     let standby = stage.server().standby("replica").await?;
     let replay = standby.connect(SUPERUSER, "postgres").await?;
-    let orders = Orders::start(&stage, 20_000, 2, 1).await?;
-    let mut engine = start(&stage, &[("replica_lag_bytes_max", "1 MB")])?;
+    let orders = Orders::start(&stage, ROWS, 2, 1).await?;
+    let mut engine = start(&stage, &[("replica_lag_bytes_max", "256 kB")])?;
     copying(&stage, &mut engine).await?;
     replay.batch_execute("SELECT pg_wal_replay_pause()").await?;
     held_back(&stage, "standby replica is").await?;
@@ -107,7 +110,7 @@ async fn a_standby_that_lags_in_time_holds_the_copy_back() -> Result<()> {
     let stage = Stage::own(ServerOptions::default()).await?;
     let standby = stage.server().standby("replica").await?;
     let replay = standby.connect(SUPERUSER, "postgres").await?;
-    let orders = Orders::start(&stage, 20_000, 1, 1).await?;
+    let orders = Orders::start(&stage, ROWS, 1, 1).await?;
     let mut engine = start(&stage, &[("replica_lag_max", "1s")])?;
     copying(&stage, &mut engine).await?;
     replay.batch_execute("SELECT pg_wal_replay_pause()").await?;
@@ -121,7 +124,7 @@ async fn a_standby_that_lags_in_time_holds_the_copy_back() -> Result<()> {
 #[tokio::test]
 async fn wal_that_our_slot_retains_holds_the_copy_back_before_the_hard_stop() -> Result<()> {
     let stage = Stage::own(ServerOptions::default()).await?;
-    let orders = Orders::start(&stage, 20_000, 1, 1).await?;
+    let orders = Orders::start(&stage, ROWS, 1, 1).await?;
     let limits = [("retained_wal_pace", "48 MB"), ("retained_wal_max", "4 GB")];
     let mut engine = start(&stage, &limits)?;
     copying(&stage, &mut engine).await?;
@@ -145,7 +148,7 @@ async fn the_users_query_holds_back_the_copy_and_the_verification() -> Result<()
     client
         .batch_execute("CREATE TABLE brake (busy integer); INSERT INTO brake VALUES (11)")
         .await?;
-    let orders = Orders::start(&stage, 5_000, 2, 1).await?;
+    let orders = Orders::start(&stage, ROWS, 2, 1).await?;
     let limits = [
         ("pace_query", "SELECT max(busy) FROM brake; "),
         ("pace_query_max", "10"),
