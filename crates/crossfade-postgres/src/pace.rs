@@ -129,11 +129,11 @@ pub async fn ask(session: &Session, query: &str, timeout: Duration) -> Result<i6
     }
 }
 
-/// By way of its text, since no type is known before the query is.
+/// By way of its text, since no type is known before the query is. NULL has a word of its own: least() passes it over.
 fn ask_statement(query: &str) -> String {
     format!(
-        "SELECT (CASE pace.answer::text WHEN 'true' THEN 1 WHEN 'false' THEN 0\n        \
-         ELSE greatest(least(pg_catalog.ceil((pace.answer::text)::numeric), 9e18), -9e18) END)::int8\n  \
+        "SELECT (CASE WHEN pace.answer IS NULL THEN NULL WHEN pace.answer::text = 'true' THEN 1\n             \
+         WHEN pace.answer::text = 'false' THEN 0\n             ELSE greatest(least(pg_catalog.ceil((pace.answer::text)::numeric), 9e18), -9e18) END)::int8\n  \
          FROM {} (answer)",
         within(query)
     )
@@ -146,8 +146,9 @@ mod tests {
     #[test]
     fn statements() {
         insta::assert_snapshot!(ask_statement("SELECT max(lag) FROM lags -- of all"), @r"
-        SELECT (CASE pace.answer::text WHEN 'true' THEN 1 WHEN 'false' THEN 0
-                ELSE greatest(least(pg_catalog.ceil((pace.answer::text)::numeric), 9e18), -9e18) END)::int8
+        SELECT (CASE WHEN pace.answer IS NULL THEN NULL WHEN pace.answer::text = 'true' THEN 1
+                     WHEN pace.answer::text = 'false' THEN 0
+                     ELSE greatest(least(pg_catalog.ceil((pace.answer::text)::numeric), 9e18), -9e18) END)::int8
           FROM (
         SELECT max(lag) FROM lags -- of all
         ) AS pace (answer)
