@@ -154,9 +154,12 @@ async fn draft(
     draft.finish().await
 }
 
-const FIND: &str = "\
+/// Run under the user's path, which may put anything in front of the catalog.
+const FIND: &str = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
+
+const FOUND: &str = "\
 SELECT c.oid, n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT') AND c.relkind IN ('r', 'p')
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
 
 const USERS_SEARCH_PATH: &str = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'";
 
@@ -167,16 +170,17 @@ async fn find(session: &Session, table: &TypedName, search_path: Option<&str>) -
         None => session.query_one(USERS_SEARCH_PATH, &[]).await?.get(0),
     };
     probe::set_search_path(session, &search_path).await?;
-    let row = match session.query_opt(FIND, &[&table.quoted()]).await {
+    let oid: Option<u32> = match session.query_one(FIND, &[&table.quoted()]).await {
         Err(error) if error.class() == SqlClass::NotPermitted => {
             return Err(PlanError::Refused(vec![schema_not_visible(
                 table,
                 error.message(),
             )]));
         }
-        answer => answer?,
+        answer => answer?.get(0),
     };
     probe::set_search_path(session, "pg_catalog").await?;
+    let row = session.query_opt(FOUND, &[&oid]).await?;
     let row = row.ok_or_else(|| PlanError::Refused(vec![no_such_table(table, &search_path)]))?;
     let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
     if row.get(3) {

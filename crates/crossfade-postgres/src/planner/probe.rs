@@ -170,8 +170,8 @@ impl<'a> Probe<'a> {
             self.refusals.push(rejected(self.source, statement, &table, told));
             return Ok(());
         }
-        self.note_expressions(statement).await?;
         self.look_up_names_as_the_server().await?;
+        self.note_expressions(statement).await?;
         self.names = self.column_names().await?;
         self.rename_image(|place| self.names.get(&place).cloned()).await?;
         Ok(())
@@ -233,9 +233,14 @@ impl<'a> Probe<'a> {
         // On lines of their own, so that a comment in the text ends before the parenthesis.
         let sql = self.add_check(place, &format!("\n{}\n", using.sql));
         self.session.batch_execute("SAVEPOINT crossfade").await?;
+        self.look_up_names_as_the_user().await?;
         let answer = self.session.client().execute(sql.as_str(), &[]).await;
         match answer {
-            Ok(_) => self.session.batch_execute("RELEASE SAVEPOINT crossfade").await?,
+            Ok(_) => {
+                self.session.batch_execute("RELEASE SAVEPOINT crossfade").await?;
+                self.look_up_names_as_the_server().await?;
+            }
+            // The savepoint has the server's path.
             Err(error) => {
                 let told = error.as_db_error().ok_or_else(|| SqlError::new(&sql, &error))?;
                 self.refusals
