@@ -7,6 +7,8 @@
 //! - `incremental`: the copy in chunks.
 //! - `pace`: each input of the gate for pace, with a real standby.
 //! - `verify`: equal tables while writers write, and differences planted by hand.
+//! - `differential`: the simulator's world against PostgreSQL.
+//! - `tables`: tables out of the ordinary, in both ways to copy.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
@@ -18,10 +20,12 @@
 mod back;
 mod cli;
 mod crash;
+mod differential;
 mod failures;
 mod incremental;
 mod pace;
 mod plan;
 mod scenario;
 mod soak;
+mod tables;
 mod verify;

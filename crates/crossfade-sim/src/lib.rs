@@ -26,6 +26,9 @@
 //! faults a migration ends; afterwards the table in place holds what writers were told is committed. Nothing that can wait
 //! begins while a standby lags.
 //!
+//! The world itself is compared with a real server: [`script`](fn@script) tells random histories of it, for a test to
+//! repeat.
+//!
 //! One applier, for the engine has no more ([ADR 6](../../docs/adr/0006-one-applier.md)): of workers there are
 //! the copiers. Not modelled: filters and splits, other target servers, keyless tables, foreign keys.
 
@@ -43,6 +46,7 @@ mod plan;
 mod planted;
 mod row;
 mod scenario;
+mod script;
 mod shell;
 mod simulation;
 mod store;
@@ -55,4 +59,5 @@ mod world;
 pub use breach::{Breach, Difference, Place};
 pub use coverage::{Coverage, Reached};
 pub use planted::Planted;
+pub use script::{Script, Step, Write, script};
 pub use simulation::{Run, run};

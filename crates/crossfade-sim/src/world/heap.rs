@@ -11,20 +11,21 @@ use crate::row::Row;
 /// lean on what it checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    /// The first id not given out.
-    pub(crate) next: Xid,
+    /// The first id behind all that had ended. Higher ones may have been given out: they are not seen either, and
+    /// not listed.
+    pub(crate) xmax: Xid,
     pub(crate) in_progress: BTreeSet<Xid>,
 }
 
 impl View {
     pub(crate) fn shows(&self, xid: Xid) -> bool {
-        xid < self.next && !self.in_progress.contains(&xid)
+        xid < self.xmax && !self.in_progress.contains(&xid)
     }
 
     /// As `pg_current_snapshot()` prints it.
     pub(crate) fn to_core(&self) -> Snapshot {
-        let lowest = self.in_progress.first().copied().unwrap_or(self.next);
-        Snapshot::new(lowest, self.next, self.in_progress.iter().copied())
+        let lowest = self.in_progress.first().copied().unwrap_or(self.xmax);
+        Snapshot::new(lowest, self.xmax, self.in_progress.iter().copied())
     }
 }
 
@@ -80,6 +81,18 @@ impl Heap {
     pub(crate) fn delete(&mut self, xid: Xid, number: u8) {
         if let Some(version) = self.0[usize::from(number)].last_mut() {
             version.ended_by = Some(xid);
+        }
+    }
+
+    /// Takes back the newest version, which was inserted.
+    pub(crate) fn take_back_insert(&mut self, number: u8) {
+        self.0[usize::from(number)].pop();
+    }
+
+    /// Takes back that the newest version was deleted.
+    pub(crate) fn take_back_delete(&mut self, number: u8) {
+        if let Some(version) = self.0[usize::from(number)].last_mut() {
+            version.ended_by = None;
         }
     }
 

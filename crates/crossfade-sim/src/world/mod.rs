@@ -6,6 +6,7 @@
 
 mod heap;
 mod others;
+mod subtransaction;
 mod wal;
 mod writer;
 
@@ -22,6 +23,7 @@ pub(crate) use writer::Transaction;
 use crate::dice::Dice;
 use crate::row::{Key, Row, SourceChange, Table};
 use crate::scenario::Scenario;
+use crate::script::Step;
 use crate::target::Rows;
 
 /// The cutover's `ACCESS EXCLUSIVE` lock on the source.
@@ -60,6 +62,8 @@ pub(crate) struct World {
     pub(crate) active: BTreeMap<Xid, Transaction>,
     locks: BTreeMap<LockTag, Xid>,
     next_xid: Xid,
+    /// The highest id of a transaction or subtransaction that has ended.
+    latest_completed: Xid,
     /// Sessions of the engine that hold `ACCESS SHARE` on the source.
     pub(crate) shares: u32,
     pub(crate) exclusive: Exclusive,
@@ -81,6 +85,8 @@ pub(crate) struct World {
     calm: bool,
     /// Planted: the cutover's lock does not keep writers out.
     pub(crate) lock_is_shared: bool,
+    /// What applications did, where somebody wants to repeat it.
+    pub(crate) told: Option<Vec<Step>>,
 }
 
 impl World {
@@ -107,6 +113,7 @@ impl World {
             active: BTreeMap::new(),
             locks: BTreeMap::new(),
             next_xid: Xid(scenario.first_xid),
+            latest_completed: before,
             shares: 0,
             exclusive: Exclusive::Free,
             readers: Vec::new(),
@@ -119,6 +126,7 @@ impl World {
             committed: 0,
             calm: false,
             lock_is_shared: false,
+            told: None,
         }
     }
 
@@ -133,19 +141,33 @@ impl World {
     }
 
     fn snapshot_without(&self, in_progress: impl Fn(&Transaction) -> bool) -> View {
-        let ids = self.active.iter();
+        let (open, ended): (Vec<_>, Vec<_>) = self
+            .active
+            .iter()
+            .partition(|(_, transaction)| in_progress(transaction));
+        let ended = ended.into_iter().map(|(_, transaction)| transaction.latest_xid);
+        let xmax = Xid(ended.fold(self.latest_completed, Xid::max).0 + 1);
+        let open = open.into_iter().map(|(xid, _)| *xid);
         View {
-            next: self.next_xid,
-            in_progress: ids
-                .filter(|(_, transaction)| in_progress(transaction))
-                .map(|(xid, _)| *xid)
-                .collect(),
+            xmax,
+            in_progress: open.filter(|xid| *xid < xmax).collect(),
         }
+    }
+
+    /// No snapshot has it as in progress any more.
+    fn complete(&mut self, xid: Xid) {
+        self.latest_completed = self.latest_completed.max(xid);
     }
 
     /// The first id not given out.
     pub(crate) fn next_xid(&self) -> Xid {
         self.next_xid
+    }
+
+    pub(crate) fn tell(&mut self, step: Step) {
+        if let Some(told) = &mut self.told {
+            told.push(step);
+        }
     }
 
     fn give_xid(&mut self) -> Xid {
@@ -158,7 +180,9 @@ impl World {
     /// Other applications use up that many ids.
     pub(crate) fn burn_xids(&mut self, count: u64) {
         self.next_xid.0 += count;
-        self.wal.write_first(Xid(self.next_xid.0 - 1));
+        let last = Xid(self.next_xid.0 - 1);
+        self.wal.write_first(last);
+        self.complete(last);
     }
 
     /// A transaction of the engine's: commits durably. With a message it is decoded.
@@ -175,6 +199,7 @@ impl World {
         message: Option<Bytes>,
     ) -> Lsn {
         let xid = self.give_xid();
+        self.complete(xid);
         if message.is_none() && changes.is_empty() {
             self.wal.write(2);
         } else {
@@ -254,6 +279,7 @@ impl World {
             self.heap.undo(commit.xid);
         }
         self.next_xid = highest.map_or(self.next_xid, |xid| Xid(xid.0 + 1));
+        self.latest_completed = Xid(self.next_xid.0 - 1);
         self.locks.clear();
         self.readers.clear();
         self.shares = 0;

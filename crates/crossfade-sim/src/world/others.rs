@@ -17,7 +17,7 @@ impl World {
             return;
         }
         let xid = self.give_xid();
-        self.active.insert(xid, Transaction::new(false));
+        self.active.insert(xid, Transaction::new(xid, false));
         for row in misfits {
             if !self.lock(xid, &[LockTag::Key(row.key.number), LockTag::Code(row.code)]) {
                 continue;
@@ -45,6 +45,7 @@ impl World {
         }
         let changes = Rc::clone(&commit.changes);
         let xid = self.give_xid();
+        self.complete(xid);
         for change in &*changes {
             let (number, new) = match *change {
                 SourceChange::Insert(new) | SourceChange::Update { new, .. } => (new.key.number, Some(new)),

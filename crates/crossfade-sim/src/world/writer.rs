@@ -4,18 +4,23 @@ use std::rc::Rc;
 
 use crossfade_core::position::{Lsn, Xid};
 
+use super::subtransaction::Savepoint;
 use super::{By, Exclusive, Heap, LockTag, Reader, World, Writes};
 use crate::dice::Dice;
 use crate::row::{Key, Row, SourceChange, Table};
 use crate::scenario::Scenario;
+use crate::script::{Step, Write};
 
 /// A transaction of a writer, from its begin until it is visible.
 #[derive(Debug)]
 pub(crate) struct Transaction {
-    changes: Vec<SourceChange>,
+    pub(super) changes: Vec<SourceChange>,
+    pub(super) savepoints: Vec<Savepoint>,
+    /// The highest id of it and its subtransactions.
+    pub(super) latest_xid: Xid,
     locks: Vec<LockTag>,
     /// `synchronous_commit = off`: visible before it is flushed, perhaps.
-    asynchronous: bool,
+    pub(crate) asynchronous: bool,
     /// The end of its commit record: decodable when that is flushed, visible later.
     pub(crate) committed: Option<Lsn>,
     /// The table before our `TRUNCATE`.
@@ -23,9 +28,11 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(asynchronous: bool) -> Self {
+    pub(super) fn new(xid: Xid, asynchronous: bool) -> Self {
         Transaction {
             changes: Vec::new(),
+            savepoints: Vec::new(),
+            latest_xid: xid,
             locks: Vec::new(),
             asynchronous,
             committed: None,
@@ -82,8 +89,13 @@ impl World {
             self.commit(dice, xid);
         } else if roll < 94 {
             self.roll_back(xid);
+        } else if !calm {
+            self.step_in_subtransactions(dice, xid);
         }
-        self.vacuum();
+        // Who repeats this reads under old snapshots, too.
+        if self.told.is_none() {
+            self.vacuum();
+        }
     }
 
     fn begin(&mut self, dice: &mut Dice, scenario: &Scenario, calm: bool) {
@@ -95,7 +107,7 @@ impl World {
         if calm && !dice.once_in(CALM) {
             return;
         }
-        let mut transaction = Transaction::new(dice.chance(30));
+        let mut transaction = Transaction::new(self.next_xid, dice.chance(30));
         let alone = self.exclusive == Exclusive::Free && !self.is_source_in_use();
         if scenario.truncates && alone && dice.once_in(scenario.truncate_interval) {
             transaction.before_truncate = Some(self.heap.truncate());
@@ -103,6 +115,13 @@ impl World {
             transaction.asynchronous = false;
         }
         let xid = self.give_xid();
+        self.tell(Step::Begin {
+            xid,
+            asynchronous: transaction.asynchronous,
+        });
+        if transaction.is_truncate() {
+            self.tell(Step::Write(xid, Write::Truncate));
+        }
         self.active.insert(xid, transaction);
         self.write(dice, scenario, xid);
     }
@@ -187,6 +206,10 @@ impl World {
     }
 
     fn change(&mut self, xid: Xid, change: SourceChange) {
+        if self.told.is_some() {
+            self.tell(Step::Write(xid, Write::of(&self.heap, change)));
+        }
+        self.give_subtransactions_xids(xid);
         match change {
             SourceChange::Insert(new) => self.heap.insert(xid, new),
             SourceChange::Update { old_key, new, .. } => {
@@ -343,18 +366,23 @@ impl World {
             self.wal.flush();
         }
         transaction.committed = Some(end);
+        self.tell(Step::Commit(xid));
     }
 
     pub(crate) fn become_visible(&mut self, xid: Xid) {
         if let Some(transaction) = self.active.remove(&xid) {
             self.unlock(&transaction);
+            self.complete(transaction.latest_xid);
+            self.tell(Step::BecomeVisible(xid));
         }
     }
 
     fn roll_back(&mut self, xid: Xid) {
         if let Some(transaction) = self.active.remove(&xid) {
             self.unlock(&transaction);
+            self.complete(transaction.latest_xid);
             self.undo(xid, transaction);
+            self.tell(Step::RollBack(xid));
         }
     }
 
