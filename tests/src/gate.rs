@@ -25,6 +25,9 @@ CREATE TRIGGER gate BEFORE UPDATE OF phase ON crossfade.migration
     FOR EACH ROW WHEN (OLD.phase IS DISTINCT FROM NEW.phase) EXECUTE FUNCTION public.wait_at_gate('phase');
 CREATE TRIGGER gate BEFORE INSERT ON crossfade.audit FOR EACH ROW EXECUTE FUNCTION public.wait_at_gate('what');";
 
+const WAITING: &str = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+
 /// A gate that is closed until it is dropped.
 pub struct Gate {
     /// Holds the lock: it is free when the session ends.
@@ -71,13 +74,29 @@ impl Gate {
     /// # Errors
     /// It never does.
     pub async fn reached(&self) -> Result<()> {
-        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
-        until::so(
-            format!("the engine is about to write down `{}`", self.place),
-            || async { Ok(self.holder.query_one(waiting, &[]).await?.get(0)) },
-        )
-        .await
+        let what = format!("the engine is about to write down `{}`", self.place);
+        until::so(what, || self.is_reached()).await
+    }
+
+    /// Whether the engine stands in front of it.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn is_reached(&self) -> Result<bool> {
+        Ok(self.holder.query_one(WAITING, &[]).await?.get(0))
+    }
+
+    /// Lets the engine through once: the next time it stands here again.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn step(&self) -> Result<()> {
+        // In one message, so that the lock is asked for before the engine comes back.
+        let place = &self.place;
+        let step = format!(
+            "SELECT pg_advisory_unlock(hashtext('{place}')); SELECT pg_advisory_lock(hashtext('{place}'))"
+        );
+        Ok(self.holder.batch_execute(&step).await?)
     }
 
     /// Lets the engine through.

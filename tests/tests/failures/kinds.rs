@@ -1,4 +1,4 @@
-//! Types, and values at their edges.
+//! Types, and values at their edges. `shape` and `measure` are a user's, made as those of extensions are.
 
 /// A column, and values of it.
 pub(super) const KINDS: &[(&str, &[&str])] = &[
@@ -142,6 +142,9 @@ pub(super) const KINDS: &[(&str, &[&str])] = &[
     ("pair[]", &["ARRAY[ROW(1, 'x'), NULL]::pair[]"]),
     ("citext", &["'MiXed'", "'mixed'"]),
     ("hstore", &["'a=>NULL, b=>\"\", \"\"=>1'", "''"]),
+    ("shape", &[r"'\x0101000020e6100000'", r"'\x'", r"'\x00'"]),
+    ("measure(6,2)", &["'1.5'", "'-1234.56'", "'NaN'"]),
+    ("shape[]", &[r#"'{"\\x00",NULL}'"#]),
     ("oid", &["4294967295"]),
     ("regclass", &["'pg_class'"]),
     ("pg_lsn", &["'FFFFFFFF/FFFFFFFF'"]),
@@ -159,6 +162,21 @@ CREATE EXTENSION citext; CREATE EXTENSION hstore;
 CREATE TYPE mood AS ENUM ('sad', 'so-so', 'not ''known''  é');
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
 CREATE TYPE pair AS (a integer, b text);
+CREATE TYPE shape;
+CREATE FUNCTION shape_in(cstring) RETURNS shape LANGUAGE internal IMMUTABLE STRICT AS 'byteain';
+CREATE FUNCTION shape_out(shape) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'byteaout';
+CREATE FUNCTION shape_recv(internal) RETURNS shape LANGUAGE internal IMMUTABLE STRICT AS 'bytearecv';
+CREATE FUNCTION shape_send(shape) RETURNS bytea LANGUAGE internal IMMUTABLE STRICT AS 'byteasend';
+CREATE TYPE shape (INPUT = shape_in, OUTPUT = shape_out, RECEIVE = shape_recv, SEND = shape_send, LIKE = bytea);
+CREATE TYPE measure;
+CREATE FUNCTION measure_in(cstring, oid, integer) RETURNS measure LANGUAGE internal IMMUTABLE STRICT AS 'numeric_in';
+CREATE FUNCTION measure_out(measure) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'numeric_out';
+CREATE FUNCTION measure_recv(internal, oid, integer) RETURNS measure LANGUAGE internal IMMUTABLE STRICT AS 'numeric_recv';
+CREATE FUNCTION measure_send(measure) RETURNS bytea LANGUAGE internal IMMUTABLE STRICT AS 'numeric_send';
+CREATE TYPE measure (INPUT = measure_in, OUTPUT = measure_out, RECEIVE = measure_recv, SEND = measure_send,
+                     TYPMOD_IN = numerictypmodin, TYPMOD_OUT = numerictypmodout, LIKE = numeric);
+CREATE FUNCTION measure(measure, integer) RETURNS measure LANGUAGE internal IMMUTABLE STRICT AS 'numeric';
+CREATE CAST (measure AS measure) WITH FUNCTION measure(measure, integer) AS IMPLICIT;
 CREATE TYPE spelled;
 CREATE FUNCTION spelled_in(cstring) RETURNS spelled LANGUAGE internal IMMUTABLE STRICT AS 'textin';
 CREATE FUNCTION spelled_out(spelled) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';

@@ -22,7 +22,7 @@ use crossfade_core::plan::Plan;
 use crossfade_core::refusal::Refusal;
 use crossfade_lab::grants::Grants;
 use crossfade_lab::server::{SUPERUSER, Server, ServerOptions};
-use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::change::{ChangeRequest, CopyRequest};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner::{self, PlanError};
 use crossfade_postgres::session::{Session, SessionOptions};
@@ -189,12 +189,16 @@ impl Scene {
         alters: &[&str],
         limits: Limits,
     ) -> Result<Plan, Vec<Refusal>> {
+        let mut request = ChangeRequest::from_arguments(table, alters).unwrap();
+        request.limits = limits;
+        self.try_plan_of(request).await
+    }
+
+    async fn try_plan_of(&self, mut request: ChangeRequest) -> Result<Plan, Vec<Refusal>> {
         let session = Session::open(&self.config, &SessionOptions::default())
             .await
             .unwrap();
-        let mut request = ChangeRequest::from_arguments(table, alters).unwrap();
         request.way_back.off = true;
-        request.limits = limits;
         match planner::plan(&session, &request, &self.name).await {
             Ok(planned) => Ok(planned.plan),
             Err(PlanError::Refused(refusals)) => Err(refusals),
@@ -204,6 +208,15 @@ impl Scene {
 
     pub(super) async fn plan(&self, table: &str, alters: &[&str], limits: Limits) -> Plan {
         self.try_plan(table, alters, limits)
+            .await
+            .expect("the change is not refused")
+    }
+
+    /// The plan of [`GATED`] on `public.t`, with this way to copy.
+    pub(super) async fn plan_copied(&self, copy: CopyRequest) -> Plan {
+        let mut request = ChangeRequest::from_arguments("public.t", &[GATED]).unwrap();
+        request.copy = copy;
+        self.try_plan_of(request)
             .await
             .expect("the change is not refused")
     }

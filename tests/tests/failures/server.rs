@@ -10,6 +10,7 @@ use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
 use crossfade_core::limits::Limits;
 use crossfade_lab::server::{SUPERUSER, Server};
+use crossfade_postgres::change::CopyRequest;
 
 use super::scene::{ENGINE, GATED, How, MANUAL, Scene, add_roles, both, gated_table, options, server};
 use super::writers::Writers;
@@ -109,6 +110,75 @@ async fn t29_settings_of_role_and_database_change_nothing() {
     scene.assert_same("TABLE public.t", expected).await;
 }
 
+/// Named like what the catalog has, and first in the engine's path but for the catalog itself.
+const SHADOWS: &str = "
+CREATE SCHEMA shadow;
+DO $do$ DECLARE kind text; operator text; BEGIN
+  FOREACH kind IN ARRAY '{integer,bigint,text,name,oid,pg_lsn,bytea}'::text[] LOOP
+    EXECUTE format('CREATE FUNCTION shadow.compare(%1$s, %1$s) RETURNS boolean LANGUAGE plpgsql
+                    AS $f$ BEGIN RAISE ''shadow''; END $f$', kind);
+    FOREACH operator IN ARRAY '{=,<>,<,>,<=,>=}'::text[] LOOP
+      EXECUTE format('CREATE OPERATOR shadow.%1$s (LEFTARG = %2$s, RIGHTARG = %2$s, FUNCTION = shadow.compare)',
+                     operator, kind);
+    END LOOP;
+  END LOOP;
+END $do$;
+CREATE FUNCTION shadow.length(text) RETURNS integer LANGUAGE plpgsql AS $f$ BEGIN RAISE 'shadow'; END $f$;
+CREATE FUNCTION shadow.quote_ident(text) RETURNS text LANGUAGE plpgsql AS $f$ BEGIN RAISE 'shadow'; END $f$;
+CREATE FUNCTION shadow.now() RETURNS timestamptz LANGUAGE plpgsql AS $f$ BEGIN RAISE 'shadow'; END $f$;
+CREATE FUNCTION shadow.pg_current_snapshot() RETURNS pg_snapshot LANGUAGE plpgsql AS $f$ BEGIN RAISE 'shadow'; END $f$;
+CREATE FUNCTION shadow.pg_current_wal_insert_lsn() RETURNS pg_lsn LANGUAGE plpgsql AS $f$ BEGIN RAISE 'shadow'; END $f$;
+CREATE TABLE shadow.pg_class (wrong integer); CREATE TABLE shadow.pg_attribute (wrong integer);
+CREATE TABLE shadow.pg_index (wrong integer); CREATE TABLE shadow.pg_namespace (wrong integer);
+CREATE TABLE shadow.pg_stat_activity (wrong integer); CREATE TABLE shadow.pg_replication_slots (wrong integer);
+CREATE TABLE shadow.pg_locks (wrong integer); CREATE DOMAIN shadow.text AS integer; CREATE TABLE shadow.migration (wrong integer);
+GRANT USAGE ON SCHEMA shadow TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA shadow TO PUBLIC";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t37_whatever_the_search_path_is_the_same_objects_are_meant() {
+    let rows = "INSERT INTO {t} SELECT i, 0, i, 'x' FROM generate_series(1, 100) i";
+    let scene = Scene::with_twin("n integer, note text", rows).await;
+    let admin = scene.admin().await;
+    admin.batch_execute(SHADOWS).await.unwrap();
+    let path = format!(
+        "ALTER ROLE {ENGINE} IN DATABASE {} SET search_path = shadow,  \"$user\", public",
+        scene.database
+    );
+    admin.batch_execute(&path).await.unwrap();
+    // The application names no schema, and its sessions have paths of their own.
+    let mut sessions = Vec::new();
+    for path in ["public", "\"$user\", nowhere, public", "pg_catalog, public, twin"] {
+        let session = scene.session().await;
+        let set = format!("SET search_path = {path}");
+        session.batch_execute(&set).await.unwrap();
+        let insert = session
+            .prepare("INSERT INTO t (id, n) VALUES ($1, 1)")
+            .await
+            .unwrap();
+        sessions.push((session, insert));
+    }
+    let insert = async |first: i32| {
+        for (id, (session, insert)) in (first..).zip(&sessions) {
+            session.execute(insert, &[&id]).await.unwrap();
+            let twin = "INSERT INTO twin.t (id, n) VALUES ($1, 1)";
+            session.execute(twin, &[&id]).await.unwrap();
+        }
+    };
+    insert(1000).await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    insert(2000).await;
+    both(
+        &scene.app,
+        "UPDATE {t} SET note = 'y' WHERE id < 50; DELETE FROM {t} WHERE id = 60",
+    )
+    .await;
+    scene.cut_over().await;
+    engine.done().await;
+    insert(3000).await;
+    scene.assert_twins().await;
+}
+
 /// The size of a segment of `pg_xact`, and how many transactions it tells of.
 const SEGMENT_BYTES: usize = 256 << 10;
 const SEGMENT_XIDS: u64 = 1 << 20;
@@ -159,7 +229,7 @@ fn reset_wal(server: &Server, data: &Path, next: u64) {
 }
 
 /// Before, during and after the copy, all three; with `burn` transactions used up in each.
-async fn change_at(next: u64, burn: u32) {
+async fn change_at(next: u64, burn: u32, copy: CopyRequest) {
     let scene = Scene::on(server_at(next).await, "", &gated_table("n integer")).await;
     both(
         &scene.app,
@@ -170,7 +240,8 @@ async fn change_at(next: u64, burn: u32) {
     both(&scene.app, "UPDATE {t} SET gate = 1 WHERE id = 1").await;
     let writers = Writers::of_the_app(&scene, 2).await;
     writers.commit_more(20).await;
-    let mut engine = scene.run(MANUAL).await;
+    let plan = scene.plan_copied(copy).await;
+    let mut engine = scene.start(What::Plan(Box::new(plan)), MANUAL);
     copying.reached(&scene).await;
     writers.commit_more(20).await;
     use_up(&scene, burn).await;
@@ -196,13 +267,19 @@ async fn use_up(scene: &Scene, transactions: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m14_transaction_ids_beyond_32_bits() {
-    change_at((3 << 32) + 100_000, 10).await;
+    change_at((3 << 32) + 100_000, 10, CopyRequest::Snapshot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m14_transaction_ids_wrap_around_while_a_table_is_copied() {
     let next = (1 << 32) - 2000;
-    change_at(next, 2000).await;
+    change_at(next, 2000, CopyRequest::Snapshot).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m14_transaction_ids_wrap_around_between_chunks() {
+    let next = (1 << 32) - 2000;
+    change_at(next, 2000, CopyRequest::Incremental).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -441,6 +441,30 @@ async fn t11_truncate_while_following_is_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t11_a_truncate_that_restarts_the_sequence() {
+    let scene = Scene::new(
+        "CREATE TABLE public.t (id serial PRIMARY KEY, gate integer NOT NULL DEFAULT 0, n integer);
+         CREATE TABLE twin.t (id serial PRIMARY KEY, gate integer NOT NULL DEFAULT 0, n integer)",
+    )
+    .await;
+    let insert = "INSERT INTO {t} (n) SELECT i FROM generate_series(1, 100) i";
+    both(&scene.app, insert).await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    both(&scene.app, "TRUNCATE {t} RESTART IDENTITY").await;
+    both(
+        &scene.app,
+        "INSERT INTO {t} (n) SELECT -i FROM generate_series(1, 10) i",
+    )
+    .await;
+    scene.cut_over().await;
+    engine.done().await;
+    // The keys go on where the sequence was.
+    both(&scene.app, "INSERT INTO {t} (n) VALUES (7)").await;
+    scene.assert_twins().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t12_a_transaction_of_half_a_million_rows_with_aborted_subtransactions() {
     let scene = Scene::with_twin("n integer", HUNDRED).await;
     let mut engine = scene.run(MANUAL).await;
