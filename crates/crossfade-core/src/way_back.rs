@@ -43,6 +43,8 @@ pub struct WayBack {
     pub class: WayBackClass,
     /// Which values break it, or why there is none; by column of the old table where it is about one.
     pub caveats: Vec<Caveat>,
+    /// What breaks nothing and is not carried back, by column of the old table.
+    pub lost: Vec<Caveat>,
     /// Existing rows that were carried there and back to see whether they stay the same.
     pub tried: Option<RoundTrip>,
 }

@@ -108,12 +108,14 @@ fn way_back_lines(step: &CopyStep) -> Vec<String> {
         Some(column) => format!("  {column}: {}", caveat.what),
         None => format!("  {}", caveat.what),
     };
+    let lost = |loss: &Caveat| format!("not carried back: {}", caveat(loss).trim_start());
     let tried = way_back.tried.map(|tried| {
         let which = if tried.all { "all" } else { "the first" };
         format!("tried on {which} {} rows, there and back", count(tried.rows))
     });
     std::iter::once(class.to_owned())
         .chain(way_back.caveats.iter().map(caveat))
+        .chain(way_back.lost.iter().map(lost))
         .chain(tried)
         .collect()
 }

@@ -66,6 +66,7 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Result<Result<Planned, Vec<Refu
         old,
         filled: Vec::new(),
         caveats: Vec::new(),
+        lost: Vec::new(),
         impossible: Vec::new(),
     };
     let refusals = drafting.fill().await?;
@@ -93,6 +94,7 @@ struct Drafting<'a> {
     old: Vec<TableColumn>,
     filled: Vec<Filled>,
     caveats: Vec<Caveat>,
+    lost: Vec<Caveat>,
     impossible: Vec<Caveat>,
 }
 
@@ -218,7 +220,7 @@ impl Drafting<'_> {
         bare == column.name || bare == Ident(&column.name).to_string()
     }
 
-    /// A dropped column keeps what it has; a row that comes afterwards gets the default.
+    /// A dropped column keeps what it has; a row that comes afterwards, or under another key, gets the default.
     fn dropped(&mut self, column: &Column) {
         let filled_by_server = column.default.is_some() || column.identity.is_some();
         if column.not_null && !filled_by_server {
@@ -227,6 +229,13 @@ impl Drafting<'_> {
                 "it is dropped, is NOT NULL and has no default: a row written after the swap would have no value in it. \
                  Give what fills it with `[back]`",
             );
+        } else {
+            self.lost.push(Caveat {
+                column: Some(column.name.clone()),
+                what: "it is dropped: rows keep their value, but one that is written after the swap, or whose key is \
+                       changed then, has its default. Give what fills it with `[back]`"
+                    .to_owned(),
+            });
         }
     }
 
@@ -410,6 +419,7 @@ impl Drafting<'_> {
             way_back: WayBack {
                 class,
                 caveats,
+                lost: self.lost,
                 tried,
             },
             step,
