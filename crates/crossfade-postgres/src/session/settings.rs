@@ -18,7 +18,8 @@ impl Default for SessionOptions {
     fn default() -> Self {
         SessionOptions {
             search_path: String::new(),
-            synchronous_commit: SynchronousCommit::On,
+            // A standby that does not answer must not hold up what is asked of an engine.
+            synchronous_commit: SynchronousCommit::Local,
             system_identifier: None,
         }
     }
