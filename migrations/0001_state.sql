@@ -72,7 +72,7 @@ COMMENT ON TABLE crossfade.detector IS 'Up to where the retired table was watche
 
 CREATE TABLE crossfade.chunk (
     migration    text NOT NULL,
-    chunk        integer NOT NULL,
+    chunk        bigint NOT NULL,
     snapshot     text NOT NULL,
     lower        bytea,
     upper        bytea,

@@ -124,7 +124,7 @@ impl Engine {
     }
 
     fn publish(&self) {
-        let measured = *self.measured.borrow();
+        let measured = self.measured.borrow().clone();
         let plan = self.machine.plan();
         let status = Status {
             activity: Some(self.machine.activity()),
@@ -135,6 +135,7 @@ impl Engine {
             rows_expected: crossfade_core::migration::copy_step(plan).estimate.rows,
             lag_bytes: measured.lag_bytes,
             retained_bytes: measured.retained_bytes,
+            waits_for: measured.waits_for,
             note: self.note.borrow().clone(),
         };
         self.status.send_replace(Some(status.clone()));

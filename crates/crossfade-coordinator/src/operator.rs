@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossfade_core::migration::{Activity, Ask, Event};
+use crossfade_core::migration::{Activity, Ask, Event, Invisible};
 use crossfade_core::phase::Phase;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
-use crossfade_postgres::{catalog, preflight, slot, state, wal};
+use crossfade_postgres::{catalog, preflight, slot, state, visibility, wal};
 use tokio::sync::watch;
 
 use crate::context::{Context, Message};
@@ -29,12 +29,14 @@ pub(crate) struct Published {
 }
 
 /// What the task measures for the loop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     /// WAL behind the insert position that is not applied, in bytes.
     pub(crate) lag_bytes: u64,
     /// WAL that our slot retains, in bytes; of two the one that retains more.
     pub(crate) retained_bytes: u64,
+    /// The transaction that the machine waits for, and what that waits for, in words.
+    pub(crate) waits_for: Option<String>,
 }
 
 /// Runs until its session is lost; `session` is the one that the state schema knows the engine by.
@@ -49,6 +51,7 @@ pub(crate) async fn operate(
         session,
         published,
         measured,
+        told: None,
         written: None,
     };
     loop {
@@ -65,6 +68,8 @@ struct Operator {
     session: Session,
     published: watch::Receiver<Option<Published>>,
     measured: watch::Sender<Measured>,
+    /// See [`Operator::explain_wait`].
+    told: Option<Invisible>,
     written: Option<Report>,
 }
 
@@ -166,14 +171,38 @@ impl Operator {
                 .saturating_sub(applied.0),
             None => 0,
         };
+        let waits_for = self.explain_wait().await?;
         self.measured.send_replace(Measured {
             lag_bytes,
             retained_bytes,
+            waits_for,
         });
         self.tell(Event::RetainedWal(retained_bytes));
         // Also when nothing of ours moves: the stream's ids are widened by the nearest one that is known.
         self.tell(Event::Reference(wal::snapshot(&self.session).await?));
         Ok(())
+    }
+
+    /// A proof of visibility that does not come is named, and so is its coming (R7).
+    async fn explain_wait(&mut self) -> Result<Option<String>, Failure> {
+        let published = self.published.borrow().clone();
+        let invisible = published.and_then(|published| published.status.progress.invisible);
+        let words = match invisible {
+            Some(invisible) => Some(visibility::explain(&self.session, invisible).await?),
+            None => None,
+        };
+        if self.told != invisible {
+            match (&words, self.told) {
+                (Some(words), _) => self.context.line(words),
+                (None, Some(before)) => {
+                    self.context
+                        .line(format!("transaction {} is visible: going on", before.xid));
+                }
+                (None, None) => {}
+            }
+            self.told = invisible;
+        }
+        Ok(words)
     }
 
     /// Nobody hears it once the engine has ended.
@@ -217,6 +246,7 @@ fn progress(status: &Status) -> serde_json::Value {
         },
         "strays": status.progress.strays.count,
         "held_back": status.held_back,
+        "waits_for": status.waits_for,
         "cutover_attempts": status.progress.attempts,
         "note": status.note,
     })

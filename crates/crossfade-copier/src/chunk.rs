@@ -1,14 +1,16 @@
 //! One session that copies chunks, one transaction each: lock, snapshot, the chunk's end; then, once the snapshot
 //! may be used, its rows and its ledger row.
 
-use crossfade_core::ledger::{ChunkId, Opening, Span, Upper};
+use crossfade_core::ledger::{ChunkId, Opening, Span};
 use crossfade_core::migration::OpenedChunk;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::CopyStep;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::apply::fetch::Fetcher;
-use crossfade_postgres::copy::chunk::{Bounds, CHUNK_SETTINGS, chunk_copy, chunk_end};
+use crossfade_postgres::copy::chunk::{
+    Bounds, CHUNK_SETTINGS, chunk_copy, chunk_end, chunk_first, chunk_rows,
+};
 use crossfade_postgres::session::{Session, SqlClass};
 use crossfade_postgres::state::{self, Generation};
 use crossfade_postgres::{copy, wal};
@@ -82,11 +84,12 @@ impl ChunkCopier {
         let position: Lsn = wal::insert_position(session).await?;
         let mut span = Span {
             lower: opening.lower.clone(),
-            upper: None,
+            upper: opening.limit.clone(),
         };
-        match &opening.upper {
-            Upper::Known(upper) => span.upper.clone_from(upper),
-            Upper::AfterRows(rows) => span.upper = self.find_end(&span, *rows).await?,
+        if let Some(rows) = opening.rows
+            && let Some(end) = self.find_end(&span, rows).await?
+        {
+            span.upper = Some(end);
         }
         Ok(OpenedChunk {
             id: opening.id,
@@ -104,7 +107,7 @@ impl ChunkCopier {
     ) -> Result<Option<crossfade_core::piece::KeyCells>, CopyError> {
         self.fetcher.stage_span(&self.session, span).await?;
         let last = rows.saturating_sub(1).to_string();
-        let statement = chunk_end(&self.step.source, span.lower.is_some(), &last).ok_or(CopyError::NoKey)?;
+        let statement = chunk_end(&self.step.source, bounds(span), &last).ok_or(CopyError::NoKey)?;
         Ok(self.fetcher.read_key(&self.session, &statement).await?)
     }
 
@@ -114,23 +117,80 @@ impl ChunkCopier {
             Ok(copied) => self.commit(copied).await,
             Err(error) => {
                 self.roll_back().await;
-                Outcome::NotDone(error)
+                Outcome::NotDone(self.named(error, span).await)
             }
         }
     }
 
+    /// An error that lies in a row names the row, as the source is now.
+    async fn named(&self, error: CopyError, span: &Span) -> CopyError {
+        let CopyError::Sql(source) = error else {
+            return error;
+        };
+        if !source.lies_in_a_row() {
+            return source.into();
+        }
+        let found = self.find_culprit(span).await;
+        self.roll_back().await;
+        match found {
+            Ok(Some(key)) => CopyError::Row {
+                table: self.step.source.name.to_string(),
+                key,
+                source,
+            },
+            // What it was looked for because of says more than why it was not found.
+            Ok(None) | Err(_) => source.into(),
+        }
+    }
+
+    /// The key of the first row that cannot be copied, found by halves.
+    async fn find_culprit(&self, span: &Span) -> Result<Option<String>, CopyError> {
+        let (session, source) = (&self.session, &self.step.source);
+        session.batch_execute(&copy::begin_reading(source)).await?;
+        let mut span = span.clone();
+        self.fetcher.stage_span(session, &span).await?;
+        let count = chunk_rows(source, bounds(&span)).ok_or(CopyError::NoKey)?;
+        let mut rows = session
+            .query_one(&count, &[])
+            .await?
+            .get::<_, i64>(0)
+            .cast_unsigned();
+        while rows > 1 {
+            let lower_half = Span {
+                lower: span.lower.clone(),
+                upper: self.find_end(&span, rows / 2).await?,
+            };
+            if self.fails(&lower_half).await? {
+                (span, rows) = (lower_half, rows / 2);
+            } else {
+                span.lower = lower_half.upper;
+                rows -= rows / 2;
+            }
+        }
+        if rows == 0 || !self.fails(&span).await? {
+            return Ok(None);
+        }
+        self.fetcher.stage_span(session, &span).await?;
+        let first = chunk_first(source, bounds(&span)).ok_or(CopyError::NoKey)?;
+        Ok(session.query_opt(&first, &[]).await?.map(|row| row.get(0)))
+    }
+
+    async fn fails(&self, span: &Span) -> Result<bool, CopyError> {
+        self.session.batch_execute("SAVEPOINT half").await?;
+        self.fetcher.stage_span(&self.session, span).await?;
+        let failed = match self.insert(span).await {
+            Ok(_) => false,
+            Err(CopyError::Sql(error)) if error.lies_in_a_row() => true,
+            Err(error) => return Err(error),
+        };
+        self.session.batch_execute("ROLLBACK TO SAVEPOINT half").await?;
+        Ok(failed)
+    }
+
     async fn write(&mut self, id: ChunkId, span: &Span) -> Result<Copied, CopyError> {
         let snapshot = self.snapshot.take().ok_or(CopyError::NotOpened)?;
-        let bounds = Bounds {
-            lower: span.lower.is_some(),
-            upper: span.upper.is_some(),
-        };
         self.fetcher.stage_span(&self.session, span).await?;
-        let mut rows = 0;
-        for target in &self.step.targets {
-            let statement = chunk_copy(&self.step.source, target, bounds).ok_or(CopyError::NoKey)?;
-            rows += self.session.run_script(&[&statement]).await?.iter().sum::<u64>();
-        }
+        let rows = self.insert(span).await?;
         let chunk = state::Chunk {
             number: id.0,
             span: span.clone(),
@@ -139,6 +199,16 @@ impl ChunkCopier {
         };
         state::record_chunk(&self.session, self.name.as_str(), &chunk).await?;
         Ok(Copied { rows })
+    }
+
+    /// Between the staged bounds, into every target.
+    async fn insert(&self, span: &Span) -> Result<u64, CopyError> {
+        let mut rows = 0;
+        for target in &self.step.targets {
+            let statement = chunk_copy(&self.step.source, target, bounds(span)).ok_or(CopyError::NoKey)?;
+            rows += self.session.run_script(&[&statement]).await?.iter().sum::<u64>();
+        }
+        Ok(rows)
     }
 
     /// Lets go of a snapshot that is not to be used.
@@ -159,5 +229,12 @@ impl ChunkCopier {
             // The server answered: the transaction is rolled back.
             Err(error) => Outcome::NotDone(error.into()),
         }
+    }
+}
+
+fn bounds(span: &Span) -> Bounds {
+    Bounds {
+        lower: span.lower.is_some(),
+        upper: span.upper.is_some(),
     }
 }

@@ -14,18 +14,25 @@
 //! case of one chunk without bounds, whose snapshot is the slot's.
 //!
 //! Judging and changing a chunk's state exclude each other: both take `&mut self`. At most one snapshot is taken
-//! and not registered at a time, so a registration proves every drop before it (R7).
+//! and not registered at a time, so while none is, what any snapshot sees is proven for all that follow (R7).
+//!
+//! A chunk is read when its snapshot sees what was dropped *in it*. Where that takes long the chunk is cut off and left
+//! pending, and those behind it are read.
 
-use std::collections::BTreeSet;
+mod cutting;
+mod unproven;
 
 use crate::order::KeyOrder;
 use crate::piece::{KeyCells, LedgerNote};
 use crate::position::Xid;
 use crate::snapshot::Snapshot;
 
-/// A chunk's number within its migration. Numbers rise with the keys.
+use unproven::Unproven;
+
+/// A chunk's number within its migration. Numbers rise with the keys, and leave room between them for the parts of a
+/// chunk that is cut smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChunkId(pub u32);
+pub struct ChunkId(pub u64);
 
 /// Which keys are in a chunk: those above `lower`, up to `upper` and with it. `None`: without a bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,17 +61,10 @@ pub struct Opening {
     pub id: ChunkId,
     /// The last key of the chunk before.
     pub lower: Option<KeyCells>,
-    /// Where it ends.
-    pub upper: Upper,
-}
-
-/// Where a chunk ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upper {
-    /// At this key, or nowhere: it was cut before.
-    Known(Option<KeyCells>),
-    /// After so many rows, or nowhere if there are no more.
-    AfterRows(u64),
+    /// Where it ends at the latest; `None`: it has no bound yet.
+    pub limit: Option<KeyCells>,
+    /// It ends after so many rows, if there are more up to its limit; `None`: it cannot be cut.
+    pub rows: Option<u64>,
 }
 
 /// What is known of a chunk's rows.
@@ -149,7 +149,7 @@ pub struct Ledger {
     chunks: Vec<Chunk>,
     /// What the slot's consistent point contains: none of it will be sent, so every copy must see it.
     slot: Option<Snapshot>,
-    unproven: BTreeSet<Xid>,
+    unproven: Unproven,
     /// A snapshot may have been taken for it and is not registered.
     opening: Option<ChunkId>,
     /// The chunk of that snapshot is none any more.
@@ -185,6 +185,10 @@ pub struct LedgerCounts {
     pub unseen_drop: u64,
     /// Snapshots that do not see what the slot will not send.
     pub unseen_by_slot: u64,
+    /// Chunks that were passed over, since what stands in their way was waited for long enough.
+    pub passed_over: u64,
+    /// Chunks that were cut into smaller ones.
+    pub cut_smaller: u64,
     /// Snapshots of chunks that are none any more.
     pub outdated: u64,
     /// Chunks that were copied in vain.
@@ -205,7 +209,7 @@ impl Ledger {
             order: None,
             chunks: vec![chunk],
             slot: None,
-            unproven: BTreeSet::new(),
+            unproven: Unproven::default(),
             opening: None,
             outdated: false,
             note: LedgerNote::default(),
@@ -236,7 +240,7 @@ impl Ledger {
             order: Some(order),
             chunks: Vec::new(),
             slot: Some(slot),
-            unproven: unproven.into_iter().collect(),
+            unproven: Unproven::restore(unproven),
             opening: None,
             outdated: false,
             note: LedgerNote::default(),
@@ -246,29 +250,6 @@ impl Ledger {
             ledger.restore(chunk);
         }
         ledger
-    }
-
-    /// Chunks of which none is recorded between two that are become one.
-    fn restore(&mut self, chunk: CopiedChunk) {
-        let before = self.chunks.last().and_then(|last| last.upper.as_ref());
-        if before != chunk.span.lower.as_ref() {
-            self.chunks.push(Chunk {
-                id: self.next_id(),
-                upper: chunk.span.lower,
-                state: ChunkState::Pending,
-            });
-        }
-        self.chunks.push(Chunk {
-            id: chunk.id,
-            upper: chunk.span.upper,
-            state: ChunkState::Copied(chunk.snapshot),
-        });
-    }
-
-    fn next_id(&self) -> ChunkId {
-        self.chunks
-            .last()
-            .map_or(ChunkId(0), |last| ChunkId(last.id.0 + 1))
     }
 
     /// A part of the table is not cut into chunks yet.
@@ -291,7 +272,7 @@ impl Ledger {
             let Some(upper) = &chunk.upper else {
                 return Some(false);
             };
-            let order = self.order.as_ref().filter(|order| order.is_known())?;
+            let order = self.order()?;
             Some(order.compare(upper, key).is_lt())
         };
         if let Some(first) = self.chunks.first() {
@@ -309,8 +290,8 @@ impl Ledger {
         }
     }
 
-    /// Judges one change (R5).
-    pub fn judge(&mut self, home: Home, xid: Xid) -> Verdict {
+    /// Judges one change (R5), to `key` if there is one.
+    pub fn judge(&mut self, home: Home, xid: Xid, key: Option<&KeyCells>) -> Verdict {
         let state = self.chunks.get(home.0 as usize).map(|chunk| &chunk.state);
         let verdict = state.and_then(|state| state.judge(xid));
         let copying = matches!(state, Some(ChunkState::Copying(_)));
@@ -322,15 +303,40 @@ impl Ledger {
             (Some(Verdict::Apply), _) => &mut self.counts.copied_applied,
         } += 1;
         verdict.unwrap_or_else(|| {
-            self.drop_unproven(xid);
+            self.drop_unproven(xid, key);
             Verdict::Drop
         })
     }
 
-    fn drop_unproven(&mut self, xid: Xid) {
-        if self.unproven.insert(xid) {
+    fn drop_unproven(&mut self, xid: Xid, key: Option<&KeyCells>) {
+        let key = key.filter(|_| self.order().is_some());
+        if self.unproven.insert(xid, key) {
             self.note.drops.push(xid);
         }
+    }
+
+    /// `None`: only the server knows.
+    fn order(&self) -> Option<&KeyOrder> {
+        self.order.as_ref().filter(|order| order.is_known())
+    }
+
+    /// A snapshot that was taken by now. Where none is out for a chunk, all that are to come see what it sees.
+    pub fn observe(&mut self, snapshot: &Snapshot) {
+        if self.opening.is_none() {
+            self.prove(snapshot);
+        }
+    }
+
+    fn prove(&mut self, snapshot: &Snapshot) {
+        if self.unproven.prove(snapshot) {
+            self.note.forget = true;
+            self.note.drops = self.unproven.xids().collect();
+        }
+    }
+
+    /// That transaction was waited for long enough: chunks that it has not touched are read meanwhile.
+    pub fn wait_aside(&mut self, xid: Xid) {
+        self.unproven.set_late(xid);
     }
 
     /// Judges a truncate (R10). After [`Truncation::Restart`] every chunk is pending.
@@ -353,7 +359,7 @@ impl Ledger {
         };
         if !self.chunks.iter().any(read_before) {
             if !self.is_whole() {
-                self.drop_unproven(xid);
+                self.drop_unproven(xid, None);
             }
             Truncation::Drop
         } else if self.is_whole() && self.chunks.iter().all(read_before) {
@@ -364,74 +370,9 @@ impl Ledger {
             self.chunks.clear();
             self.outdated = self.opening.is_some();
             self.note.restart = true;
-            self.drop_unproven(xid);
+            self.drop_unproven(xid, None);
             Truncation::Restart
         }
-    }
-
-    /// The next chunk to read, its end after `rows` rows if it is not cut yet. `None`: nothing is left, or a
-    /// snapshot is out that is not registered yet.
-    pub fn open(&mut self, rows: u64) -> Option<Opening> {
-        if self.opening.is_some() {
-            return None;
-        }
-        let mut lower = None;
-        let mut pending = None;
-        for chunk in &self.chunks {
-            if chunk.state == ChunkState::Pending {
-                pending = Some((chunk.id, Upper::Known(chunk.upper.clone())));
-                break;
-            }
-            lower.clone_from(&chunk.upper);
-        }
-        let rest = || self.has_rest().then(|| (self.next_id(), Upper::AfterRows(rows)));
-        let (id, upper) = pending.or_else(rest)?;
-        self.opening = Some(id);
-        Some(Opening { id, lower, upper })
-    }
-
-    /// The snapshot that was taken for a chunk is released and will not be used.
-    pub fn released(&mut self, id: ChunkId) {
-        if self.opening.take_if(|opening| *opening == id).is_some() {
-            self.outdated = false;
-        }
-    }
-
-    /// A chunk that was opened is about to be read, up to `upper`, under `snapshot`. The snapshot sees every drop
-    /// so far, and will not be followed by one that does not: they are proven.
-    ///
-    /// # Errors
-    /// The snapshot does not see everything that the stream has passed, or the chunk is none any more.
-    pub fn register(
-        &mut self,
-        id: ChunkId,
-        upper: Option<KeyCells>,
-        snapshot: Snapshot,
-    ) -> Result<(), Unusable> {
-        if self.outdated {
-            self.counts.outdated += 1;
-            return Err(Unusable::Outdated);
-        }
-        let dropped = self.unproven.iter().copied().find(|xid| !snapshot.sees(*xid));
-        if let Some(xid) = dropped {
-            self.counts.unseen_drop += 1;
-            return Err(Unusable::NotProven { xid });
-        }
-        if let Some(xid) = self.slot.as_ref().and_then(|slot| snapshot.misses(slot)) {
-            self.counts.unseen_by_slot += 1;
-            return Err(Unusable::NotProven { xid });
-        }
-        self.counts.registered += 1;
-        self.opening = None;
-        self.note.forget = true;
-        self.note.drops.clear();
-        self.unproven.clear();
-        let state = ChunkState::Copying(snapshot);
-        match self.chunks.binary_search_by_key(&id, |chunk| chunk.id) {
-            Ok(index) => self.chunks[index].state = state,
-            Err(_) => self.chunks.push(Chunk { id, upper, state }),
-        }
-        Ok(())
     }
 
     /// The chunk's rows and its ledger row are committed (R11).
@@ -498,8 +439,8 @@ impl Ledger {
     }
 
     /// Transactions of which a change was dropped and which no snapshot has been seen to contain yet.
-    pub fn unproven(&self) -> &BTreeSet<Xid> {
-        &self.unproven
+    pub fn unproven(&self) -> impl Iterator<Item = Xid> {
+        self.unproven.xids()
     }
 
     /// What has to be written down with the next applied LSN (R6).

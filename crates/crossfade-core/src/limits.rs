@@ -19,6 +19,9 @@ pub struct Limits {
     pub cutover_max_ms: u64,
     /// The time that copying one range should take.
     pub chunk_time_ms: u64,
+    /// The time after which copying one chunk is canceled, and the chunk cut smaller: until it is copied the changes
+    /// behind it may have to wait, and the slot retains them.
+    pub chunk_time_max_ms: u64,
     /// The pause between two ranges or chunks of the copy.
     pub chunk_delay_ms: u64,
     /// The time after which one pair of snapshots of the verification is let go for another. While it lives vacuum
@@ -36,6 +39,9 @@ pub struct Limits {
     /// WAL that our slot may retain before nothing more is begun until it is less. `None`: half of
     /// [`Limits::retained_wal_max_bytes`], if there is one.
     pub retained_wal_pace_bytes: Option<u64>,
+    /// The time after which a transaction that the stream has brought and that is not visible yet (its commit waits for
+    /// a synchronous standby) is named, and waited for only where it was at work.
+    pub proof_wait_ms: u64,
     /// WAL that our slot may retain before the engine stops and drops *its* slot. `None`: no bound.
     pub retained_wal_max_bytes: Option<u64>,
     /// Disk that shadow, indexes and retained WAL may take, by estimate. `None`: not checked.
@@ -50,6 +56,7 @@ impl Default for Limits {
             hold_budget_ms: 5_000,
             cutover_max_ms: 600_000,
             chunk_time_ms: 5_000,
+            chunk_time_max_ms: 60_000,
             chunk_delay_ms: 0,
             verify_time_ms: 2_000,
             replica_lag_max_ms: None,
@@ -57,6 +64,7 @@ impl Default for Limits {
             pace_query: None,
             pace_query_max: 0,
             retained_wal_pace_bytes: None,
+            proof_wait_ms: 5_000,
             retained_wal_max_bytes: None,
             disk_budget_bytes: None,
         }
@@ -82,6 +90,16 @@ impl Limits {
     /// See [`Limits::chunk_time_ms`].
     pub fn chunk_time(&self) -> Duration {
         Duration::from_millis(self.chunk_time_ms)
+    }
+
+    /// See [`Limits::chunk_time_max_ms`].
+    pub fn chunk_time_max(&self) -> Duration {
+        Duration::from_millis(self.chunk_time_max_ms)
+    }
+
+    /// See [`Limits::proof_wait_ms`].
+    pub fn proof_wait(&self) -> Duration {
+        Duration::from_millis(self.proof_wait_ms)
     }
 
     /// See [`Limits::verify_time_ms`].

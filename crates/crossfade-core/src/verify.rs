@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::migration::Invisible;
 use crate::piece::FetchKey;
-use crate::position::{Lsn, Xid};
+use crate::position::Lsn;
 use crate::snapshot::Snapshot;
 
 /// A key between two slices, as the server writes it: of the source, and its image in each target.
@@ -183,10 +184,8 @@ pub struct Compared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// A transaction is applied, or may be, and still not visible.
-    #[error(
-        "transaction {0} is in the stream and not visible yet: it runs, or a synchronous standby is slow to answer"
-    )]
-    Invisible(Xid),
+    #[error(transparent)]
+    Invisible(Invisible),
     /// The stream has brought more meanwhile than may wait.
     #[error("more has changed since the snapshot than may wait in memory")]
     Crowded,
@@ -249,6 +248,7 @@ pub struct Verification {
     pair_opened: Option<Instant>,
     slice_began: Option<Instant>,
     retry_at: Option<Instant>,
+    retry_pause: Duration,
     late: bool,
     obstacle: Option<Obstacle>,
     commands: VecDeque<VerifyCommand>,
@@ -260,8 +260,9 @@ const SLICE_ROWS_MIN: u64 = 1_000;
 const SLICE_ROWS_MAX: u64 = 1_000_000;
 /// So many slices should fit the life of a pair.
 const SLICES_PER_PAIR: u32 = 4;
-/// A snapshot that did not fit is given this long to be followed by one that does.
+/// A snapshot that did not fit is given this long to be followed by one that does, and twice as long each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 impl Verification {
     /// One that has not been started. A table without a key can only be compared as a whole.
@@ -276,6 +277,7 @@ impl Verification {
             pair_opened: None,
             slice_began: None,
             retry_at: None,
+            retry_pause: RETRY_PAUSE,
             late: false,
             obstacle: None,
             commands: VecDeque::new(),
@@ -390,6 +392,7 @@ impl Verification {
     /// The alignment is committed.
     pub fn aligned(&mut self) {
         self.obstacle = None;
+        self.retry_pause = RETRY_PAUSE;
         self.state = State::Pinning;
         self.commands.push_back(VerifyCommand::Pin);
     }
@@ -398,7 +401,8 @@ impl Verification {
     pub fn give_up_pair(&mut self, now: Instant, obstacle: Obstacle) {
         self.obstacle = Some(obstacle);
         self.commands.push_back(VerifyCommand::Release);
-        self.retry_at = Some(now + RETRY_PAUSE);
+        self.retry_at = Some(now + self.retry_pause);
+        self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
         self.state = State::Pausing;
     }
 

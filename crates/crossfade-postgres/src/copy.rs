@@ -117,6 +117,16 @@ pub fn copy_template(source: &Source, target: &Target) -> String {
 
 /// The key of the row at `$1`, such as `id = 42`, for people; where it is, if the table has no key.
 pub fn show_key(source: &Source) -> String {
+    format!(
+        "SELECT {shown} FROM ONLY {table} AS {alias} WHERE {alias}.ctid = $1::tid",
+        shown = shown_key(source),
+        alias = Ident(&source.name.name),
+        table = ident::table(&source.name)
+    )
+}
+
+/// The key of a row of the source's alias, as a text.
+fn shown_key(source: &Source) -> String {
     let alias = Ident(&source.name.name);
     let columns = source.key.iter().flat_map(|key| &key.columns);
     let shown: Vec<String> = columns
@@ -126,15 +136,11 @@ pub fn show_key(source: &Source) -> String {
             format!("{label} || pg_catalog.quote_nullable({alias}.{column}::text)")
         })
         .collect();
-    let shown = if shown.is_empty() {
+    if shown.is_empty() {
         format!("'ctid = ' || {alias}.ctid::text")
     } else {
         shown.join(" || ', ' || ")
-    };
-    format!(
-        "SELECT {shown} FROM ONLY {table} AS {alias} WHERE {alias}.ctid = $1::tid",
-        table = ident::table(&source.name)
-    )
+    }
 }
 
 /// What a copy writes, and what from.

@@ -17,4 +17,5 @@ pub mod session;
 pub mod slot;
 pub mod state;
 pub mod verify;
+pub mod visibility;
 pub mod wal;

@@ -34,6 +34,12 @@ reached! {
     ChunkReleased,
     /// A chunk's copy failed.
     ChunkFailed,
+    /// It was canceled, since it took too long.
+    ChunkCanceled,
+    /// A proof of visibility was waited for long enough.
+    ProofLate,
+    /// Another chunk was opened meanwhile.
+    ChunkOpenedAside,
     /// The server was asked where keys are at home.
     KeysRouted,
     /// A change was dropped for a chunk still to be read, and remembered.
@@ -69,6 +75,10 @@ reached! {
     LedgerRegistered,
     /// A snapshot did not see a dropped change.
     LedgerUnseenDrop,
+    /// A chunk was passed over, and those behind it read.
+    LedgerPassedOver,
+    /// A chunk was cut into smaller ones.
+    LedgerCutSmaller,
     /// A snapshot did not see what the slot will not send.
     LedgerUnseenBySlot,
     /// A snapshot of a chunk that was none any more.

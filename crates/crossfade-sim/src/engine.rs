@@ -172,6 +172,9 @@ impl Simulation {
                 Some(Obstacle::Crowded | Obstacle::Late) => self.coverage.reach(Reached::PairGivenUp),
                 None => {}
             }
+            if engine.machine.progress().invisible.is_some() {
+                self.coverage.reach(Reached::ProofLate);
+            }
             let Some(command) = engine.machine.poll_command() else {
                 return Ok(());
             };
@@ -185,7 +188,8 @@ impl Simulation {
         match command {
             Command::CloseSnapshot => self.close_snapshot(),
             Command::EndFetch => self.end_fetch(),
-            Command::ReleaseChunk { id, .. } => {
+            Command::CancelChunk { id } => self.cancel_chunk(id),
+            Command::ReleaseChunk { id } => {
                 self.coverage.reach(Reached::ChunkReleased);
                 self.end_chunk(id);
             }

@@ -43,7 +43,7 @@ impl Simulation {
 
     /// What the engine is told in either direction; whether it was.
     fn operate_always(&mut self) -> Result<bool, Breach> {
-        if self.scenario.burns_xids && self.dice.once_in(20) {
+        if self.dice.once_in(if self.scenario.burns_xids { 20 } else { 40 }) {
             self.reference_told = true;
             self.tell(Event::Reference(self.world.snapshot().to_core()))?;
             return Ok(true);

@@ -168,8 +168,10 @@ fn limits(dice: &mut Dice) -> Limits {
         hold_budget_ms: 60 + dice.below(300),
         cutover_max_ms: if dice.chance(25) { 400 } else { 20_000 },
         chunk_delay_ms: if dice.chance(20) { 30 } else { 0 },
+        chunk_time_max_ms: 10 + dice.below(100),
         verify_time_ms: 20 + dice.below(300),
         replica_lag_bytes_max: dice.chance(30).then_some(LAG_MAX),
+        proof_wait_ms: 5 + dice.below(60),
         retained_wal_max_bytes: Some(TOO_MUCH_WAL / 2),
         ..Limits::default()
     }

@@ -41,6 +41,8 @@ impl Simulation {
             (Reached::LedgerTruncateRestarted, counts.truncate_restarted),
             (Reached::LedgerRegistered, counts.registered),
             (Reached::LedgerUnseenDrop, counts.unseen_drop),
+            (Reached::LedgerPassedOver, counts.passed_over),
+            (Reached::LedgerCutSmaller, counts.cut_smaller),
             (Reached::LedgerUnseenBySlot, counts.unseen_by_slot),
             (Reached::LedgerOutdated, counts.outdated),
             (Reached::LedgerFailed, counts.failed),

@@ -2,6 +2,7 @@
 //! named after its line in `docs/failures.md`.
 
 mod again;
+mod chunks;
 mod copy;
 mod cutover;
 mod kinds;

@@ -27,7 +27,7 @@ use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner::{self, PlanError};
 use crossfade_postgres::session::{Session, SessionOptions};
 use tokio::runtime::Runtime;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -46,6 +46,8 @@ static SERVER: OnceCell<Arc<Server>> = OnceCell::const_new();
 static RUNTIME: std::sync::LazyLock<Runtime> =
     std::sync::LazyLock::new(|| Runtime::new().expect("a runtime for the server"));
 static NUMBER: AtomicU32 = AtomicU32::new(1);
+/// Grants to one role from several databases at once trip over each other in the shared catalogs.
+static GRANTING: Mutex<()> = Mutex::const_new(());
 
 pub(super) async fn shared_server() -> Arc<Server> {
     let start = || async { RUNTIME.spawn(server(options())).await.expect("the server starts") };
@@ -147,7 +149,10 @@ impl Scene {
             .batch_execute(&format!("GRANT CREATE ON SCHEMA public TO {APP}"))
             .await
             .unwrap();
-        admin.batch_execute(&grants.script()).await.unwrap();
+        {
+            let _one_at_a_time = GRANTING.lock().await;
+            admin.batch_execute(&grants.script()).await.unwrap();
+        }
         let app = server.connect(APP, &database).await.unwrap();
         app.batch_execute(GATE).await.unwrap();
         app.batch_execute(tables).await.unwrap();
@@ -228,6 +233,16 @@ impl Scene {
 
     pub(super) async fn run_within(&self, how: How, limits: Limits) -> Engine {
         let plan = self.plan("public.t", &[GATED], limits).await;
+        self.start(What::Plan(Box::new(plan)), how)
+    }
+
+    /// Runs a change of `public.t` that is copied chunk by chunk.
+    pub(super) async fn run_in_chunks(&self, how: How, alters: &[&str], limits: Limits) -> Engine {
+        let mut request = ChangeRequest::from_arguments("public.t", alters).unwrap();
+        request.limits = limits;
+        request.copy = CopyRequest::Incremental;
+        let plan = self.try_plan_of(request).await;
+        let plan = plan.expect("the change is not refused");
         self.start(What::Plan(Box::new(plan)), how)
     }
 

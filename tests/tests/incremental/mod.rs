@@ -131,7 +131,8 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
                         INSERT INTO t SELECT i, i FROM generate_series(1, 20000) AS i;",
         )
         .await?;
-    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("chunk_time", TINY)])?;
+    let limits = [("chunk_time", TINY), ("proof_wait", "100ms")];
+    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &limits)?;
     let file = file.display().to_string();
     let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
     stage.reached_by(&mut engine, Phase::Copying).await?;
@@ -156,9 +157,12 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
         Ok(superuser.query_one(drops, &[&name]).await?.get(0))
     })
     .await?;
-    let copied = "SELECT count(*) FROM crossfade.chunk WHERE migration = $1";
-    let before: i64 = superuser.query_one(copied, &[&name]).await?.get(0);
-    println!("{before} chunks when it was dropped");
+    // All that it has not touched is copied meanwhile; without the proof so would be what it has.
+    until::so("other chunks go on", || async {
+        let copied = "SELECT COALESCE(sum(rows), 0) >= 19000 FROM crossfade.chunk WHERE migration = $1";
+        Ok(superuser.query_one(copied, &[&name]).await?.get(0))
+    })
+    .await?;
     superuser
         .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
         .await?;
@@ -173,5 +177,64 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
         .await?;
     let found: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
     ensure!(found == (20_001, 11, 1), "{found:?}");
+    Ok(())
+}
+
+/// R7: the engine says what it waits for, and goes on by itself.
+#[tokio::test]
+async fn r07_a_proof_that_does_not_come_is_named() -> Result<()> {
+    let stage = Stage::own(ServerOptions::default()).await?;
+    let superuser = stage.superuser().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, n integer);
+                        INSERT INTO t SELECT i, i FROM generate_series(1, 1000) AS i;",
+        )
+        .await?;
+    let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("proof_wait", "100ms")])?;
+    let file = file.display().to_string();
+    let mut engine = stage.crossfade(&incremental(&stage, &file, "manual"))?;
+    stage.reached_by(&mut engine, Phase::Ready).await?;
+    superuser
+        .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        .await?;
+    superuser.batch_execute("SELECT pg_reload_conf()").await?;
+    let waiting = stage.client().await?;
+    let committing = tokio::spawn(async move {
+        waiting
+            .batch_execute("SET synchronous_commit = on; UPDATE t SET n = -1 WHERE id = 7")
+            .await
+    });
+    let xid = until::some("the commit waits for the standby", || async {
+        let waits = "SELECT backend_xid::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        Ok(superuser
+            .query_opt(waits, &[])
+            .await?
+            .and_then(|row| row.get::<_, Option<String>>(0)))
+    })
+    .await?;
+    until::so("its change is applied", || async {
+        let applied = stage.status().await?["progress"]["changes_applied"].as_u64();
+        Ok(applied.is_some_and(|applied| applied > 0))
+    })
+    .await?;
+    // Nobody sees it: there is nothing that the target could be compared with.
+    let verify = stage.crossfade(&["verify", stage.name().as_str()])?;
+    until::so("the engine says what it waits for", || async {
+        let waits_for = stage.status().await?["progress"]["waits_for"].clone();
+        let said = waits_for.as_str().unwrap_or_default();
+        let named = [&format!("transaction {xid} "), "SyncRep", "`nobody`", "pid"];
+        Ok(named.iter().all(|what| said.contains(*what)))
+    })
+    .await?;
+    superuser
+        .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
+        .await?;
+    superuser.batch_execute("SELECT pg_reload_conf()").await?;
+    committing.await??;
+    verify.end().await?.expect(0)?;
+    stage.operate("cutover", &[]).await?.expect(0)?;
+    engine.end().await?.expect(0)?;
     Ok(())
 }

@@ -251,6 +251,9 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
     if let Some(why) = &status.held_back {
         parts.push(format!("held back: {why}"));
     }
+    if let Some(invisible) = progress.invisible.filter(|_| progress.verify.obstacle.is_none()) {
+        parts.push(invisible.to_string());
+    }
     parts.join("  ")
 }
 
@@ -306,6 +309,7 @@ fn object(activity: Activity, status: &Status, speeds: &Speeds) -> Value {
         "strays": status.progress.strays.count,
         "slices_compared": status.progress.verify.slices,
         "rows_compared": status.progress.verify.rows,
+        "waits_for": status.waits_for,
         "note": status.note,
     })
 }

@@ -23,6 +23,9 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
         migration.phase.as_str(),
         engine(migration)
     );
+    if let Some(waits_for) = migration.progress["waits_for"].as_str() {
+        text.push_str(&format!("  waits: {waits_for}\n"));
+    }
     if let Some(way_back) = &migration.way_back {
         text.push_str(&format!("  way back: {}\n", state_of(way_back)));
     }

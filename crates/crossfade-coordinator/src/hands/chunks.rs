@@ -5,13 +5,12 @@ use std::sync::Arc;
 use crossfade_copier::{ChunkCopier, CopyError, CopyErrorClass, Outcome};
 use crossfade_core::ledger::{ChunkId, Opening, Span};
 use crossfade_core::migration::Event;
-use crossfade_core::position::Xid;
 use crossfade_core::way_back::Direction;
-use crossfade_postgres::session::Session;
+use crossfade_postgres::session::{Canceler, Session};
 use crossfade_postgres::{copy, slot, state};
 use crossfade_replication::slot::ExportingSlot;
 use crossfade_replication::transport::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::copy::empty_targets;
 use super::finish::SLOT_RELEASE_MAX;
@@ -30,6 +29,8 @@ enum ChunkOrder {
 pub(super) struct ChunkWorker {
     orders: mpsc::Sender<ChunkOrder>,
     chunk: Option<ChunkId>,
+    /// Its session's, once that is open.
+    canceler: watch::Receiver<Option<Canceler>>,
 }
 
 /// Drops what an earlier copy left, then the slot. Its snapshot is not read under: it says what the slot will never
@@ -70,8 +71,13 @@ impl Hands {
         let position = free.unwrap_or_else(|| {
             // Two, since the release of a chunk may meet the opening of the next.
             let (orders, receiver) = mpsc::channel(2);
-            self.tasks.spawn(work(Arc::clone(&self.context), receiver));
-            self.chunks.push(ChunkWorker { orders, chunk: None });
+            let (told, canceler) = watch::channel(None);
+            self.tasks.spawn(work(Arc::clone(&self.context), receiver, told));
+            self.chunks.push(ChunkWorker {
+                orders,
+                chunk: None,
+                canceler,
+            });
             self.chunks.len() - 1
         });
         let worker = &mut self.chunks[position];
@@ -84,13 +90,22 @@ impl Hands {
         send(worker.map(|worker| &worker.orders), ChunkOrder::Copy { id, span });
     }
 
-    pub(super) fn release_chunk(&mut self, id: ChunkId, unproven: Option<Xid>) {
-        if let Some(xid) = unproven {
-            self.context.line(format!(
-                "the copy waits: transaction {xid} is committed and not visible yet, perhaps since a synchronous standby \
-                 does not answer"
-            ));
-        }
+    /// The statement's error, if it comes, is the answer.
+    pub(super) fn cancel_chunk(&mut self, id: ChunkId) {
+        let worker = self.chunks.iter().find(|worker| worker.chunk == Some(id));
+        let Some(canceler) = worker.and_then(|worker| worker.canceler.borrow().clone()) else {
+            return;
+        };
+        self.context
+            .line("copying a chunk takes longer than chunk_time_max: it is canceled, and cut smaller");
+        self.tasks.spawn(async move {
+            if let Err(error) = canceler.cancel().await {
+                tracing::warn!(%error, "a chunk was not canceled");
+            }
+        });
+    }
+
+    pub(super) fn release_chunk(&mut self, id: ChunkId) {
         if let Some(worker) = self.free_worker(id) {
             send(Some(&worker.orders), ChunkOrder::Release);
         }
@@ -104,9 +119,16 @@ impl Hands {
     }
 }
 
-async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<ChunkOrder>) {
+async fn work(
+    context: Arc<Context>,
+    mut orders: mpsc::Receiver<ChunkOrder>,
+    canceler: watch::Sender<Option<Canceler>>,
+) {
     let mut copier = match open_copier(&context).await {
-        Ok(copier) => copier,
+        Ok(copier) => {
+            canceler.send_replace(Some(copier.session().canceler()));
+            copier
+        }
         Err(failure) => {
             let _ = context.answers.send(Err(failure));
             return;

@@ -36,6 +36,8 @@ pub(crate) enum FetchOrder {
         keys: Vec<FetchKey>,
         /// Under the snapshot of the transaction that is open.
         same_snapshot: bool,
+        /// Before that.
+        pause: Duration,
     },
     /// The batch has ended.
     End,
@@ -92,9 +94,17 @@ async fn perform(
     let event = match order {
         FetchOrder::Route { keys, bounds } => Event::Routed(worker.route(&keys, &bounds).await?),
         FetchOrder::Classify(keys) => Event::Classified(worker.classify(&keys).await?),
-        FetchOrder::Fetch { keys, same_snapshot } => {
+        FetchOrder::Fetch {
+            keys,
+            same_snapshot,
+            pause,
+        } => {
             let keys: Vec<KeyCells> = keys.into_iter().map(|fetch| fetch.key).collect();
-            worker.fetch(context, &keys, same_snapshot).await?
+            if !same_snapshot {
+                worker.end().await?;
+            }
+            tokio::time::sleep(pause).await;
+            worker.fetch(context, &keys).await?
         }
         FetchOrder::End => {
             worker.end().await?;
@@ -103,9 +113,6 @@ async fn perform(
     };
     Ok(Some(Message::Event(event)))
 }
-
-/// A snapshot that did not see a change yet is given this long to be followed by one that does.
-const VISIBILITY_PAUSE: Duration = Duration::from_millis(2);
 
 impl Worker {
     async fn open(context: &Context) -> Result<Self, Failure> {
@@ -133,11 +140,7 @@ impl Worker {
         Ok(self.fetcher.classify(&self.reader, keys).await?)
     }
 
-    async fn fetch(&mut self, context: &Context, keys: &[KeyCells], same: bool) -> Result<Event, Failure> {
-        if self.reach.is_some() && !same {
-            self.end().await?;
-            tokio::time::sleep(VISIBILITY_PAUSE).await;
-        }
+    async fn fetch(&mut self, context: &Context, keys: &[KeyCells]) -> Result<Event, Failure> {
         if self.reach.is_none() {
             self.reader
                 .batch_execute(&copy::begin_reading(&context.step().source))

@@ -138,7 +138,8 @@ impl Hands {
             Command::OpenSlot => self.answer(async move { chunks::open_slot(&context).await }),
             Command::OpenChunk(opening) => self.open_chunk(opening),
             Command::CopyChunk { id, span } => self.copy_chunk(id, span),
-            Command::ReleaseChunk { id, unproven } => self.release_chunk(id, unproven),
+            Command::CancelChunk { id } => self.cancel_chunk(id),
+            Command::ReleaseChunk { id } => self.release_chunk(id),
             Command::Follow { from } => self.follow(from),
             Command::BuildKeyIndex => {
                 self.answer(async move { statements::build_key_index(&context).await });
@@ -154,9 +155,14 @@ impl Hands {
                 keys,
                 same_snapshot,
                 locked,
+                pause,
             } => match locked {
                 true => self.order_cutover(CutoverOrder::Fetch(keys)),
-                false => self.order_fetch(FetchOrder::Fetch { keys, same_snapshot }),
+                false => self.order_fetch(FetchOrder::Fetch {
+                    keys,
+                    same_snapshot,
+                    pause,
+                }),
             },
             Command::EndFetch => self.order_fetch(FetchOrder::End),
             Command::Apply(piece) => send(self.pieces.as_ref(), piece),

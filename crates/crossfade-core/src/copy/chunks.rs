@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  open ─► opened (snapshot, end) ─► registered ─► copying ─► copied
-//!   ▲          │ not proven, outdated, another file                │
-//!   └──────────┴─── released, after a pause        failed ─────────┘
+//!   ▲          │ not proven, outdated, another file   │
+//!   └──────────┴─── released, after a pause  failed ──┘ canceled: it took too long, and is cut smaller
 //! ```
 //!
 //! One chunk is opened at a time, since the next one begins where it ends; any number is copied at a time. A copy
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use crate::feed::Feed;
 use crate::ledger::{ChunkId, Unusable};
 use crate::limits::Limits;
-use crate::migration::{Command, OpenedChunk};
+use crate::migration::{Command, OpenedChunk, Proofs};
 use crate::plan::Estimate;
-use crate::position::{Lsn, Xid};
+use crate::position::Lsn;
 
 /// The source's file was replaced by something else than a truncate.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,25 +32,38 @@ const FIRST_ROWS_MAX: u64 = 1_000;
 /// Between a snapshot that could not be used and the next one; it doubles from the first to the second.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A proof that takes longer is told (R7).
-const PROOF_EXPECTED: Duration = Duration::from_secs(5);
+/// A request to cancel may come between two statements, where it means nothing: it is repeated.
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     chunk_time: Duration,
+    /// See [`Limits::chunk_time_max_ms`].
+    chunk_time_max: Duration,
     /// Rows of the next chunk.
     size: u64,
     /// Its snapshot is wanted, and may have been taken.
     opening: bool,
     opened: Option<OpenedChunk>,
-    copying: BTreeMap<ChunkId, Instant>,
+    /// As many rows as the chunk that is opened may have at most, if it could be cut.
+    opened_rows: Option<u64>,
+    copying: BTreeMap<ChunkId, Running>,
     rows: u64,
     not_before: Option<Instant>,
-    /// Snapshots could not be used since then.
-    unusable_since: Option<Instant>,
     retry_pause: Duration,
     file: Option<File>,
+}
+
+/// A chunk that is being copied.
+#[derive(Debug)]
+struct Running {
+    began: Instant,
+    /// It may have so many; `None`: it cannot be cut smaller.
+    rows: Option<u64>,
+    /// When it is to be canceled, or canceled again; `None`: never.
+    cancel_at: Option<Instant>,
+    canceled: bool,
 }
 
 /// The source's file.
@@ -69,13 +82,14 @@ impl Chunks {
         let row_bytes = estimate.bytes / estimate.rows.max(1);
         Chunks {
             chunk_time: limits.chunk_time(),
+            chunk_time_max: limits.chunk_time_max(),
             size: (FIRST_BYTES / row_bytes.max(1)).clamp(ROWS_MIN, FIRST_ROWS_MAX),
             opening: false,
             opened: None,
+            opened_rows: None,
             copying: BTreeMap::new(),
             rows,
             not_before: None,
-            unusable_since: None,
             retry_pause: RETRY_PAUSE,
             file: None,
         }
@@ -92,7 +106,8 @@ impl Chunks {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.not_before
+        let cancel = self.copying.values().filter_map(|running| running.cancel_at);
+        cancel.chain(self.not_before).min()
     }
 
     /// A snapshot was taken; it is used, or not, as soon as keys can be judged by it.
@@ -103,18 +118,40 @@ impl Chunks {
     /// Its rows and its ledger row are committed.
     pub(crate) fn copied(&mut self, now: Instant, id: ChunkId, rows: u64) {
         self.rows += rows;
-        if let Some(began) = self.copying.remove(&id) {
-            self.resize(rows, now.saturating_duration_since(began));
+        if let Some(running) = self.copying.remove(&id) {
+            self.resize(rows, now.saturating_duration_since(running.began));
         }
     }
 
     /// Nothing of it is committed: it was being copied, or only opened.
     pub(crate) fn failed(&mut self, now: Instant, id: ChunkId) {
-        if self.copying.remove(&id).is_none() {
-            self.opening = false;
+        match self.copying.remove(&id) {
+            None => self.opening = false,
+            // Of very large rows even the smallest chunk may be too large.
+            Some(Running {
+                rows: Some(rows),
+                canceled: true,
+                ..
+            }) => self.size = self.size.min(rows / 2).max(1),
+            Some(_) => self.size = (self.size / 2).max(self.rows_min()),
         }
-        self.size = (self.size / 2).max(ROWS_MIN);
         self.pause(now, RETRY_PAUSE_MAX);
+    }
+
+    fn rows_min(&self) -> u64 {
+        self.size.min(ROWS_MIN)
+    }
+
+    /// What has been copied for too long is canceled (R9): until its rows are committed the stream may have to wait for
+    /// them, and its snapshot keeps vacuum from working.
+    fn cancel(&mut self, now: Instant) -> impl Iterator<Item = Command> {
+        let due = self.copying.iter_mut().filter_map(move |(id, running)| {
+            running.cancel_at.take_if(|moment| *moment <= now)?;
+            running.cancel_at = Some(now + CANCEL_AGAIN);
+            running.canceled = true;
+            Some(Command::CancelChunk { id: *id })
+        });
+        due.collect::<Vec<_>>().into_iter()
     }
 
     /// Towards the size that takes the time wanted, by no more than a factor of two at once. What a chunk that was
@@ -126,7 +163,7 @@ impl Chunks {
         let per_row = took.as_secs_f64().max(1e-6) / rows as f64;
         let wanted = (self.chunk_time.as_secs_f64() / per_row) as u64;
         let wanted = wanted.clamp(self.size / 2, self.size * 2);
-        self.size = wanted.clamp(ROWS_MIN, ROWS_MAX);
+        self.size = wanted.clamp(self.rows_min(), ROWS_MAX);
     }
 
     fn pause(&mut self, now: Instant, pause: Duration) {
@@ -142,11 +179,13 @@ impl Chunks {
         &mut self,
         now: Instant,
         feed: &mut Feed,
+        proofs: &mut Proofs,
         copiers: usize,
     ) -> Result<Vec<Command>, SourceRewritten> {
-        let mut commands = Vec::new();
+        proofs.late(now).for_each(|xid| feed.wait_aside(xid));
+        let mut commands: Vec<Command> = self.cancel(now).collect();
         if let Some(opened) = self.opened.take_if(|_| feed.may_register()) {
-            commands.push(self.register(now, feed, opened)?);
+            commands.push(self.register(now, feed, proofs, opened)?);
         }
         if self.not_before.is_some_and(|moment| moment > now) {
             return Ok(commands);
@@ -157,6 +196,7 @@ impl Chunks {
             && let Some(opening) = feed.open_chunk(self.size)
         {
             self.opening = true;
+            self.opened_rows = opening.rows;
             commands.push(Command::OpenChunk(opening));
         }
         Ok(commands)
@@ -166,6 +206,7 @@ impl Chunks {
         &mut self,
         now: Instant,
         feed: &mut Feed,
+        proofs: &mut Proofs,
         opened: OpenedChunk,
     ) -> Result<Command, SourceRewritten> {
         let known = self.is_known_file(feed, &opened)?;
@@ -180,28 +221,31 @@ impl Chunks {
         self.opening = false;
         Ok(match outcome {
             Ok(()) => {
-                self.unusable_since = None;
                 self.retry_pause = RETRY_PAUSE;
-                self.copying.insert(id, now);
+                self.begin(now, id);
                 Command::CopyChunk { id, span }
             }
             Err(unusable) => {
                 feed.chunk_released(id);
-                self.release(now, id, &unusable)
+                if let Unusable::NotProven { xid } = unusable {
+                    proofs.miss(now, xid);
+                }
+                self.pause(now, self.retry_pause);
+                self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
+                Command::ReleaseChunk { id }
             }
         })
     }
 
-    fn release(&mut self, now: Instant, id: ChunkId, unusable: &Unusable) -> Command {
-        self.pause(now, self.retry_pause);
-        self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
-        let since = *self.unusable_since.get_or_insert(now);
-        let late = now.saturating_duration_since(since) >= PROOF_EXPECTED;
-        let unproven: Option<Xid> = match unusable {
-            Unusable::NotProven { xid } if late => Some(*xid),
-            Unusable::NotProven { .. } | Unusable::Outdated => None,
+    fn begin(&mut self, now: Instant, id: ChunkId) {
+        let rows = self.opened_rows.filter(|rows| *rows > 1);
+        let running = Running {
+            began: now,
+            rows,
+            cancel_at: rows.map(|_| now + self.chunk_time_max),
+            canceled: false,
         };
-        Command::ReleaseChunk { id, unproven }
+        self.copying.insert(id, running);
     }
 
     /// Whether the source's file is the one that is being copied. A truncate replaces it, and comes in the stream;

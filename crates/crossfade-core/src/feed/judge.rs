@@ -6,6 +6,7 @@ use super::{Entry, Feed, FeedStep, Forming, Gathered, cost};
 use crate::change::Change;
 use crate::ledger::{ChunkId, Home, Ledger, Opening, Truncation, Unusable, Verdict};
 use crate::piece::KeyCells;
+use crate::position::Xid;
 use crate::snapshot::Snapshot;
 
 /// Up to where the queue fits into a piece.
@@ -43,6 +44,16 @@ impl Feed {
             return None;
         }
         self.ledger.open(rows)
+    }
+
+    /// See [`Ledger::unproven`].
+    pub fn unproven(&self) -> impl Iterator<Item = Xid> {
+        self.ledger.unproven()
+    }
+
+    /// See [`Ledger::wait_aside`].
+    pub fn wait_aside(&mut self, xid: Xid) {
+        self.ledger.wait_aside(xid);
     }
 
     /// Whether a chunk's state may change now. Keys whose homes the server is finding were asked for with the
@@ -204,16 +215,15 @@ impl Feed {
                     Truncation::Hold => pass.holds = Some(Holds::Truncate),
                 }
             }
-            let touches = match shape {
-                Some(shape) => touch::keys(change, shape).count(),
-                None => usize::from(!matches!(change, Change::Truncate { .. })),
+            let mut judge = |key: Option<&KeyCells>| match ledger.judge(next_home(), *xid, key) {
+                Verdict::Drop => pass.applies.push(false),
+                Verdict::Apply => pass.applies.push(true),
+                Verdict::Hold => pass.holds = Some(Holds::Change),
             };
-            for _ in 0..touches {
-                match ledger.judge(next_home(), *xid) {
-                    Verdict::Drop => pass.applies.push(false),
-                    Verdict::Apply => pass.applies.push(true),
-                    Verdict::Hold => pass.holds = Some(Holds::Change),
-                }
+            match shape {
+                Some(shape) => touch::keys(change, shape).for_each(|key| judge(Some(&key))),
+                None if matches!(change, Change::Truncate { .. }) => {}
+                None => judge(None),
             }
             if pass.holds.is_some() {
                 let applies;

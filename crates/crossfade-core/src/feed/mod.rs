@@ -279,9 +279,20 @@ impl Feed {
     /// the stream's ids are widened by it, and what it sees is proved visible.
     pub fn observe(&mut self, snapshot: &Snapshot) {
         self.reference = self.reference.max(snapshot.xmax());
+        self.ledger.observe(snapshot);
         if !self.expects_alignment {
             self.prove(snapshot);
         }
+    }
+
+    /// A transaction that the last fetch would have had to see, and did not (R16).
+    pub fn unseen_by_fetch(&self) -> Option<Xid> {
+        let Forming::Fetching { coalesced, .. } = &self.forming else {
+            return None;
+        };
+        let snapshot = self.batch.snapshot.as_ref()?;
+        let mut xids = wanted(&coalesced.finals).map(|(_, _, xid)| xid);
+        xids.find(|xid| !snapshot.sees(*xid))
     }
 
     /// Takes what the stream delivered.
@@ -606,4 +617,4 @@ fn fill_in_order(piece: &mut Piece, touches: Vec<Touch>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,15 +1,21 @@
 //! The way of the changes through the migration: from the stream to the feed, from the feed to the applier, and the
 //! rounds of a drain.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Activity, CAUGHT_UP_SHARE, Command, Migration, Stop};
-use crate::change::StreamItem;
+use crate::change::{Row, StreamItem};
 use crate::feed::{Feed, FeedStep};
 use crate::phase::Phase;
 use crate::position::Lsn;
+use crate::snapshot::Snapshot;
 use crate::verify::VerifyCommand;
 use crate::way_back::Direction;
+
+/// A snapshot that does not see a change yet is given this long to be followed by one that does, and twice as long each
+/// time.
+const FETCH_PAUSE: Duration = Duration::from_millis(2);
+const FETCH_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 impl Migration {
     /// Gives the feed an answer, and performs what it wants next.
@@ -51,10 +57,26 @@ impl Migration {
                     keys,
                     same_snapshot,
                     locked,
+                    pause: self.fetch_pause,
                 }
             }
         };
         self.commands.push_back(command);
+    }
+
+    /// A fetch that came too early is asked again, less and less often: nothing tells when it is time (R16).
+    pub(super) fn fetched(&mut self, now: Instant, snapshot: Snapshot, rows: Vec<Option<Row>>, reach: Lsn) {
+        self.proofs.observe(&snapshot);
+        let Some(feed) = self.feed.as_mut() else { return };
+        let step = feed.fetched(snapshot, rows, reach);
+        self.fetch_pause = match feed.unseen_by_fetch() {
+            Some(xid) => {
+                self.proofs.miss(now, xid);
+                (self.fetch_pause * 2).clamp(FETCH_PAUSE, FETCH_PAUSE_MAX)
+            }
+            None => Duration::ZERO,
+        };
+        self.perform(step);
     }
 
     pub(super) fn piece_applied(&mut self) {

@@ -1,5 +1,7 @@
 //! What the machine wants done, and what it is told.
 
+use std::time::Duration;
+
 use crate::change::{Row, StreamItem};
 use crate::cutover::{CutoverCommand, CutoverEvent};
 use crate::detector::Seen;
@@ -7,7 +9,7 @@ use crate::ledger::{ChunkId, Opening, Span};
 use crate::pace::Observation;
 use crate::phase::Phase;
 use crate::piece::{FetchKey, KeyCells, Piece};
-use crate::position::{Lsn, Xid};
+use crate::position::Lsn;
 use crate::snapshot::Snapshot;
 use crate::verify::{Verified, VerifyCommand, VerifyEvent};
 
@@ -52,12 +54,16 @@ pub enum Command {
         /// Its keys.
         span: Span,
     },
+    /// Cancel the copy that runs, which takes too long. Not answered but by the answer to [`Command::CopyChunk`],
+    /// whichever that is.
+    CancelChunk {
+        /// Which.
+        id: ChunkId,
+    },
     /// Let go of its snapshot. Not answered.
     ReleaseChunk {
         /// Which.
         id: ChunkId,
-        /// The transaction that the snapshot does not see, when this is worth telling (R7).
-        unproven: Option<Xid>,
     },
     /// Stream from here → [`Event::Stream`], again and again.
     Follow {
@@ -100,6 +106,8 @@ pub enum Command {
         same_snapshot: bool,
         /// In the cutover's own session, whose lock stands in everyone else's way.
         locked: bool,
+        /// Before that: the last one came too early.
+        pause: Duration,
     },
     /// The batch with fetched rows has ended: end the fetching transaction. Not answered.
     EndFetch,
@@ -227,7 +235,8 @@ pub enum Event {
     Finished,
     /// An operator asked for something.
     Asked(Ask),
-    /// A fresh snapshot, told unasked at least every 2^30 transactions of the server.
+    /// A fresh snapshot, told unasked every half second or so: the stream's ids are widened by it, and what it sees is
+    /// proved visible, also where nothing else asks.
     Reference(Snapshot),
     /// WAL that our slot retains, in bytes.
     RetainedWal(u64),

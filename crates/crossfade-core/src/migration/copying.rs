@@ -25,6 +25,7 @@ impl Migration {
     }
 
     pub(super) fn chunk_opened(&mut self, opened: OpenedChunk) {
+        self.proofs.observe(&opened.snapshot);
         if let Some(chunks) = &mut self.chunks {
             chunks.opened(opened);
         }
@@ -150,7 +151,7 @@ impl Migration {
             Activity::Copying => {}
             _elsewhere => return,
         }
-        match chunks.go_on(now, feed, copiers) {
+        match chunks.go_on(now, feed, &mut self.proofs, copiers) {
             Ok(commands) => self.commands.extend(commands),
             Err(SourceRewritten) => {
                 self.interrupt.get_or_insert(Stop::SourceRewritten);

@@ -72,7 +72,13 @@ impl Migration {
                 self.last_drain = self.progress().feed.applied - self.applied_at_lock;
                 self.swapped();
             }
-            Some(Outcome::GaveUp { obstacle, attempts }) => {
+            Some(Outcome::GaveUp {
+                mut obstacle,
+                attempts,
+            }) => {
+                if let Some(invisible) = self.invisible {
+                    obstacle = format!("{obstacle}; {invisible}");
+                }
                 self.stop(Stop::CutoverNotAchieved { obstacle, attempts });
             }
             Some(Outcome::Withdrawn) => {

@@ -20,6 +20,7 @@ mod cutting_over;
 mod detecting;
 mod durable;
 mod progress;
+mod proofs;
 mod verifying;
 
 use std::collections::VecDeque;
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 pub use command::{Ask, Command, Event, OpenedChunk, RangeId, Stop};
 pub use durable::{CopyState, Durable, Options};
 pub use progress::{Activity, Progress};
+pub use proofs::Invisible;
+pub(crate) use proofs::Proofs;
 
 use crate::copy::{Chunks, Ranges};
 use crate::cutover::{Cutover, CutoverCommand};
@@ -81,6 +84,11 @@ pub struct Migration {
     /// The incremental copy's, while the phase is `copying`.
     chunks: Option<Chunks>,
     reference: Xid,
+    proofs: Proofs,
+    /// See [`Progress::invisible`].
+    invisible: Option<Invisible>,
+    /// Before the next fetch; longer and longer as long as the last one came too early.
+    fetch_pause: Duration,
     feed: Option<Feed>,
     acknowledged: Lsn,
     round: Round,
@@ -167,6 +175,9 @@ impl Migration {
             ranges: None,
             chunks: None,
             reference: durable.now.xmax(),
+            proofs: Proofs::new(plan.limits.proof_wait()),
+            invisible: None,
+            fetch_pause: Duration::ZERO,
             inherited: (durable.aligned.clone(), durable.now.clone()),
             feed: None,
             acknowledged: Lsn(0),
@@ -311,6 +322,7 @@ impl Migration {
             applied: feed.map_or(Lsn(0), Feed::applied),
             received: feed.map_or(Lsn(0), Feed::received),
             attempts: self.cutover.attempt(),
+            invisible: self.invisible,
             verify: self.verification.progress(),
             strays: self.seen().strays,
         }
@@ -391,7 +403,7 @@ impl Migration {
                 snapshot,
                 rows,
                 reach,
-            } => self.feed_step(|feed| feed.fetched(snapshot, rows, reach)),
+            } => self.fetched(now, snapshot, rows, reach),
             Event::PieceApplied => self.piece_applied(),
             Event::PieceRefused { reason } => self.piece_refused(reason),
             Event::BackPrepared => self.back_prepared(now),
@@ -402,7 +414,7 @@ impl Migration {
             Event::Verify(event) => self.verify_event(now, event),
             Event::Finished => self.finished(),
             Event::Asked(ask) => self.asked(ask),
-            Event::Reference(snapshot) => self.observe(&snapshot),
+            Event::Reference(snapshot) => self.observe(now, &snapshot),
             Event::RetainedWal(retained) => self.retained(retained),
             Event::Observed(observation) => self.pace.observe(observation),
         }
@@ -416,10 +428,13 @@ impl Migration {
         }
     }
 
-    fn observe(&mut self, snapshot: &Snapshot) {
+    fn observe(&mut self, now: Instant, snapshot: &Snapshot) {
         self.reference = snapshot.xmax();
+        self.proofs.observe(snapshot);
         if let Some(feed) = &mut self.feed {
             feed.observe(snapshot);
+            let unseen = feed.unproven().filter(|xid| !snapshot.sees(*xid));
+            unseen.for_each(|xid| self.proofs.miss(now, xid));
         }
         self.detector_observes(snapshot);
     }
@@ -511,6 +526,7 @@ impl Migration {
 
     /// After every event: what has become possible.
     fn go_on(&mut self, now: Instant, flush: bool) {
+        self.invisible = self.proofs.latest(now);
         self.cutover_ended();
         if self.activity == Activity::Stopped {
             return;
@@ -560,3 +576,6 @@ pub fn copy_step(plan: &Plan) -> &CopyStep {
     let Step::CopyIntoTables(step) = &plan.steps[0];
     step
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use crate::ledger::LedgerCounts;
 use crate::position::Lsn;
 use crate::verify::VerifyProgress;
 
+use super::Invisible;
+
 /// Numbers for progress and report; counted since this engine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -27,6 +29,8 @@ pub struct Progress {
     pub received: Lsn,
     /// Cutover attempts so far.
     pub attempts: u32,
+    /// A transaction that is waited for, for longer than usual; what it has not touched goes on.
+    pub invisible: Option<Invisible>,
     /// See [`VerifyProgress`].
     pub verify: VerifyProgress,
     /// See [`Strays`].

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Activity, Command, Migration, Stop};
+use super::{Activity, Command, Invisible, Migration, Stop};
 use crate::phase::Phase;
 use crate::verify::{Obstacle, VerifyEvent};
 use crate::way_back::Direction;
@@ -69,6 +69,7 @@ impl Migration {
         match event {
             VerifyEvent::Opened { snapshot, position } => {
                 self.reference = snapshot.xmax();
+                self.proofs.observe(&snapshot);
                 let Some(feed) = self.feed.as_mut() else { return };
                 let stray = self
                     .detector
@@ -83,7 +84,11 @@ impl Migration {
                         let strays = self.seen().strays.count;
                         self.verification.align(position, strays);
                     }
-                    Err(xid) => self.verification.give_up_pair(now, Obstacle::Invisible(xid)),
+                    Err(xid) => {
+                        self.proofs.miss(now, xid);
+                        self.verification
+                            .give_up_pair(now, Obstacle::Invisible(Invisible { xid }));
+                    }
                 }
             }
             event @ (VerifyEvent::Pinned

@@ -1,6 +1,7 @@
 //! The machine against hand-written answers; the simulator covers its interleavings.
 
 use super::*;
+use crate::position::Xid;
 
 const PAIR: Duration = Duration::from_millis(400);
 
@@ -199,11 +200,13 @@ fn no_alignment_is_another_snapshot_a_moment_later() {
     scene.machine.start();
     scene.machine.open(scene.now);
     scene.command();
-    scene.machine.give_up_pair(scene.now, Obstacle::Invisible(Xid(7)));
+    scene
+        .machine
+        .give_up_pair(scene.now, Obstacle::Invisible(Invisible { xid: Xid(7) }));
     assert_eq!(scene.command(), Some(VerifyCommand::Release));
     assert_eq!(
         scene.machine.progress().obstacle,
-        Some(Obstacle::Invisible(Xid(7)))
+        Some(Obstacle::Invisible(Invisible { xid: Xid(7) }))
     );
     let due = scene.machine.poll_timeout().unwrap();
     scene.machine.handle_timeout(due);

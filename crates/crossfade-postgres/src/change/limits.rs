@@ -33,7 +33,7 @@ enum Field {
 }
 
 /// All limits, in the order in which they are shown.
-pub const LIMITS: [LimitSpec; 14] = [
+pub const LIMITS: [LimitSpec; 16] = [
     LimitSpec {
         name: "execution_max",
         meaning: "The longest a run may take before it stops, resumable.",
@@ -58,6 +58,11 @@ pub const LIMITS: [LimitSpec; 14] = [
         name: "chunk_time",
         meaning: "The time that copying one range should take.",
         field: Field::Duration(|limits| &mut limits.chunk_time_ms),
+    },
+    LimitSpec {
+        name: "chunk_time_max",
+        meaning: "The time after which copying a chunk is canceled; it is copied again in smaller ones.",
+        field: Field::Duration(|limits| &mut limits.chunk_time_max_ms),
     },
     LimitSpec {
         name: "chunk_delay",
@@ -96,6 +101,11 @@ pub const LIMITS: [LimitSpec; 14] = [
         meaning: "WAL that our slot may retain before nothing more is begun until it is less; none is half of \
                   retained_wal_max.",
         field: Field::SizeOrNone(|limits| &mut limits.retained_wal_pace_bytes),
+    },
+    LimitSpec {
+        name: "proof_wait",
+        meaning: "The time after which a commit that is not visible yet (a standby does not answer) is named.",
+        field: Field::Duration(|limits| &mut limits.proof_wait_ms),
     },
     LimitSpec {
         name: "retained_wal_max",

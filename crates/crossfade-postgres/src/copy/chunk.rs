@@ -6,7 +6,7 @@
 
 use crossfade_core::plan::{Source, Target};
 
-use super::columns_and_values;
+use super::{columns_and_values, shown_key};
 use crate::apply::fetch::FetchStatements;
 use crate::ident::{self, Ident};
 
@@ -27,19 +27,42 @@ pub struct Bounds {
     pub upper: bool,
 }
 
-/// The key of the last row of a chunk that begins above the staged lower bound, in the form in which keys travel; no
-/// row if fewer than `rows` are left. `rows` is a number, or what stands for one where the statement is shown.
-pub fn chunk_end(source: &Source, lower: bool, rows: &str) -> Option<String> {
+/// The key of the last row of a chunk of so many between the staged bounds, in the form in which keys travel; no row if
+/// fewer than `rows` are left. `rows` is a number, or what stands for one where the statement is shown.
+pub fn chunk_end(source: &Source, bounds: Bounds, rows: &str) -> Option<String> {
     let staged = FetchStatements::render(source)?;
     let alias = Ident(&source.name.name).to_string();
     let keys = staged.key_of(&alias);
-    let bounds = Bounds { lower, upper: false };
     Some(format!(
         "COPY (SELECT 0::pg_catalog.int4, {keys}\n  FROM ONLY {source} AS {alias}{within}\n \
          ORDER BY {keys} OFFSET {rows} LIMIT 1) TO STDOUT (FORMAT {format})",
         source = ident::table(&source.name),
         within = within(&staged, &alias, bounds, " WHERE "),
         format = staged.format,
+    ))
+}
+
+/// The first row between the staged bounds, by its key such as `id = 42`, for people.
+pub fn chunk_first(source: &Source, bounds: Bounds) -> Option<String> {
+    let staged = FetchStatements::render(source)?;
+    let alias = Ident(&source.name.name).to_string();
+    Some(format!(
+        "SELECT {shown}\n  FROM ONLY {source} AS {alias}{within}\n ORDER BY {keys} LIMIT 1",
+        shown = shown_key(source),
+        source = ident::table(&source.name),
+        within = within(&staged, &alias, bounds, " WHERE "),
+        keys = staged.key_of(&alias),
+    ))
+}
+
+/// How many rows are between the staged bounds.
+pub fn chunk_rows(source: &Source, bounds: Bounds) -> Option<String> {
+    let staged = FetchStatements::render(source)?;
+    let alias = Ident(&source.name.name).to_string();
+    Some(format!(
+        "SELECT count(*) FROM ONLY {source} AS {alias}{within}",
+        source = ident::table(&source.name),
+        within = within(&staged, &alias, bounds, " WHERE "),
     ))
 }
 
@@ -86,14 +109,16 @@ mod tests {
             lower: true,
             upper: true,
         };
-        insta::assert_snapshot!(chunk_end(&source, true, "5000").unwrap());
-        insta::assert_snapshot!(chunk_end(&source, false, "5000").unwrap());
-        insta::assert_snapshot!(chunk_copy(&source, &target, both).unwrap());
-        target.filter = Some(fixture::expression("amount > 0", &[2]));
         let open = Bounds {
             lower: false,
             upper: false,
         };
+        let above = Bounds { lower: true, ..open };
+        insta::assert_snapshot!(chunk_end(&source, above, "5000").unwrap());
+        insta::assert_snapshot!(chunk_end(&source, open, "5000").unwrap());
+        insta::assert_snapshot!(chunk_copy(&source, &target, both).unwrap());
+        target.filter = Some(fixture::expression("amount > 0", &[2]));
+        insta::assert_snapshot!(chunk_end(&source, both, "5000").unwrap());
         insta::assert_snapshot!(chunk_copy(&source, &target, open).unwrap());
         let (source, target) = fixture::orders_without_key();
         assert_eq!(chunk_copy(&source, &target, both), None);

@@ -101,8 +101,9 @@ impl Pieces<'_> {
         let held = match self.copy_mode {
             CopyMode::Snapshot => "until the snapshot's copy is done".to_owned(),
             CopyMode::Incremental => format!(
-                "until the chunk is copied (about chunk_time, {})",
-                show_milliseconds(self.limits.chunk_time_ms)
+                "until the chunk is copied (about chunk_time, {}; at most chunk_time_max, {})",
+                show_milliseconds(self.limits.chunk_time_ms),
+                show_milliseconds(self.limits.chunk_time_max_ms)
             ),
         };
         let reads = |sql| self.on_source(Stage::Copy, sql, "ACCESS SHARE", &held);
@@ -122,7 +123,8 @@ impl Pieces<'_> {
         let bounds = |lower, upper| Bounds { lower, upper };
         let copies = [(false, true), (true, true), (true, false), (false, false)]
             .map(|(lower, upper)| chunk::chunk_copy(self.source, self.target, bounds(lower, upper)));
-        let ends = [false, true].map(|lower| chunk::chunk_end(self.source, lower, "$1"));
+        let ends = [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(lower, upper)| chunk::chunk_end(self.source, bounds(lower, upper), "$1"));
         ends.into_iter().chain(copies).flatten().collect()
     }
 

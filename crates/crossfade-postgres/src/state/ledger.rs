@@ -16,7 +16,7 @@ use crate::session::Session;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Its number.
-    pub number: u32,
+    pub number: u64,
     /// Its keys; without bounds where the whole table is one chunk.
     pub span: Span,
     /// Under which it was read.
@@ -32,7 +32,7 @@ pub struct Chunk {
 pub async fn record_chunk(session: &Session, name: &str, chunk: &Chunk) -> Result<(), StateError> {
     let insert = "INSERT INTO crossfade.chunk (migration, chunk, snapshot, lower, upper, rows)
                   VALUES ($1, $2, $3, $4, $5, $6)";
-    let number = i32::try_from(chunk.number).unwrap_or(i32::MAX);
+    let number = i64::try_from(chunk.number).unwrap_or(i64::MAX);
     let rows = i64::try_from(chunk.rows).unwrap_or(i64::MAX);
     let bound = |key: &Option<KeyCells>| key.as_ref().map(encode);
     let (lower, upper) = (bound(&chunk.span.lower), bound(&chunk.span.upper));
@@ -59,7 +59,7 @@ pub async fn chunks(session: &Session, name: &str) -> Result<Vec<Chunk>, StateEr
                 key.transpose().map_err(|what| unreadable(name, what.to_owned()))
             };
             Ok(Chunk {
-                number: row.get::<_, i32>(0).cast_unsigned(),
+                number: row.get::<_, i64>(0).cast_unsigned(),
                 snapshot: snapshot(name, row.get(1))?,
                 span: Span {
                     lower: bound(2)?,

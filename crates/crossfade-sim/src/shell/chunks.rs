@@ -1,7 +1,7 @@
 //! The incremental copy: the slot, chunks under snapshots of their own, keys and their homes.
 
-use crossfade_core::ledger::{ChunkId, CopiedChunk, Opening, Span, Upper};
-use crossfade_core::migration::{Event, OpenedChunk};
+use crossfade_core::ledger::{ChunkId, CopiedChunk, Opening, Span};
+use crossfade_core::migration::{Command, Event, OpenedChunk};
 use crossfade_core::piece::{KeyCells, LedgerNote};
 
 use super::Task;
@@ -70,21 +70,24 @@ impl Simulation {
         let view = self.world.snapshot();
         let mut span = Span {
             lower: opening.lower.clone(),
-            upper: None,
+            upper: opening.limit.clone(),
         };
-        match &opening.upper {
-            Upper::Known(upper) => span.upper.clone_from(upper),
-            Upper::AfterRows(_) => {
-                let rows = self.world.heap.rows(&view);
-                let mut above = rows.filter(|row| within(&span, row.key.number));
-                let skipped = if self.chunks_copied < CHUNKS_MIN {
-                    0
-                } else {
-                    self.dice.below(4)
-                };
-                let end = above.nth(skipped as usize);
-                span.upper = end.map(|row| row.key.to_cells());
+        if opening.rows.is_some() {
+            let rows = self.world.heap.rows(&view);
+            let mut inside = rows.filter(|row| within(&span, row.key.number));
+            let skipped = if self.chunks_copied < CHUNKS_MIN {
+                0
+            } else {
+                self.dice.below(4)
+            };
+            if let Some(end) = inside.nth(skipped as usize) {
+                span.upper = Some(end.key.to_cells());
             }
+        }
+        if let Some(engine) = &self.engine
+            && engine.machine.progress().invisible.is_some()
+        {
+            self.coverage.reach(Reached::ChunkOpenedAside);
         }
         let Some(engine) = &mut self.engine else { return };
         self.world.shares += u32::from(locks);
@@ -101,6 +104,24 @@ impl Simulation {
             file: 1,
             position: self.world.wal.insert_position(),
         }));
+    }
+
+    /// The request may come too early or too late, and then the copy goes on.
+    pub(crate) fn cancel_chunk(&mut self, id: ChunkId) {
+        if self.dice.chance(50) {
+            return;
+        }
+        let copies =
+            |task: &Task| matches!(&task.command, Command::CopyChunk { id: other, .. } if *other == id);
+        let tasks = self.engine.iter_mut().flat_map(|engine| &mut engine.tasks);
+        let task = tasks
+            .into_iter()
+            .find(|task| copies(task) && task.answer.is_none());
+        if let Some(task) = task {
+            task.answer = Some(Event::ChunkFailed { id });
+            self.coverage.reach(Reached::ChunkCanceled);
+            self.end_chunk(id);
+        }
     }
 
     /// The session's transaction ends, and its lock with it.

@@ -64,6 +64,7 @@ impl Task {
             | Command::OpenSlot
             | Command::OpenChunk(_)
             | Command::CopyChunk { .. }
+            | Command::CancelChunk { .. }
             | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
             | Command::Detect { .. }
@@ -169,6 +170,7 @@ impl Simulation {
                 keys,
                 same_snapshot,
                 locked,
+                pause: _,
             } => self.fetch(task, &keys, same_snapshot, locked)?,
             Command::Apply(piece) => self.apply(task, piece)?,
             Command::Cutover(command) => self.cutover(task, command)?,
@@ -184,6 +186,7 @@ impl Simulation {
             Command::Route { keys, bounds } => self.route(task, &keys, &bounds)?,
             // Performed when they were taken.
             Command::CloseSnapshot
+            | Command::CancelChunk { .. }
             | Command::ReleaseChunk { .. }
             | Command::Follow { .. }
             | Command::Detect { .. }
