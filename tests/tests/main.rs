@@ -9,6 +9,7 @@
 //! - `verify`: equal tables while writers write, and differences planted by hand.
 //! - `differential`: the simulator's world against PostgreSQL.
 //! - `tables`: tables out of the ordinary, in both ways to copy.
+//! - `docs`: every test and planted bug that the documents name exists.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
@@ -21,6 +22,7 @@ mod back;
 mod cli;
 mod crash;
 mod differential;
+mod docs;
 mod failures;
 mod incremental;
 mod pace;

@@ -108,7 +108,8 @@ pub struct Home(pub u32);
 pub enum Verdict {
     /// The chunk's copy contains it, or will.
     Drop,
-    /// Not in the copy, whose rows are not committed yet: to be judged again when they are.
+    /// Not in the copy, whose rows are not committed yet, or perhaps not in one whose snapshot was just taken: to be
+    /// judged again when that is known.
     Hold,
     /// Not in the copy, which is committed.
     Apply,
@@ -163,6 +164,8 @@ pub struct Ledger {
 pub struct LedgerCounts {
     /// Touches dropped for a chunk still to be read.
     pub pending_dropped: u64,
+    /// Touches of what is still to be read, held until it is known whether the snapshot that was taken is used.
+    pub pending_held: u64,
     /// Touches dropped because the copy that runs sees them.
     pub copying_dropped: u64,
     /// Touches held for a copy that runs and does not see them.
@@ -295,7 +298,11 @@ impl Ledger {
         let state = self.chunks.get(home.0 as usize).map(|chunk| &chunk.state);
         let verdict = state.and_then(|state| state.judge(xid));
         let copying = matches!(state, Some(ChunkState::Copying(_)));
+        // The snapshot that is out may have been taken before this transaction committed: dropped now, the change would be
+        // missed by that snapshot, and under steady writes by every other one that takes a while to be registered.
+        let opening = self.opening.is_some() && !self.outdated;
         *match (verdict, copying) {
+            (None, _) if opening => &mut self.counts.pending_held,
             (None, _) => &mut self.counts.pending_dropped,
             (Some(Verdict::Drop), true) => &mut self.counts.copying_dropped,
             (Some(Verdict::Drop), false) => &mut self.counts.copied_dropped,
@@ -303,6 +310,9 @@ impl Ledger {
             (Some(Verdict::Apply), _) => &mut self.counts.copied_applied,
         } += 1;
         verdict.unwrap_or_else(|| {
+            if opening {
+                return Verdict::Hold;
+            }
             self.drop_unproven(xid, key);
             Verdict::Drop
         })

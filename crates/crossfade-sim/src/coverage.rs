@@ -55,6 +55,8 @@ reached! {
     // The ledger, a branch each.
     /// Dropped for a chunk still to be read.
     LedgerPendingDropped,
+    /// A change waited until it was known whether the snapshot that was taken is used.
+    LedgerPendingHeld,
     /// Dropped, since the copy that runs sees it.
     LedgerCopyingDropped,
     /// Held for a copy that runs.

@@ -31,6 +31,7 @@ impl Simulation {
         let counts = engine.machine.progress().ledger;
         let places = [
             (Reached::LedgerPendingDropped, counts.pending_dropped),
+            (Reached::LedgerPendingHeld, counts.pending_held),
             (Reached::LedgerCopyingDropped, counts.copying_dropped),
             (Reached::LedgerCopyingHeld, counts.copying_held),
             (Reached::LedgerCopiedDropped, counts.copied_dropped),

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use crossfade_lab::pgbench::{Pgbench, Sums, history_between};
 use tokio::sync::watch;
 
+use super::held::{Held, Watch};
+use crate::memory::watched;
 use crate::process::Ended;
 use crate::stage::Stage;
 
@@ -42,6 +44,10 @@ pub struct Figures {
     pub lock_held_ms: f64,
     /// How long the whole change took.
     pub took: Duration,
+    /// The most that the engine had resident, in bytes.
+    pub memory: u64,
+    /// What it kept the server from doing while rows were copied.
+    pub held: Held,
 }
 
 impl fmt::Display for Figures {
@@ -69,28 +75,41 @@ impl fmt::Display for Figures {
             "{} attempts, lock held {:.0} ms, ",
             self.attempts, self.lock_held_ms
         )?;
+        let Held {
+            snapshot,
+            chunks,
+            wal,
+            ..
+        } = self.held;
+        write!(
+            f,
+            "at most {} MB resident, a snapshot held for {:.1} s and {chunks} chunks of others, {} MB of WAL retained, ",
+            self.memory >> 20,
+            snapshot.as_secs_f64(),
+            wal >> 20
+        )?;
         write!(f, "{:.1} s; sums equal, 0 failed", self.took.as_secs_f64())
     }
 }
 
-/// Runs the scenario once, on a fresh database of `stage`.
+/// Runs the scenario once, on a fresh database of `stage`; `more` are further arguments of `crossfade run`.
 ///
 /// # Errors
 /// Anything that is not as it must be: the engine's exit code, a complaint of pgbench, sums that differ, a time in
 /// which nothing was written.
-pub async fn run(stage: &Stage, scale: u32) -> Result<Figures> {
+pub async fn run(stage: &Stage, scale: u32, more: &[&str]) -> Result<Figures> {
     let pgbench = Pgbench::new(stage.server().installation(), &stage.application())?;
     pgbench.initialize(scale).await?;
     let began = SystemTime::now();
     let (stop, stopped) = watch::channel(false);
     let writing = tokio::spawn(write(pgbench, stopped));
     tokio::time::sleep(UNDISTURBED).await;
-    let change = ["--cutover", "auto"];
-    let ended = stage
-        .run("pgbench_accounts", "ALTER COLUMN aid TYPE bigint", &change)?
-        .end()
-        .await?
-        .expect(0)?;
+    let watch = Watch::begin(stage).await?;
+    let change = [&["--cutover", "auto"], more].concat();
+    let engine = stage.run("pgbench_accounts", "ALTER COLUMN aid TYPE bigint", &change)?;
+    let (ended, memory) = watched(engine).await?;
+    let ended = ended.expect(0)?;
+    let held = watch.end().await?;
     tokio::time::sleep(UNDISTURBED).await;
     stop.send_replace(true);
     let transactions = writing.await??;
@@ -108,7 +127,7 @@ pub async fn run(stage: &Stage, scale: u32) -> Result<Figures> {
     );
     let now = stage.column_type("pgbench_accounts", "aid").await?;
     ensure!(now == "bigint", "aid is {now}");
-    figures(&client, &ended, began).await
+    figures(&client, &ended, began, memory, held).await
 }
 
 /// Slice after slice until it is asked to stop; returns how many transactions there were.
@@ -122,7 +141,13 @@ async fn write(pgbench: Pgbench, stop: watch::Receiver<bool>) -> Result<u64> {
     Ok(transactions)
 }
 
-async fn figures(client: &tokio_postgres::Client, ended: &Ended, began: SystemTime) -> Result<Figures> {
+async fn figures(
+    client: &tokio_postgres::Client,
+    ended: &Ended,
+    began: SystemTime,
+    memory: u64,
+    held: Held,
+) -> Result<Figures> {
     let moment = |name: &str| {
         let ms = ended.reported(&format!("timeline/{name}"))?;
         anyhow::Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(ms))
@@ -130,7 +155,7 @@ async fn figures(client: &tokio_postgres::Client, ended: &Ended, began: SystemTi
     let (started, ended_at) = (moment("started")?, moment("ended")?);
     let (copy_started, copy_ended, swapped) =
         (moment("copy_started")?, moment("copy_ended")?, moment("swapped")?);
-    let held = ended
+    let lock_held = ended
         .object
         .pointer("/report/lock_held_ms")
         .and_then(serde_json::Value::as_f64);
@@ -143,8 +168,10 @@ async fn figures(client: &tokio_postgres::Client, ended: &Ended, began: SystemTi
         rows_copied: ended.reported("rows_copied")?,
         changes_applied: ended.reported("changes_applied")?,
         attempts: ended.reported("cutover_attempts")?,
-        lock_held_ms: held.context("find how long the lock was held")?,
+        lock_held_ms: lock_held.context("find how long the lock was held")?,
         took: ended_at.duration_since(started).unwrap_or_default(),
+        memory,
+        held,
     };
     let counts = [
         figures.before_copy,

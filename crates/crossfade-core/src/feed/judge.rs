@@ -78,12 +78,14 @@ impl Feed {
         snapshot: Snapshot,
     ) -> Result<(), Unusable> {
         self.observe(&snapshot);
+        self.blocked = false;
         self.ledger.register(id, upper, snapshot)
     }
 
     /// See [`Ledger::released`].
     pub fn chunk_released(&mut self, id: ChunkId) {
         self.ledger.released(id);
+        self.blocked = false;
     }
 
     /// See [`Ledger::recorded`].

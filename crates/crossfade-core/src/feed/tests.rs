@@ -363,6 +363,25 @@ fn a_change_beyond_the_copied_chunks_is_dropped_and_remembered_until_it_is_prove
 }
 
 #[test]
+fn what_comes_while_a_snapshot_is_taken_waits_until_it_is_registered() {
+    let mut feed = chunked(Equality::Bytes);
+    let opening = feed.open_chunk(10).unwrap();
+    for xid in [102, 103] {
+        feed.receive(transaction(xid, vec![insert("m x 1")], Some(u64::from(xid))))
+            .unwrap();
+    }
+    assert_eq!(feed.poll(true), None, "the snapshot may be from before it");
+    feed.register_chunk(opening.id, Some(key("q")), "103:103:".parse().unwrap())
+        .unwrap();
+    let first = piece(feed.poll(true));
+    assert_eq!((first.puts.len(), first.applied), (0, Some(Lsn(102))));
+    feed.piece_applied();
+    assert_eq!(feed.poll(true), None, "the copy does not see it");
+    feed.chunk_recorded(opening.id);
+    assert_eq!(piece(feed.poll(true)).puts.len(), 1);
+}
+
+#[test]
 fn a_batch_ends_before_the_transaction_that_must_wait_for_its_chunk() {
     let mut feed = chunked(Equality::Bytes);
     let opening = feed.open_chunk(10).unwrap();

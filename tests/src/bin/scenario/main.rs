@@ -29,6 +29,9 @@ enum Scenario {
         /// 100,000 accounts each
         #[arg(long, default_value_t = 20)]
         scale: u32,
+        /// Further arguments of `crossfade run`, behind `--`
+        #[arg(last = true)]
+        more: Vec<String>,
     },
     /// The tool's memory while it copies, and while it applies one large transaction
     Memory {
@@ -73,7 +76,7 @@ enum Scenario {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().scenario {
-        Scenario::Pgbench { runs, scale } => pgbench(runs, scale).await,
+        Scenario::Pgbench { runs, scale, more } => pgbench(runs, scale, &more).await,
         Scenario::Memory { rows, changes } => memory(rows, changes).await,
         Scenario::Soak {
             runs,
@@ -131,10 +134,11 @@ fn planted(names: &[String], target: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-async fn pgbench(runs: u32, scale: u32) -> Result<()> {
+async fn pgbench(runs: u32, scale: u32, more: &[String]) -> Result<()> {
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
     for run in 1..=runs {
         let stage = Stage::own(server()).await?;
-        let figures = scenario::pgbench::run(&stage, scale).await?;
+        let figures = scenario::pgbench::run(&stage, scale, &more).await?;
         println!("run {run} of {runs}, scale {scale}: {figures}");
     }
     Ok(())
