@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - an input that is wanted and was never read, or could not be read, keeps the gate closed;
-//! - what has closed it by a limit opens it again only well below that limit ([`REOPEN_SHARE`]);
+//! - what has closed it by a limit opens it again only well below that limit (three quarters of it);
 //! - retained WAL closes it only while changes are applied: where they wait for the copy itself, waiting retains more.
 
 use std::time::{Duration, Instant};
