@@ -128,7 +128,7 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
     client
         .batch_execute(
             "CREATE TABLE t (id integer PRIMARY KEY, n integer);
-                        INSERT INTO t SELECT i, i FROM generate_series(1, 20000) AS i;",
+                        INSERT INTO t SELECT 2 * i, i FROM generate_series(1, 60000) AS i;",
         )
         .await?;
     let limits = [("chunk_time", TINY), ("proof_wait", "100ms")];
@@ -149,7 +149,7 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
     let waiting = stage.client().await?;
     let committing = tokio::spawn(async move {
         waiting
-            .batch_execute("SET synchronous_commit = on; INSERT INTO t VALUES (19500000, 7); UPDATE t SET n = -1 WHERE id > 19990")
+            .batch_execute("SET synchronous_commit = on; INSERT INTO t VALUES (90001, 7); UPDATE t SET n = -1 WHERE id BETWEEN 90002 AND 90020")
             .await
     });
     until::so("the drop is remembered", || async {
@@ -157,9 +157,9 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
         Ok(superuser.query_one(drops, &[&name]).await?.get(0))
     })
     .await?;
-    // All that it has not touched is copied meanwhile; without the proof so would be what it has.
-    until::so("other chunks go on", || async {
-        let copied = "SELECT COALESCE(sum(rows), 0) >= 19000 FROM crossfade.chunk WHERE migration = $1";
+    // What is behind the rows that it has touched is copied meanwhile; without the proof so would be they.
+    until::so("the last chunk is copied", || async {
+        let copied = "SELECT EXISTS (SELECT FROM crossfade.chunk WHERE migration = $1 AND upper IS NULL)";
         Ok(superuser.query_one(copied, &[&name]).await?.get(0))
     })
     .await?;
@@ -171,12 +171,12 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
     engine.end().await?.expect(0)?;
     let row = client
         .query_one(
-            "SELECT count(*), count(*) FILTER (WHERE n = -1), count(*) FILTER (WHERE id = 19500000) FROM t",
+            "SELECT count(*), count(*) FILTER (WHERE n = -1), count(*) FILTER (WHERE id = 90001) FROM t",
             &[],
         )
         .await?;
     let found: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-    ensure!(found == (20_001, 11, 1), "{found:?}");
+    ensure!(found == (60_001, 10, 1), "{found:?}");
     Ok(())
 }
 
