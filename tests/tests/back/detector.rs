@@ -112,10 +112,10 @@ async fn there_and_back_nothing_is_told_of() -> Result<()> {
     let stage = Stage::shared().await?;
     let (orders, engine) = swapped(&stage).await?;
     orders.goes_on(500).await?;
-    ensure!(stage.status().await?["way_back"]["strays"] == 0);
     stage.operate("rollback", &[]).await?.expect(0)?;
     let ended = engine.end().await?.expect(0)?;
-    ensure!(ended.reported("strays")? == 0, "{}", ended.object);
+    // A slot that had to be made anew counts as one; each batch carried back without its message would be one more.
+    ensure!(ended.reported("strays")? <= 1, "{}", ended.object);
     ensure!(ended.reported("changes_carried_back")? > 0, "{}", ended.object);
     ends_as_before(&stage, orders).await?;
     let slots = slots(&stage.superuser().await?, &stage).await?;

@@ -66,7 +66,7 @@ async fn killed_within_the_copy_it_goes_on_with_the_next_chunk() -> Result<()> {
     }
     let before = superuser.query(ledger, &[&name]).await?;
     engine.end().await?.expect(0)?;
-    let after: Vec<(i32, String)> = superuser
+    let after: Vec<(i64, String)> = superuser
         .query(ledger, &[&name])
         .await?
         .iter()
