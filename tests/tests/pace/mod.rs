@@ -171,8 +171,8 @@ async fn the_users_query_holds_back_the_copy_and_the_verification() -> Result<()
 
     // What cannot be asked is no reason to go on.
     client.batch_execute("ALTER TABLE brake RENAME TO broken").await?;
-    held_back(&stage, "pace_query cannot be read").await?;
     let verify = stage.crossfade(&["verify", stage.name().as_str()])?;
+    held_back(&stage, "pace_query cannot be read").await?;
     applies(&stage, &orders, 200).await?;
     ensure!(stage.status().await?["progress"]["activity"] == "Verifying");
     client.batch_execute("ALTER TABLE broken RENAME TO brake").await?;
