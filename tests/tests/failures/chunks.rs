@@ -43,7 +43,7 @@ async fn m02_a_row_updated_while_its_chunk_is_read_is_not_overtaken_by_its_copy(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r09_a_chunk_that_takes_too_long_is_canceled_and_cut_smaller() {
     let limits = Limits {
-        chunk_time_max_ms: 2_000,
+        chunk_time_max_ms: 300,
         ..Limits::default()
     };
     let (scene, mut engine, gate) = held_in_a_chunk(limits).await;
