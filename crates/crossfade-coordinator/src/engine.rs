@@ -109,14 +109,14 @@ impl Engine {
 
     async fn wake(&mut self, tick: &mut Interval, stop_heard: bool) -> Result<Wake, Failure> {
         let timeout = self.machine.poll_timeout();
-        let wants_stream = self.machine.wants_stream();
+        let wants = (self.machine.wants_stream(), self.machine.wants_detected());
         let stop = &mut self.stop;
         let mut stop_asked = std::pin::pin!(async move {
             // An error means that nobody is left who could ask; then there is nobody to run for.
             let _ = stop.wait_for(|asked| *asked).await;
         });
         tokio::select! {
-            next = self.hands.next(wants_stream) => next.map(Wake::from),
+            next = self.hands.next(wants.0, wants.1) => next.map(Wake::from),
             () = &mut stop_asked, if !stop_heard => Ok(Wake::StopAsked),
             () = at(timeout) => Ok(Wake::Timeout),
             _ = tick.tick() => Ok(Wake::Tick),

@@ -197,12 +197,12 @@ impl Hands {
         Ok(None)
     }
 
-    /// The next answer that is the machine's business (the others are kept here), or the next items of the stream
-    /// if they are wanted.
+    /// The next answer that is the machine's business (the others are kept here), or the next items of the stream, or
+    /// of the detector's, if they are wanted.
     ///
     /// # Cancel safety
     /// Nothing is lost: receiving from a channel is cancel safe.
-    pub(crate) async fn next(&mut self, wants_items: bool) -> Result<Next, Failure> {
+    pub(crate) async fn next(&mut self, wants_items: bool, wants_detected: bool) -> Result<Next, Failure> {
         loop {
             let (items, detected) = (self.items.as_mut(), self.detected.as_mut());
             tokio::select! {
@@ -216,7 +216,7 @@ impl Hands {
                     Some(items) => return Ok(Next::Items(items)),
                     None => return Err(self.stream_ended().await),
                 },
-                items = receive(detected) => match items {
+                items = receive(detected), if wants_detected => match items {
                     Some(items) => return Ok(Next::Detected(items)),
                     None => return Err(self.detector_ended().await),
                 },

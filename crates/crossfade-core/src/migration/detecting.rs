@@ -3,6 +3,7 @@
 use super::{Activity, Command, Migration};
 use crate::change::StreamItem;
 use crate::detector::{Detector, Seen};
+use crate::phase::Phase;
 use crate::position::Lsn;
 use crate::snapshot::Snapshot;
 use crate::way_back::Direction;
@@ -15,6 +16,12 @@ impl Migration {
             from: seen.upto.unwrap_or(Lsn(0)),
         });
         self.detector = Some(Detector::new(&self.plan.name, seen, now));
+    }
+
+    /// Whether the detector's stream should be read on. Not while a swap may be committed, nor behind it: then the retired
+    /// table is the application's own again, and what it writes there is no stray.
+    pub fn wants_detected(&self) -> bool {
+        self.phase == Phase::Swapped && !self.cutover.is_swapping()
     }
 
     pub(super) fn detector_received(&mut self, item: &StreamItem) {

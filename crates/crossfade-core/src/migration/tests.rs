@@ -1,7 +1,8 @@
 //! The machine at places that hand-written events reach best; the simulator covers their combinations.
 
 use super::*;
-use crate::change::Change;
+use crate::change::{Change, StreamItem};
+use crate::cutover::CutoverEvent;
 use crate::feed::tests::{key, source, target, transaction};
 use crate::ledger::{ChunkId, CopiedChunk, Span};
 use crate::limits::Limits;
@@ -154,4 +155,96 @@ fn a_chunk_that_is_copied_for_too_long_is_canceled_until_it_ends_and_then_cut_sm
         (again.id, again.rows),
         (first.id, first.rows.map(|rows| rows / 2))
     );
+}
+
+/// Answers what a machine asks for on its way to a rollback, until the tables are to be closed.
+fn close(machine: &mut Migration, now: Instant) {
+    let at = |lsn| StreamItem::Keepalive { wal_end: Lsn(lsn) };
+    for _ in 0..100 {
+        let Some(command) = machine.poll_command() else {
+            machine.handle_event(now, Event::Detected(at(40)));
+            machine.handle_event(now, Event::Stream(at(40)));
+            continue;
+        };
+        let event = match command {
+            Command::Cutover(CutoverCommand::Close) => return,
+            Command::Finish => Event::Finished,
+            Command::ReadInsertPosition => Event::InsertPosition(Lsn(30)),
+            Command::Apply { .. } => Event::PieceApplied,
+            Command::NoteSeen(_) => Event::SeenNoted,
+            Command::Cutover(CutoverCommand::ListOldSnapshots { round }) => {
+                let holders = Vec::new();
+                Event::Cutover(CutoverEvent::OldSnapshots { round, holders })
+            }
+            Command::Cutover(CutoverCommand::Lock { .. }) => Event::Cutover(CutoverEvent::Locked),
+            Command::Cutover(CutoverCommand::PlantMarker { attempt }) => {
+                machine.handle_event(now, Event::Cutover(CutoverEvent::MarkerPlanted));
+                let content = crate::piece::marker("m", attempt);
+                let mut item = transaction(130, vec![], Some(50));
+                if let StreamItem::Transaction(part) = &mut item {
+                    part.messages.push(content);
+                }
+                Event::Stream(item)
+            }
+            _not_answered => continue,
+        };
+        machine.handle_event(now, event);
+    }
+    panic!("it never comes to that: {:?}", machine.activity());
+}
+
+#[test]
+fn what_the_application_writes_behind_a_rollback_is_no_stray() {
+    let now = begin();
+    let mut machine = swapped(now);
+    close(&mut machine, now);
+    let position = Lsn(60);
+    machine.handle_event(now, Event::Cutover(CutoverEvent::Closed { position }));
+    assert_eq!(commands(&mut machine), [], "the detector has not read so far");
+    assert!(machine.wants_detected());
+    machine.handle_event(now, Event::Detected(StreamItem::Keepalive { wal_end: position }));
+    assert!(matches!(
+        machine.poll_command(),
+        Some(Command::Cutover(CutoverCommand::Swap { .. }))
+    ));
+    assert!(
+        !machine.wants_detected(),
+        "it may be committed before we are told"
+    );
+    machine.handle_event(now, Event::Cutover(CutoverEvent::Swapped));
+    assert_eq!(machine.phase(), Phase::RolledBack);
+    assert!(
+        !machine.wants_detected(),
+        "the old table is the application's again"
+    );
+}
+
+/// A machine behind the swap, which is asked to go back.
+fn swapped(now: Instant) -> Migration {
+    let mut plan = plan();
+    let Step::CopyIntoTables(step) = &mut plan.steps[0];
+    step.back = Some(step.clone());
+    let durable = Durable {
+        phase: Phase::Swapped,
+        paused: false,
+        copy: CopyState::Nothing,
+        back: Some(Lsn(20)),
+        back_closed: false,
+        aligned: None,
+        equal: Some(true),
+        now: snapshot("100:100:"),
+        detected: Seen {
+            upto: Some(Lsn(20)),
+            ..Seen::default()
+        },
+    };
+    let options = Options {
+        copiers: 1,
+        cutover_when_ready: false,
+        roll_back: true,
+        old_snapshots: crate::cutover::OldSnapshots::Wait,
+        verify: false,
+        feed: crate::feed::FeedLimits::default(),
+    };
+    Migration::new(now, plan, durable, options)
 }
