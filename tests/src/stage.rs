@@ -2,7 +2,7 @@
 //! scenario: the application, which owns the tables, and the engine, which `docs/grants.sql` lets work.
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -200,6 +200,16 @@ impl Stage {
         self.crossfade(&self.arguments(&["run", "--yes"], table, alter, more))
     }
 
+    /// Starts `crossfade run` of this stage's migration, of a change file.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run_change(&self, file: &Path, more: &[&str]) -> Result<Process> {
+        let file = file.display().to_string();
+        let run = ["run", "--yes", "--name", self.name.as_str(), "--change", &file];
+        self.crossfade(&[&run, more].concat())
+    }
+
     /// A command on this stage's migration that is told the change: `plan`, `run --yes`.
     pub fn arguments<'a>(
         &'a self,
@@ -261,7 +271,7 @@ impl Stage {
     }
 
     /// Where a test may put files; gone with the stage.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 

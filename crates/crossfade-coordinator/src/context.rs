@@ -122,14 +122,6 @@ impl Context {
         }
     }
 
-    /// The publication of that stream.
-    pub(crate) fn publication(&self) -> String {
-        match self.direction {
-            Direction::Forward => self.plan.name.publication(),
-            Direction::Back => self.plan.name.back_publication(),
-        }
-    }
-
     /// The statements of a stage, each with its position in the plan, whose list goes on with the step backwards.
     pub(crate) fn statements(&self, stage: Stage) -> Vec<(i32, &Statement)> {
         numbered(&self.plan, self.direction, &self.step, stage)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::StreamItem;
 use crate::name::MigrationName;
+use crate::phase::Phase;
 use crate::position::Lsn;
 
 /// Which way rows are carried.
@@ -24,6 +25,23 @@ impl Direction {
         [Direction::Forward, Direction::Back]
             .into_iter()
             .find(|direction| direction.as_str() == word)
+    }
+
+    /// Which way rows are carried in that phase, by a migration with or without a way back.
+    pub fn at(phase: Phase, has_way_back: bool) -> Direction {
+        match phase {
+            Phase::Swapped | Phase::RolledBack if has_way_back => Direction::Back,
+            Phase::Planned
+            | Phase::Prepared
+            | Phase::Copying
+            | Phase::Copied
+            | Phase::Following
+            | Phase::Ready
+            | Phase::Swapped
+            | Phase::RolledBack
+            | Phase::Completed
+            | Phase::Aborted => Direction::Forward,
+        }
     }
 
     /// The word that the state schema stores.

@@ -157,19 +157,7 @@ impl Simulation {
 
     /// Which way rows are carried now.
     pub(crate) fn direction(&self) -> Direction {
-        match self.store.phase {
-            Phase::Swapped | Phase::RolledBack if self.scenario.way_back => Direction::Back,
-            Phase::Planned
-            | Phase::Prepared
-            | Phase::Copying
-            | Phase::Copied
-            | Phase::Following
-            | Phase::Ready
-            | Phase::Swapped
-            | Phase::RolledBack
-            | Phase::Completed
-            | Phase::Aborted => Direction::Forward,
-        }
+        Direction::at(self.store.phase, self.scenario.way_back)
     }
 
     /// The table that follows the one that applications use.

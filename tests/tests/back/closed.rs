@@ -129,18 +129,7 @@ async fn a_closed_way_back_that_retains_too_much_wal_is_given_up() -> Result<()>
     let alter = "ALTER COLUMN seats TYPE bigint";
     let limits = [("retained_wal_max", "100 MB")];
     let change = stage.change_file_with_way_back("tickets", &[alter], &limits)?;
-    let (name, change) = (stage.name().as_str(), change.display().to_string());
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--change",
-        &change,
-        "--cutover",
-        "auto",
-    ];
-    let mut engine = stage.crossfade(&run)?;
+    let mut engine = stage.run_change(&change, &["--cutover", "auto"])?;
     stage.reached_by(&mut engine, Phase::Swapped).await?;
     follows_back(&stage, &mut engine).await?;
     let too_large = format!("UPDATE tickets SET seats = {TOO_LARGE} WHERE id = 7");

@@ -206,18 +206,7 @@ async fn written_under_the_rollbacks_lock_it_is_seen_before_the_swap() -> Result
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
     stage.client().await?.batch_execute(QUIET).await?;
     let change = stage.change_file_with_way_back(TABLE, &[RETYPE], PATIENT)?;
-    let (name, change) = (stage.name().as_str(), change.display().to_string());
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--change",
-        &change,
-        "--cutover",
-        "auto",
-    ];
-    let mut engine = stage.crossfade(&run)?;
+    let mut engine = stage.run_change(&change, &["--cutover", "auto"])?;
     stage.reached_by(&mut engine, Phase::Swapped).await?;
     follows_back(&stage, &mut engine).await?;
 

@@ -35,18 +35,7 @@ async fn swapped(stage: &Stage) -> Result<Process> {
     stage.client().await?.batch_execute(FILL).await?;
     let file = stage.folder().join("parts.toml");
     std::fs::write(&file, CHANGE)?;
-    let (name, file) = (stage.name().as_str(), file.display().to_string());
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--change",
-        &file,
-        "--cutover",
-        "auto",
-    ];
-    let mut engine = stage.crossfade(&run)?;
+    let mut engine = stage.run_change(&file, &["--cutover", "auto"])?;
     stage.reached_by(&mut engine, Phase::Swapped).await?;
     follows_back(stage, &mut engine).await?;
     Ok(engine)

@@ -24,22 +24,12 @@ async fn a_lock_held_for_ever_is_named_and_given_way_to() -> Result<()> {
         )
         .await?;
     let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
-    let file = stage
-        .change_file(TABLE, &[RETYPE], &LIMITS)?
-        .display()
-        .to_string();
-    let name = stage.name().as_str();
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--change",
-        &file,
-        "--cutover",
-        "auto",
-    ];
-    let ended = stage.ended(&run).await?.expect(22)?;
+    let file = stage.change_file(TABLE, &[RETYPE], &LIMITS)?;
+    let ended = stage
+        .run_change(&file, &["--cutover", "auto"])?
+        .end()
+        .await?
+        .expect(22)?;
     ensure!(
         ended.says(&format!("pid {pid}")) && ended.says("endless report"),
         "{}",
@@ -83,20 +73,14 @@ async fn a_cutover_that_is_not_achieved_leaves_no_slot_for_the_way_back() -> Res
         .batch_execute("BEGIN; LOCK TABLE orders IN ACCESS SHARE MODE")
         .await?;
     let file = stage.change_file_with_way_back(TABLE, &[RETYPE], &LIMITS)?;
-    let (file, name) = (file.display().to_string(), stage.name().as_str());
-    let run = [
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--change",
-        &file,
-        "--cutover",
-        "auto",
-    ];
-    stage.ended(&run).await?.expect(22)?;
+    stage
+        .run_change(&file, &["--cutover", "auto"])?
+        .end()
+        .await?
+        .expect(22)?;
     ensure!(!back_slot(&stage).await?, "a slot without a reader is left");
 
+    let name = stage.name().as_str();
     let engine = stage.crossfade(&["continue", name, "--cutover", "auto"])?;
     until::so("a slot for the way back", || back_slot(&stage)).await?;
     engine.kill_9().await?;

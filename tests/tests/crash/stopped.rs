@@ -27,12 +27,8 @@ SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
 async fn an_engine_that_hangs_under_the_lock_keeps_nobody_waiting() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
-    let file = stage
-        .change_file(TABLE, &[RETYPE], &LIMITS)?
-        .display()
-        .to_string();
-    let name = stage.name().as_str();
-    let mut engine = stage.crossfade(&["run", "--yes", "--name", name, "--change", &file])?;
+    let file = stage.change_file(TABLE, &[RETYPE], &LIMITS)?;
+    let mut engine = stage.run_change(&file, &[])?;
     stage.reached_by(&mut engine, Phase::Ready).await?;
     let reader = stage.client().await?;
     reader

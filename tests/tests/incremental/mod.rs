@@ -1,9 +1,12 @@
 //! The incremental copy: chunk by chunk, while the application writes and its changes are applied.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use crossfade_core::phase::Phase;
 use crossfade_lab::server::ServerOptions;
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
+use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 
@@ -15,33 +18,16 @@ async fn nothing_is_lost_while_writers_write() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 20_000, 4, 11).await?;
     let file = stage.change_file(TABLE, &[RETYPE], &[("chunk_time", TINY)])?;
-    let file = file.display().to_string();
-    let ended = stage
-        .ended(&incremental(&stage, &file, "auto"))
-        .await?
-        .expect(0)?;
+    let ended = incremental(&stage, &file, "auto")?.end().await?.expect(0)?;
     ensure!(ended.reported("changes_dropped")? > 0, "{}", ended.object);
     orders.goes_on(50).await?;
     orders.stop_and_compare().await?;
     Ok(())
 }
 
-/// The arguments of an incremental run of a change file.
-fn incremental<'a>(stage: &'a Stage, file: &'a str, cutover: &'a str) -> [&'a str; 12] {
-    [
-        "run",
-        "--yes",
-        "--name",
-        stage.name().as_str(),
-        "--change",
-        file,
-        "--copy",
-        "incremental",
-        "--way-back",
-        "none",
-        "--cutover",
-        cutover,
-    ]
+/// Starts an incremental run of a change file.
+fn incremental(stage: &Stage, file: &Path, cutover: &str) -> Result<Process> {
+    stage.run_change(file, &["--copy", "incremental", "--cutover", cutover])
 }
 
 #[tokio::test]
@@ -49,11 +35,10 @@ async fn killed_within_the_copy_it_goes_on_with_the_next_chunk() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 10_000, 2, 12).await?;
     let file = stage.change_file(TABLE, &[RETYPE], &[("chunk_time", TINY)])?;
-    let file = file.display().to_string();
     let superuser = stage.superuser().await?;
     let ledger = "SELECT chunk, committed_at::text FROM crossfade.chunk WHERE migration = $1 ORDER BY chunk";
     let name = stage.name().as_str();
-    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    let mut engine = incremental(&stage, &file, "auto")?;
     stage.reached_by(&mut engine, Phase::Copying).await?;
     for wanted in [10, 30] {
         until::so(format!("{wanted} chunks are copied"), || async {
@@ -92,8 +77,7 @@ async fn t11_a_truncate_between_two_chunks_begins_the_copy_again() -> Result<()>
         )
         .await?;
     let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("chunk_time", TINY)])?;
-    let file = file.display().to_string();
-    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    let mut engine = incremental(&stage, &file, "auto")?;
     stage.reached_by(&mut engine, Phase::Copying).await?;
     let superuser = stage.superuser().await?;
     until::so("some chunks are copied", || async {
@@ -133,8 +117,7 @@ async fn m01_what_is_decoded_and_not_visible_is_in_no_chunk_before_it_is() -> Re
         .await?;
     let limits = [("chunk_time", TINY), ("proof_wait", "100ms")];
     let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &limits)?;
-    let file = file.display().to_string();
-    let mut engine = stage.crossfade(&incremental(&stage, &file, "auto"))?;
+    let mut engine = incremental(&stage, &file, "auto")?;
     stage.reached_by(&mut engine, Phase::Copying).await?;
     let name = stage.name().as_str();
     until::so("some chunks are copied", || async {
@@ -193,8 +176,7 @@ async fn r07_a_proof_that_does_not_come_is_named() -> Result<()> {
         )
         .await?;
     let file = stage.change_file("t", &["ALTER COLUMN n TYPE bigint"], &[("proof_wait", "100ms")])?;
-    let file = file.display().to_string();
-    let mut engine = stage.crossfade(&incremental(&stage, &file, "manual"))?;
+    let mut engine = incremental(&stage, &file, "manual")?;
     stage.reached_by(&mut engine, Phase::Ready).await?;
     superuser
         .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")

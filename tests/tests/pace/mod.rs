@@ -17,19 +17,7 @@ const ROWS: i64 = 4_000;
 /// Starts an incremental copy of the orders within these limits.
 fn start(stage: &Stage, limits: &[(&str, &str)]) -> Result<Process> {
     let change = stage.change_file(TABLE, &[RETYPE], &[&SLOW, limits].concat())?;
-    let change = change.display().to_string();
-    let name = stage.name().as_str();
-    stage.crossfade(&[
-        "-v",
-        "run",
-        "--yes",
-        "--name",
-        name,
-        "--copy",
-        "incremental",
-        "--change",
-        &change,
-    ])
+    stage.run_change(&change, &["-v", "--copy", "incremental"])
 }
 
 async fn progress(stage: &Stage, what: &str) -> Result<u64> {

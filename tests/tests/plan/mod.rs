@@ -39,15 +39,21 @@ UPDATE zebras SET stripes = stripes + 1 WHERE id BETWEEN 200 AND 220;
 DELETE FROM zebras WHERE id BETWEEN 300 AND 310;
 UPDATE zebras SET id = 100400 WHERE id = 400;";
 
-#[tokio::test]
-async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
-    let options = ServerOptions {
+/// A server that logs every statement.
+async fn logged() -> Result<Stage> {
+    let stage = Stage::own(ServerOptions {
         log_statement: LogStatement::All,
         ..ServerOptions::default()
-    };
-    let stage = Stage::own(options).await?;
+    })
+    .await?;
+    stage.client().await?.batch_execute(SETUP).await?;
+    Ok(stage)
+}
+
+#[tokio::test]
+async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
+    let stage = logged().await?;
     let client = stage.client().await?;
-    client.batch_execute(SETUP).await?;
     let file = stage.folder().join("plan.json");
     let path = file.display().to_string();
     let name = stage.name().as_str();
@@ -92,13 +98,8 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
 /// As above, with a way back that is gone: the step backwards is planned as truthfully.
 #[tokio::test]
 async fn what_is_planned_for_the_way_back_is_what_the_server_executes() -> Result<()> {
-    let options = ServerOptions {
-        log_statement: LogStatement::All,
-        ..ServerOptions::default()
-    };
-    let stage = Stage::own(options).await?;
+    let stage = logged().await?;
     let client = stage.client().await?;
-    client.batch_execute(SETUP).await?;
     let file = stage.folder().join("plan.json");
     let path = file.display().to_string();
     let alter = "ALTER COLUMN id TYPE bigint";

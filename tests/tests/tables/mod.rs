@@ -66,11 +66,8 @@ impl Pair {
         let file = self
             .stage
             .change_file("t", &["ALTER COLUMN n TYPE bigint"], &limits)?;
-        let file = file.display().to_string();
-        let name = self.stage.name().as_str();
-        let fixed = ["run", "--yes", "--cutover", "manual", "--way-back", "none"];
-        let given = ["--name", name, "--change", &file, "--copy", copy.word()];
-        self.stage.crossfade(&[fixed.as_slice(), &given].concat())
+        self.stage
+            .run_change(&file, &["--cutover", "manual", "--copy", copy.word()])
     }
 
     /// Waits until it is ready, and cuts over.

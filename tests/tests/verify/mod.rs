@@ -32,9 +32,7 @@ async fn following(stage: &Stage) -> Result<Process> {
     let client = stage.client().await?;
     client.batch_execute(FILL).await?;
     let change = stage.change_file("items", &[RETYPE], SHORT)?;
-    let change = change.display().to_string();
-    let name = stage.name().as_str();
-    let mut engine = stage.crossfade(&["run", "--yes", "--name", name, "--change", &change])?;
+    let mut engine = stage.run_change(&change, &[])?;
     stage.reached_by(&mut engine, Phase::Ready).await?;
     Ok(engine)
 }
@@ -133,9 +131,8 @@ async fn a_null_is_not_an_empty_text() -> Result<()> {
 async fn equal_tables_are_equal_while_writers_write() -> Result<()> {
     let stage = Stage::shared().await?;
     let orders = Orders::start(&stage, 20_000, 4, 1).await?;
-    let change = stage.change_file(TABLE, &[RETYPE], SHORT)?.display().to_string();
-    let name = stage.name().as_str();
-    let mut engine = stage.crossfade(&["run", "--yes", "--name", name, "--change", &change])?;
+    let change = stage.change_file(TABLE, &[RETYPE], SHORT)?;
+    let mut engine = stage.run_change(&change, &[])?;
     stage.reached_by(&mut engine, Phase::Ready).await?;
     for _ in 0..5 {
         orders.goes_on(200).await?;

@@ -7,14 +7,13 @@ use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::{self, Slot, WalStatus};
 use crossfade_postgres::state;
-use crossfade_replication::reader::{History, Reader, ReaderLimits, ReaderOptions};
 use crossfade_replication::shape::Shape;
 use crossfade_replication::slot as replication_slot;
 use crossfade_replication::transport::Connection;
 
 use super::Hands;
 use super::finish::SLOT_RELEASE_MAX;
-use super::follow::failure_of;
+use super::follow::{failure_of, start_reader};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -27,19 +26,8 @@ impl Hands {
     pub(super) fn detect(&mut self, from: Lsn) {
         let context = &self.context;
         let source = &copy_step(&context.plan).source;
-        let (reader, items) = Reader::start(ReaderOptions {
-            connect: context.config.clone(),
-            slot: context.plan.name.slot(),
-            publication: context.plan.name.publication(),
-            shape: Shape::only_whether(source.oid, source.name.clone()),
-            binary: source.binary,
-            start: from,
-            history: Some(History {
-                system_identifier: context.plan.server.system_identifier,
-                timeline: context.timeline,
-            }),
-            limits: ReaderLimits::default(),
-        });
+        let shape = Shape::only_whether(source.oid, source.name.clone());
+        let (reader, items) = start_reader(context, Direction::Forward, shape, from);
         self.detector = Some(reader);
         self.detected = Some(items);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossfade_applier::{Applier, ApplyError, ApplyErrorClass, Outcome};
+use crossfade_core::change::StreamItem;
 use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::name::TableName;
 use crossfade_core::piece::Piece;
@@ -23,22 +24,11 @@ impl Hands {
     pub(super) fn follow(&mut self, from: Lsn) {
         let context = &self.context;
         let source = &context.step().source;
-        let (reader, items) = Reader::start(ReaderOptions {
-            connect: context.config.clone(),
-            slot: context.slot(),
-            publication: context.publication(),
-            shape: Shape {
-                former_name: self.former_name(),
-                ..Shape::of(source, source.full_identity)
-            },
-            binary: source.binary,
-            start: from,
-            history: Some(History {
-                system_identifier: context.plan.server.system_identifier,
-                timeline: context.timeline,
-            }),
-            limits: ReaderLimits::default(),
-        });
+        let shape = Shape {
+            former_name: self.former_name(),
+            ..Shape::of(source, source.full_identity)
+        };
+        let (reader, items) = start_reader(context, context.direction, shape, from);
         reader.acknowledge(from);
         self.reader = Some(reader);
         self.items = Some(items);
@@ -82,6 +72,35 @@ impl Hands {
         };
         failure_of(self.reader.take(), again).await
     }
+}
+
+/// Reads the stream of that direction, behind `start`.
+pub(super) fn start_reader(
+    context: &Context,
+    stream: Direction,
+    shape: Shape,
+    start: Lsn,
+) -> (ReaderHandle, mpsc::Receiver<Vec<StreamItem>>) {
+    let name = &context.plan.name;
+    let (slot, publication) = match stream {
+        Direction::Forward => (name.slot(), name.publication()),
+        Direction::Back => (name.back_slot(), name.back_publication()),
+    };
+    let step = copy_step(&context.plan);
+    let binary = step.towards(stream).source.binary;
+    Reader::start(ReaderOptions {
+        connect: context.config.clone(),
+        slot,
+        publication,
+        shape,
+        binary,
+        start,
+        history: Some(History {
+            system_identifier: context.plan.server.system_identifier,
+            timeline: context.timeline,
+        }),
+        limits: ReaderLimits::default(),
+    })
 }
 
 /// Why a reader has ended; `again`: what to do where it cannot go on by itself.

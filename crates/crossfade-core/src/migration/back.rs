@@ -22,19 +22,7 @@ use crate::way_back::{Direction, Threshold, carried_back_message, swap_message};
 impl Migration {
     /// Which way rows are carried now.
     pub fn direction(&self) -> Direction {
-        match self.phase {
-            Phase::Swapped | Phase::RolledBack if self.has_way_back() => Direction::Back,
-            Phase::Planned
-            | Phase::Prepared
-            | Phase::Copying
-            | Phase::Copied
-            | Phase::Following
-            | Phase::Ready
-            | Phase::Swapped
-            | Phase::RolledBack
-            | Phase::Completed
-            | Phase::Aborted => Direction::Forward,
-        }
+        Direction::at(self.phase, self.has_way_back())
     }
 
     pub(super) fn has_way_back(&self) -> bool {
