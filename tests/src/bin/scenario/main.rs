@@ -100,14 +100,25 @@ async fn main() -> Result<()> {
     }
 }
 
+/// A run that fails does not end the others: its seed is printed with why, and the command fails in the end.
 async fn soak(runs: u64, seed: u64, options: &soak::Options) -> Result<()> {
+    let mut failed = Vec::new();
     for run in 0..runs {
         let seed = seed.wrapping_add(run);
-        let figures = soak::run(options, seed)
-            .await
-            .with_context(|| format!("seed {seed}"))?;
-        println!("run {} of {runs}, seed {seed}: {figures}", run + 1);
+        let which = format!("run {} of {runs}, seed {seed}", run + 1);
+        match soak::run(options, seed).await {
+            Ok(figures) => println!("{which}: {figures}"),
+            Err(error) => {
+                println!("{which}: FAILED {error:?}");
+                failed.push(seed);
+            }
+        }
     }
+    ensure!(
+        failed.is_empty(),
+        "{} of {runs} runs failed, seeds {failed:?}",
+        failed.len()
+    );
     println!("{runs} runs: nothing lost, nothing invented, no transaction failed");
     Ok(())
 }
