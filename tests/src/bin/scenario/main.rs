@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use crossfade_lab::server::ServerOptions;
 use crossfade_tests::planted::{self, Found, Scratch};
