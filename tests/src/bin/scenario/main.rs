@@ -109,7 +109,7 @@ async fn soak(runs: u64, seed: u64, options: &soak::Options) -> Result<()> {
         match soak::run(options, seed).await {
             Ok(figures) => println!("{which}: {figures}"),
             Err(error) => {
-                println!("{which}: FAILED {error:?}");
+                println!("{which}: FAILED {error:#}");
                 failed.push(seed);
             }
         }
