@@ -11,6 +11,7 @@ use crossfade_core::plan::Stage;
 use crossfade_core::position::Xid;
 use crossfade_core::way_back::{Direction, swap_message};
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
+use crossfade_postgres::catalog::CatalogError;
 use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStatus};
 use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
@@ -433,7 +434,7 @@ impl From<SqlError> for NotSwapped {
 impl From<CheckError> for NotSwapped {
     fn from(error: CheckError) -> Self {
         match error {
-            CheckError::Sql(error) => error.into(),
+            CheckError::Sql(error) | CheckError::Catalog(CatalogError::Sql(error)) => error.into(),
             CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
                 NotSwapped::Failed(unchecked(error))
             }
@@ -499,7 +500,7 @@ pub(crate) async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure
 
 fn unchecked(error: CheckError) -> Failure {
     match error {
-        CheckError::Sql(error) => error.into(),
+        CheckError::Sql(error) | CheckError::Catalog(CatalogError::Sql(error)) => error.into(),
         CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
             Failure::needs_operator(chain(&error), CANNOT_CHECK)
         }

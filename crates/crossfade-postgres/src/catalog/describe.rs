@@ -10,8 +10,8 @@ use crate::session::{Session, SqlError};
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The server refused or the connection broke.
-    #[error("read the catalogs")]
-    Query(#[source] tokio_postgres::Error),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
     /// No relation has that OID (any more).
     #[error("find the table with OID {oid}")]
     Missing {
@@ -27,6 +27,13 @@ pub enum CatalogError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+/// What the query is called in errors: its text says nothing to whoever reads them.
+const CALLED: &str = "the query that describes a table";
+
+fn failed(error: &tokio_postgres::Error) -> SqlError {
+    SqlError::new(CALLED, error)
 }
 
 const DESCRIBE: &str = include_str!("describe.sql");
@@ -50,7 +57,7 @@ pub async fn describe<C: GenericClient + Sync>(client: &C, oid: u32) -> Result<D
     let row = client
         .query_typed_one(DESCRIBE, &[(&oid, Type::OID)])
         .await
-        .map_err(CatalogError::Query)?;
+        .map_err(|error| failed(&error))?;
     from_row(&row, oid)
 }
 
@@ -68,7 +75,7 @@ impl Describe {
     /// When the server refuses.
     pub async fn prepare<C: GenericClient + Sync>(client: &C, oid: u32) -> Result<Describe, CatalogError> {
         let sql = DESCRIBE.replace("$1", &oid.to_string());
-        let statement = client.prepare(&sql).await.map_err(CatalogError::Query)?;
+        let statement = client.prepare(&sql).await.map_err(|error| failed(&error))?;
         Ok(Describe { oid, statement })
     }
 
@@ -80,13 +87,13 @@ impl Describe {
         let row = client
             .query_one(&self.statement, &[])
             .await
-            .map_err(CatalogError::Query)?;
+            .map_err(|error| failed(&error))?;
         from_row(&row, self.oid)
     }
 }
 
 fn from_row(row: &Row, oid: u32) -> Result<Definition, CatalogError> {
-    let document: Option<serde_json::Value> = row.try_get(0).map_err(CatalogError::Query)?;
+    let document: Option<serde_json::Value> = row.try_get(0).map_err(|error| failed(&error))?;
     let document = document.ok_or(CatalogError::Missing { oid })?;
     let mut definition: Definition =
         serde_json::from_value(document).map_err(|source| CatalogError::Document { oid, source })?;
