@@ -108,7 +108,7 @@ COMMENT ON TABLE crossfade.swap_attempt IS 'The transaction of each swap, writte
 CREATE TABLE crossfade.request (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration text NOT NULL,
-    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover', 'rollback', 'verify')),
+    verb      text NOT NULL CHECK (verb IN ('pause', 'continue', 'cutover', 'rollback', 'verify', 'repair')),
     asked_by  text NOT NULL DEFAULT session_user,
     asked_at  timestamptz NOT NULL DEFAULT now(),
     taken_at  timestamptz
@@ -129,7 +129,11 @@ CREATE TABLE crossfade.verification (
     rows             bigint NOT NULL,
     differences      text NOT NULL DEFAULT '[]',
     more             boolean NOT NULL,
-    unverified       text[] NOT NULL DEFAULT '{}'
+    unverified       text[] NOT NULL DEFAULT '{}',
+    -- Rows that were repaired right before it.
+    repaired         integer NOT NULL DEFAULT 0,
+    -- Another one follows, after a repair of what differed.
+    repair_follows   boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE crossfade.verification IS 'What each comparison of source and target came to; the last one gates the cutover';
 

@@ -167,6 +167,7 @@ impl Applier {
         let part = Piece {
             first: true,
             truncate: false,
+            removes: Vec::new(),
             deletes: Vec::new(),
             puts: piece.puts[from..to].to_vec(),
             applied: None,

@@ -16,6 +16,8 @@ const RELEASE: &str = "RELEASE SAVEPOINT piece";
 pub(crate) struct TargetApplier {
     source: Source,
     target: Target,
+    /// Its position in the step.
+    ordinal: usize,
     statements: ApplyStatements,
     copy_puts: Prepared,
     copy_deletes: Option<Prepared>,
@@ -43,6 +45,7 @@ impl TargetApplier {
         Ok(TargetApplier {
             source: source.clone(),
             target: target.clone(),
+            ordinal,
             copy_puts: session.prepare(&statements.copy_puts).await?,
             copy_deletes,
             statements,
@@ -117,6 +120,7 @@ impl TargetApplier {
         piece: &Piece,
         keyed: &KeyedStatements,
     ) -> Result<(), ApplyError> {
+        self.remove(session, piece, keyed).await?;
         match self.write(session, piece, keyed).await {
             Err(ApplyError::Sql(error)) if may_be_swapped_values(&error) => {
                 let retried = self.retry(session, piece, keyed).await;
@@ -127,6 +131,20 @@ impl TargetApplier {
             }
             outcome => outcome,
         }
+    }
+
+    /// Few, so one by one.
+    async fn remove(
+        &self,
+        session: &Session,
+        piece: &Piece,
+        keyed: &KeyedStatements,
+    ) -> Result<(), SqlError> {
+        let mine = piece.removes.iter().filter(|row| row.target == self.ordinal);
+        for row in mine {
+            session.execute(&keyed.remove, &[&row.key]).await?;
+        }
+        Ok(())
     }
 
     /// The statements before the first row goes in.

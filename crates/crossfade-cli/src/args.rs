@@ -112,11 +112,13 @@ pub(crate) enum Command {
     Continue(Continue),
     /// Compare every row of the new table with the old one's, while both are written to
     #[command(
-        after_help = "Example:\n  crossfade verify orders --json\n\nThe running engine compares as soon as it \
-                            is ready, and once before it lets itself be cut over. A difference\nends it with exit \
-                            code 21, and nothing is swapped before a verification finds none."
+        after_help = "Examples:\n  crossfade verify orders --json\n  crossfade verify orders --repair\n\nThe running \
+                      engine compares as soon as it is ready, and once before it lets itself be cut over. A \
+                      difference\nends it with exit code 21, and nothing is swapped before a verification finds \
+                      none. `crossfade continue NAME\n--verify repair` starts an engine again that repairs what \
+                      differs."
     )]
-    Verify(Named),
+    Verify(VerifyNow),
     /// Ask the running engine to swap the tables as soon as it is ready
     Cutover(Named),
     /// Swap back: the old table has every write that was made since; here, if no engine works on the migration
@@ -300,6 +302,8 @@ pub(crate) enum Verify {
     On,
     /// Only on request, or if rows differed before
     Off,
+    /// As on; rows that differ are written anew from the table that leads, then all are compared once more
+    Repair,
 }
 
 /// What to do about transactions that took their snapshot before the last apply.
@@ -333,6 +337,16 @@ pub(crate) struct Status {
 pub(crate) struct Named {
     /// The migration
     pub(crate) name: MigrationName,
+}
+
+/// `crossfade verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyNow {
+    /// The migration
+    pub(crate) name: MigrationName,
+    /// Write rows that differ anew from the table that leads, then compare all once more
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// `crossfade continue`.

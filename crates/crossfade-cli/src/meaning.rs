@@ -119,7 +119,8 @@ pub(crate) fn run_options(engine: &Engine) -> RunOptions {
         copiers: engine.copiers.into(),
         cutover_when_ready: engine.cutover == Cutover::Auto,
         roll_back: false,
-        verify: engine.verify == Verify::On,
+        verify: engine.verify != Verify::Off,
+        repair: engine.verify == Verify::Repair,
         old_snapshots: engine.old_snapshots.into(),
         reconnect_max: engine.reconnect_max,
     }

@@ -32,6 +32,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         cutover_when_ready: true,
         roll_back: false,
         verify: true,
+        repair: false,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };

@@ -80,6 +80,8 @@ pub enum Request {
     Rollback,
     /// Compare every row when ready.
     Verify,
+    /// The same, and repair rows that differ.
+    Repair,
 }
 
 /// All migrations, or the one of that name.
@@ -195,6 +197,7 @@ async fn leave_request(
         Request::Cutover => Verb::Cutover,
         Request::Rollback => Verb::Rollback,
         Request::Verify => Verb::Verify,
+        Request::Repair => Verb::Repair,
     };
     let connected = state::engine(&session, name.as_str())
         .await?

@@ -138,11 +138,12 @@ impl Operator {
             state::Verb::Cutover => Ask::Cutover,
             state::Verb::Rollback => Ask::Rollback,
             state::Verb::Verify => Ask::Verify,
+            state::Verb::Repair => Ask::Repair,
         };
         match verb {
             state::Verb::Pause => state::set_paused(session, name, true).await?,
             state::Verb::Continue => state::set_paused(session, name, false).await?,
-            state::Verb::Cutover | state::Verb::Rollback | state::Verb::Verify => {}
+            state::Verb::Cutover | state::Verb::Rollback | state::Verb::Verify | state::Verb::Repair => {}
         }
         self.context
             .audit(session, &format!("asked: {}", verb.as_str()), None)

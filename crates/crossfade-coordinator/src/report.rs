@@ -59,6 +59,8 @@ pub struct Verification {
     pub differences: Vec<Difference>,
     /// There are more of them.
     pub more: bool,
+    /// Rows that had differed and were repaired right before it.
+    pub repaired: u32,
     /// Columns that were not compared, because the server alone fills them.
     pub unverified: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Verification {
             pairs: found.pairs,
             differences: found.differences.clone(),
             more: found.more,
+            repaired: found.repaired,
             unverified,
         }
     }

@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub roll_back: bool,
     /// Compare every row before the migration is ready to be cut over.
     pub verify: bool,
+    /// See [`Options::repair`].
+    pub repair: bool,
     /// What to do about transactions that took their snapshot before the last apply.
     pub old_snapshots: OldSnapshots,
     /// How long to try to get back to a server that is away.
@@ -244,6 +246,7 @@ async fn run_engine(
         roll_back: options.roll_back,
         old_snapshots: options.old_snapshots,
         verify: options.verify,
+        repair: options.repair,
         feed: FeedLimits::default(),
     };
     let mut engine = Engine {

@@ -30,13 +30,15 @@ pub enum Answer {
     EngineGone,
 }
 
-/// Asks for a comparison of all rows; `None` if no engine is there to do it.
+/// Asks for a comparison of all rows, and with `repair` for one more after rows that differ were repaired; `None` if no
+/// engine is there to do it.
 ///
 /// # Errors
 /// As [`status`].
-pub async fn ask(config: &ConnectConfig, name: &MigrationName) -> Result<Option<Asked>, Ended> {
+pub async fn ask(config: &ConnectConfig, name: &MigrationName, repair: bool) -> Result<Option<Asked>, Ended> {
     let since = now(config).await.map_err(end)?;
-    let taken = request(config, name, Request::Verify).await?;
+    let what = if repair { Request::Repair } else { Request::Verify };
+    let taken = request(config, name, what).await?;
     let name = name.clone();
     Ok(taken.then_some(Asked { name, since }))
 }

@@ -28,6 +28,15 @@ impl Put {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyCells(pub Box<[Cell]>);
 
+/// The key of a row of one target, as the server writes its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetKey {
+    /// Which target, by its position in the step.
+    pub target: usize,
+    /// The key's columns.
+    pub key: Vec<String>,
+}
+
 /// A bounded part of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -35,6 +44,9 @@ pub struct Piece {
     pub first: bool,
     /// Empty the target before anything else (a `TRUNCATE` in the stream).
     pub truncate: bool,
+    /// Rows of the targets that no row of the source stands for: to be removed before anything else. Only a repair
+    /// knows of such rows.
+    pub removes: Vec<TargetKey>,
     /// Rows to remove. A replaced row (deleted, then inserted) is in both lists.
     pub deletes: Vec<KeyCells>,
     /// Rows to write. Without a key (an append-only table) in stream order and never coalesced.

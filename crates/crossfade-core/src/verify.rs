@@ -15,15 +15,19 @@
 //!   can only be compared as a whole;
 //! - slices follow each other from open end to open end: each begins where the one before ended, and a verification
 //!   whose slices do not is not whole, and fails;
-//! - a difference is a finding, not an error: the rest is compared all the same.
+//! - a difference is a finding, not an error: the rest is compared all the same;
+//! - a repair is asked for. It looks at the rows that differed again, under the snapshot of the next verification's first
+//!   pair, and its writes are part of that alignment: they are right for one instant, as everything else in it, and every
+//!   row is compared afterwards. What cannot be named completely is not repaired.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Row;
 use crate::migration::Invisible;
-use crate::piece::FetchKey;
+use crate::piece::{FetchKey, TargetKey};
 use crate::position::Lsn;
 use crate::snapshot::Snapshot;
 
@@ -76,6 +80,24 @@ pub struct Difference {
     pub kind: Kind,
 }
 
+/// Rows of a slice that differed: what a repair looks at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspects {
+    /// The slice in which they were found, and whose bounds hold their counterparts.
+    pub slice: Slice,
+    /// Which rows.
+    pub keys: Vec<TargetKey>,
+}
+
+/// What suspects are to become: as the source has them under the snapshot of an alignment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// Rows of the source, whole.
+    pub rows: Vec<Row>,
+    /// Rows of the targets that no row of the source stands for.
+    pub removes: Vec<TargetKey>,
+}
+
 /// What a verification came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -95,6 +117,10 @@ pub struct Verified {
     pub differences: Vec<Difference>,
     /// There are more of them.
     pub more: bool,
+    /// Rows that were repaired right before it.
+    pub repaired: u32,
+    /// The rows that differ are repaired next, and all are compared again: not the last word.
+    pub repair_follows: bool,
     /// So many strays ([`crate::detector`]) lie behind it: each of its snapshots sees them.
     pub strays: u64,
 }
@@ -112,9 +138,12 @@ pub const DIFFERENCES_MAX: usize = 100;
 /// What the shell shall do, in the sessions of the verification, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifyCommand {
-    /// Lock the source, take a snapshot; then read the WAL insert position and make it durable
-    /// → [`VerifyEvent::Opened`].
-    Open,
+    /// Lock the source, take a snapshot, read the suspects' counterparts under it; then read the WAL insert position and
+    /// make it durable → [`VerifyEvent::Opened`].
+    Open {
+        /// Mostly none.
+        suspects: Vec<Suspects>,
+    },
     /// Read these rows under that snapshot → [`crate::migration::Event::Fetched`].
     Fetch {
         /// Which rows.
@@ -151,6 +180,8 @@ pub enum VerifyEvent {
         snapshot: Snapshot,
         /// The durable WAL insert position read after it.
         position: Lsn,
+        /// What the suspects are to become.
+        repair: Repair,
     },
     /// See [`VerifyCommand::Pin`].
     Pinned,
@@ -160,6 +191,8 @@ pub enum VerifyEvent {
     Drilled {
         /// What was found.
         differences: Vec<Difference>,
+        /// Their keys, where they have one.
+        suspects: Vec<TargetKey>,
         /// There are more.
         more: bool,
     },
@@ -232,6 +265,7 @@ struct Tally {
     /// A slice did not begin where the one before had ended.
     gap: bool,
     found: Verified,
+    suspects: Vec<Suspects>,
 }
 
 /// See the module.
@@ -245,6 +279,12 @@ pub struct Verification {
     as_a_whole: bool,
     rows: u64,
     tally: Tally,
+    /// Differences are to be repaired.
+    may_repair: bool,
+    /// Found by the verification before this one; until they are repaired.
+    suspects: Vec<Suspects>,
+    /// The slice that is drilled.
+    drilled: Option<Slice>,
     pair_opened: Option<Instant>,
     slice_began: Option<Instant>,
     retry_at: Option<Instant>,
@@ -274,6 +314,9 @@ impl Verification {
             as_a_whole: !keyed,
             rows: SLICE_ROWS,
             tally: Tally::default(),
+            may_repair: false,
+            suspects: Vec::new(),
+            drilled: None,
             pair_opened: None,
             slice_began: None,
             retry_at: None,
@@ -291,8 +334,14 @@ impl Verification {
         self.state = State::Idle;
     }
 
-    /// Begins from the first slice.
-    pub fn start(&mut self) {
+    /// Begins from the first slice. `repair`: what differs is to be repaired, once, and everything compared again.
+    pub fn start(&mut self, repair: bool) {
+        self.may_repair = repair;
+        self.suspects.clear();
+        self.begin();
+    }
+
+    fn begin(&mut self) {
         self.as_a_whole = !self.keyed;
         self.tally = Tally::default();
         self.state = State::Due;
@@ -370,7 +419,8 @@ impl Verification {
             self.pair_opened = Some(now);
             self.late = false;
             self.state = State::Opening;
-            self.commands.push_back(VerifyCommand::Open);
+            let suspects = self.suspects.clone();
+            self.commands.push_back(VerifyCommand::Open { suspects });
         }
     }
 
@@ -389,8 +439,10 @@ impl Verification {
         self.late
     }
 
-    /// The alignment is committed.
+    /// The alignment is committed, and the repair with it.
     pub fn aligned(&mut self) {
+        let repaired: usize = self.suspects.drain(..).map(|found| found.keys.len()).sum();
+        self.tally.found.repaired += u32::try_from(repaired).unwrap_or(u32::MAX);
         self.obstacle = None;
         self.retry_pause = RETRY_PAUSE;
         self.state = State::Pinning;
@@ -415,14 +467,19 @@ impl Verification {
                 self.compare(now);
             }
             (State::Comparing, VerifyEvent::Compared(compared)) => self.compared(now, compared, held_back),
-            (State::Drilling, VerifyEvent::Drilled { differences, more }) => {
-                let found = &mut self.tally.found;
-                found.differences.extend(differences);
-                found.differences.truncate(DIFFERENCES_MAX);
-                found.more |= more;
+            (
+                State::Drilling,
+                VerifyEvent::Drilled {
+                    differences,
+                    suspects,
+                    more,
+                },
+            ) => {
+                let slice = self.drilled.take().unwrap_or_default();
+                self.tally.drilled(slice, differences, suspects, more);
                 self.go_on(now, held_back);
             }
-            (State::Recording, VerifyEvent::Recorded) => self.state = State::Ended,
+            (State::Recording, VerifyEvent::Recorded) => self.recorded(),
             (state, event) => unreachable!("{event:?} in {state:?}: the shell answers commands only"),
         }
     }
@@ -447,6 +504,8 @@ impl Verification {
             self.tally = Tally {
                 found: Verified {
                     pairs: self.tally.found.pairs,
+                    repaired: self.tally.found.repaired,
+                    strays: self.tally.found.strays,
                     aligned: self.tally.found.aligned,
                     ..Verified::default()
                 },
@@ -464,6 +523,7 @@ impl Verification {
             self.go_on(now, held_back);
         } else {
             self.state = State::Drilling;
+            self.drilled = Some(compared.slice.clone());
             self.commands.push_back(VerifyCommand::Drill {
                 slice: compared.slice,
                 limit: left,
@@ -490,6 +550,7 @@ impl Verification {
         if self.tally.done {
             self.commands.push_back(VerifyCommand::Release);
             self.tally.found.whole = !self.tally.gap;
+            self.tally.found.repair_follows = self.may_repair && self.tally.is_repairable();
             self.state = State::Recording;
             self.commands
                 .push_back(VerifyCommand::Record(Box::new(self.tally.found.clone())));
@@ -502,7 +563,34 @@ impl Verification {
     }
 }
 
+impl Verification {
+    /// A repair is tried once: what differs after it is being written to by somebody else.
+    fn recorded(&mut self) {
+        if !self.tally.found.repair_follows {
+            self.state = State::Ended;
+            return;
+        }
+        self.may_repair = false;
+        self.suspects = std::mem::take(&mut self.tally.suspects);
+        self.begin();
+    }
+}
+
 impl Tally {
+    fn drilled(&mut self, slice: Slice, differences: Vec<Difference>, keys: Vec<TargetKey>, more: bool) {
+        self.found.differences.extend(differences);
+        self.found.differences.truncate(DIFFERENCES_MAX);
+        self.found.more |= more;
+        self.suspects.push(Suspects { slice, keys });
+    }
+
+    /// Something differs, and every row that does is named by its key.
+    fn is_repairable(&self) -> bool {
+        let suspects: usize = self.suspects.iter().map(|found| found.keys.len()).sum();
+        let named = suspects == self.found.differences.len() && !self.found.more;
+        self.found.whole && self.found.slices_different > 0 && named
+    }
+
     fn take(&mut self, compared: &Compared) {
         self.gap |= compared.slice.lower != self.next;
         self.next.clone_from(&compared.slice.upper);

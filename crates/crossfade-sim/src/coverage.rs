@@ -135,6 +135,8 @@ reached! {
     AlignedAhead,
     /// A row was read under the alignment's snapshot.
     FetchAligned,
+    /// A row was written anew by an alignment, as if it had differed.
+    RowRepaired,
     /// A slice that was not the last.
     SliceOfMany,
     /// Every row was compared, and none differed.

@@ -137,6 +137,7 @@ impl Simulation {
                 OldSnapshots::Wait
             },
             verify: self.scenario.verifies,
+            repair: false,
             feed: self.scenario.feed,
         };
         self.reference_told = true;

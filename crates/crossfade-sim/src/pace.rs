@@ -65,7 +65,7 @@ impl Simulation {
         let gate = &mut engine.gate;
         let waits = match command {
             Command::OpenSnapshot | Command::OpenSlot | Command::CopyRange(_) | Command::OpenChunk(_) => true,
-            Command::BuildIndexes | Command::Verify(VerifyCommand::Open) => true,
+            Command::BuildIndexes | Command::Verify(VerifyCommand::Open { .. }) => true,
             Command::Verify(VerifyCommand::Pin) => {
                 gate.pair_is_new = true;
                 false

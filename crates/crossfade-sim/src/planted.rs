@@ -39,6 +39,8 @@ pub enum Planted {
     PairWithoutLock,
     /// R17: a fetch within an alignment reads under a later snapshot than the alignment's.
     AlignedFetchReadsLater,
+    /// R26: what a repair writes is read under a later snapshot than the alignment's.
+    RepairReadsLater,
     /// R31: the applier of the way there goes on after the swap.
     Echoes,
     /// R19: rows that are taken out and put back lose the values that are to be kept.

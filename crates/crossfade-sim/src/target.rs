@@ -47,6 +47,13 @@ pub(crate) fn apply(rows: &mut Rows, piece: &Piece, shape: Shape) -> Result<Appl
         rows.clear();
         applied.changes.push(SourceChange::Truncate);
     }
+    for row in &piece.removes {
+        let number = row.key.first().and_then(|key| key.parse().ok());
+        let gone = rows.remove(&number.ok_or(Breach::Unreadable)?);
+        applied
+            .changes
+            .extend(gone.map(|row| SourceChange::Delete(row.key)));
+    }
     let mut deleted = BTreeSet::new();
     for key in &piece.deletes {
         let number = key_number(key)?;

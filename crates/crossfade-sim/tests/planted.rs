@@ -152,6 +152,11 @@ fn a_fetch_of_an_alignment_under_a_later_snapshot() {
 }
 
 #[test]
+fn a_repair_under_a_later_snapshot() {
+    caught(Planted::RepairReadsLater, differs);
+}
+
+#[test]
 fn an_applier_that_goes_on_after_the_swap() {
     caught(Planted::Echoes, differs);
 }

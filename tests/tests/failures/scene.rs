@@ -267,6 +267,7 @@ impl Scene {
             roll_back: false,
             cutover_when_ready: how.auto,
             verify: true,
+            repair: false,
             old_snapshots: how.old_snapshots,
             reconnect_max: Duration::from_secs(10),
         };

@@ -11,6 +11,7 @@ use crossfade_tests::stage::Stage;
 use serde_json::Value;
 
 mod keyless;
+mod repair;
 
 /// Slices small enough that a small table has several, and pairs short enough that it takes several.
 const SHORT: &[(&str, &str)] = &[("verify_time", "40ms")];

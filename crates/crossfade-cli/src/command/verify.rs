@@ -9,7 +9,7 @@ use crossfade_coordinator::verify::{Answer, ask, look};
 use crossfade_core::name::MigrationName;
 
 use super::{Context, running};
-use crate::args::Named;
+use crate::args::VerifyNow;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::output::{self, Console};
@@ -18,10 +18,10 @@ use crate::{meaning, signals};
 /// Between two looks at how far it is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) async fn perform(context: &Context, Named { name }: Named) -> Outcome {
+pub(super) async fn perform(context: &Context, VerifyNow { name, repair }: VerifyNow) -> Outcome {
     let config = meaning::connection(context.url.as_deref())?;
     let console = context.console;
-    let asked = match ask(&config, &name).await {
+    let asked = match ask(&config, &name, repair).await {
         Ok(Some(asked)) => asked,
         Ok(None) => return Ok(nobody_there(console, &name)),
         Err(ended) => return running::explained(console, &name, Err(ended)),

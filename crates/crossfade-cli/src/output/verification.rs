@@ -13,8 +13,12 @@ const SHOWN: usize = 20;
 
 /// Every row is equal.
 pub(crate) fn equal(name: &MigrationName, found: &Verification) -> String {
+    let repaired = match found.repaired {
+        0 => String::new(),
+        rows => format!(", {} repaired before", counted(rows, "row")),
+    };
     format!(
-        "{GOOD}Equal{GOOD:#}: migration `{name}`, {}.\n{}",
+        "{GOOD}Equal{GOOD:#}: migration `{name}`, {}{repaired}.\n{}",
         extent(found),
         unverified(found)
     )
@@ -76,12 +80,14 @@ pub(crate) fn advice(found: &Verification, name: &str) -> String {
     match found.direction {
         Direction::Forward => format!(
             "Nothing was swapped, and nothing will be before a verification finds every row equal. The source is as the \
-             application left it. Keep both tables and report it; `crossfade abort {name}` gives up."
+             application left it. Unless somebody else wrote to the new table this is a defect: keep both tables and \
+             report it. `crossfade continue {name} --verify repair` writes these rows anew and compares all once more; \
+             `crossfade abort {name}` gives up."
         ),
         Direction::Back => format!(
             "The new table is in its place and complete. The old one does not take its place again before a verification \
              finds every row equal: mend these rows in the old table, as a role that may write to it, then `crossfade \
-             rollback {name}`. `crossfade continue {name}` only follows; `crossfade complete {name}` ends with the new table."
+             rollback {name}`, or let `crossfade rollback {name} --verify repair` write them anew. `crossfade continue {name}` only follows; `crossfade complete {name}` ends with the new table."
         ),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossfade_core::migration::Event;
 use crossfade_core::piece::{FetchKey, KeyCells};
 use crossfade_core::position::Lsn;
-use crossfade_core::verify::{Slice, Verified, VerifyCommand, VerifyEvent};
+use crossfade_core::verify::{Repair, Slice, Suspects, Verified, VerifyCommand, VerifyEvent};
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
 use crossfade_postgres::session::Session;
 use crossfade_postgres::verify::Verifier;
@@ -72,7 +72,7 @@ async fn perform(
         return Ok(None);
     };
     let event = match order {
-        VerifyCommand::Open => Event::Verify(worker.open_pair().await?),
+        VerifyCommand::Open { suspects } => Event::Verify(worker.open_pair(&suspects).await?),
         VerifyCommand::Fetch { keys } => worker.fetch(keys).await?,
         VerifyCommand::Pin => Event::Verify(worker.pin().await?),
         VerifyCommand::Compare { lower, rows } => {
@@ -113,15 +113,23 @@ impl Worker {
         })
     }
 
-    async fn open_pair(&mut self) -> Result<VerifyEvent, Failure> {
+    async fn open_pair(&mut self, suspects: &[Suspects]) -> Result<VerifyEvent, Failure> {
         if self.began_at.is_none() {
             self.began_at = Some(state::server_time(&self.witness).await?);
         }
         let begin = copy::begin_reading(&self.context.step().source);
         self.source.batch_execute(&begin).await?;
         let snapshot = wal::snapshot(&self.source).await?;
+        let repair = match (&self.fetcher, suspects) {
+            (_, []) | (None, _) => Repair::default(),
+            (Some(fetcher), suspects) => self.verifier.reread(&self.source, fetcher, suspects).await?,
+        };
         let position = wal::durable_insert_position(&self.witness).await?;
-        Ok(VerifyEvent::Opened { snapshot, position })
+        Ok(VerifyEvent::Opened {
+            snapshot,
+            position,
+            repair,
+        })
     }
 
     async fn fetch(&self, keys: Vec<FetchKey>) -> Result<Event, Failure> {
@@ -154,6 +162,7 @@ impl Worker {
             .await?;
         Ok(VerifyEvent::Drilled {
             differences: drilled.differences,
+            suspects: drilled.suspects,
             more: drilled.more,
         })
     }
@@ -180,10 +189,11 @@ impl Worker {
             unverified,
         )
         .await?;
-        let what = if found.is_equal() {
-            "verified: every row is equal"
-        } else {
-            "verified: rows differ"
+        let what = match (found.is_equal(), found.repaired, found.repair_follows) {
+            (true, 0, _) => "verified: every row is equal",
+            (true, ..) => "verified: every row is equal after a repair",
+            (false, _, true) => "verified: rows differ, and are repaired",
+            (false, _, false) => "verified: rows differ",
         };
         if found.is_equal() {
             state::settle_strays(witness, context.name(), found.strays).await?;

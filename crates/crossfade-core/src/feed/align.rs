@@ -16,10 +16,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::touch::{self, Touch};
+use super::touch::{self, Act, Touch};
 use super::{Entry, Feed, Forming, Gathered, cost};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
+use crate::verify::Repair;
 
 /// An alignment that is being made.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Alignment {
     snapshot: Snapshot,
     /// Everything that the snapshot sees has committed before this position.
     until: Lsn,
+    /// As the snapshot sees the source: written with the last of what it sees.
+    repair: Repair,
 }
 
 /// A snapshot that the target cannot be aligned with: release it, wait, take another.
@@ -64,11 +67,11 @@ impl Feed {
 
     /// Begins an alignment with `snapshot`; `until` is the durable WAL insert position read after it. The feed is at a
     /// boundary and the target consistent (R25); until [`Feed::is_aligning`] ends, every fetch is to be read under
-    /// that snapshot.
+    /// that snapshot. `repair` was read under it too.
     ///
     /// # Errors
     /// The snapshot does not see a transaction that is applied.
-    pub fn align(&mut self, snapshot: Snapshot, until: Lsn) -> Result<(), NotAligned> {
+    pub fn align(&mut self, snapshot: Snapshot, until: Lsn, repair: Repair) -> Result<(), NotAligned> {
         debug_assert!(self.is_at_boundary(), "an alignment begins between two batches");
         self.observe(&snapshot);
         self.expects_alignment = false;
@@ -79,7 +82,11 @@ impl Feed {
         if let Some(xid) = applied.chain(copied).next() {
             return Err(NotAligned { xid });
         }
-        self.alignment = Some(Alignment { snapshot, until });
+        self.alignment = Some(Alignment {
+            snapshot,
+            until,
+            repair,
+        });
         Ok(())
     }
 
@@ -143,8 +150,27 @@ impl Feed {
         if last {
             gathered.end = Some(self.pass_boundaries(&mut gathered));
             gathered.aligned = Some(snapshot);
+            self.repair(&mut gathered);
         }
         Some(gathered)
+    }
+
+    /// Behind everything that the snapshot sees, rows as it sees them are what the target has to have.
+    fn repair(&mut self, gathered: &mut Gathered) {
+        let (Some(alignment), Some(shape)) = (&mut self.alignment, &self.shape) else {
+            return;
+        };
+        let repair = std::mem::take(&mut alignment.repair);
+        let puts = repair.rows.into_iter().map(|new| Touch {
+            // Whole, so that no transaction has to be seen by anybody.
+            xid: Xid(0),
+            act: Act::Put {
+                key: shape.cells(&new),
+                new,
+            },
+        });
+        gathered.touches.extend(puts);
+        gathered.removes = repair.removes;
     }
 
     /// Moves over what is left in front of the first change held, and says how far that is.

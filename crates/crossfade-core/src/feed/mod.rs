@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::change::{Cell, Change, Row, StreamItem, TransactionPart};
 use crate::ledger::{Ledger, Verdict};
-use crate::piece::{FetchKey, KeyCells, LedgerNote, Piece, Put};
+use crate::piece::{FetchKey, KeyCells, LedgerNote, Piece, Put, TargetKey};
 use crate::plan::{Source, Target};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
@@ -148,6 +148,7 @@ struct Gathered {
     end: Option<Lsn>,
     /// With that end the target is aligned.
     aligned: Option<Snapshot>,
+    removes: Vec<TargetKey>,
     fetched: bool,
 }
 
@@ -501,6 +502,7 @@ impl Feed {
         let mut piece = Piece {
             first: !self.batch.open,
             truncate: false,
+            removes: std::mem::take(&mut gathered.removes),
             deletes: Vec::new(),
             puts: Vec::new(),
             applied: gathered.end,

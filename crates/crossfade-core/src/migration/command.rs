@@ -272,6 +272,8 @@ pub enum Ask {
     Rollback,
     /// Compare every row, when ready.
     Verify,
+    /// The same, and repair rows that differ.
+    Repair,
     /// Give up and leave nothing.
     Abort,
     /// The process was asked to end.

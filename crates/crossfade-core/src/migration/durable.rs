@@ -21,6 +21,8 @@ pub struct Options {
     pub old_snapshots: OldSnapshots,
     /// Compare every row before the migration is ready.
     pub verify: bool,
+    /// Compare every row, and repair those that differ.
+    pub repair: bool,
     /// Bounds of pieces and queue.
     pub feed: FeedLimits,
 }

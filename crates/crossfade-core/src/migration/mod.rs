@@ -98,6 +98,8 @@ pub struct Migration {
     verification: Verification,
     /// Every row is to be compared before anything else when the target is ready.
     must_verify: bool,
+    /// What differs then is to be repaired.
+    must_repair: bool,
     /// See [`Durable::aligned`] and [`Durable::now`].
     inherited: (Option<Snapshot>, Snapshot),
     /// A round runs that an attempt, or a pair of snapshots, waits for.
@@ -186,7 +188,8 @@ impl Migration {
             stop_at,
             cutover,
             verification,
-            must_verify: must_verify(&durable, options.verify),
+            must_verify: options.repair || must_verify(&durable, options.verify),
+            must_repair: options.repair,
             catching_up: false,
             deferred_lock: None,
             deferred_fetch: None,
@@ -459,6 +462,7 @@ impl Migration {
             Ask::Cutover => self.swap_asked |= self.direction() == Direction::Forward,
             Ask::Rollback => self.swap_asked |= self.direction() == Direction::Back,
             Ask::Verify => self.must_verify = true,
+            Ask::Repair => (self.must_verify, self.must_repair) = (true, true),
             Ask::Abort => self.interrupt = Some(Stop::Aborted),
             Ask::Interrupt => {
                 self.interrupt.get_or_insert(Stop::Interrupted);

@@ -70,6 +70,7 @@ fn copying(now: Instant, chunks: Vec<CopiedChunk>) -> Migration {
         roll_back: false,
         old_snapshots: crate::cutover::OldSnapshots::Wait,
         verify: false,
+        repair: false,
         feed: crate::feed::FeedLimits::default(),
     };
     let mut machine = Migration::new(now, plan(), durable, options);
@@ -244,6 +245,7 @@ fn swapped(now: Instant) -> Migration {
         roll_back: true,
         old_snapshots: crate::cutover::OldSnapshots::Wait,
         verify: false,
+        repair: false,
         feed: crate::feed::FeedLimits::default(),
     };
     Migration::new(now, plan, durable, options)

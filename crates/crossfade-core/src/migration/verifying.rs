@@ -16,7 +16,7 @@ impl Migration {
         if self.must_verify {
             self.must_verify = false;
             self.activity = Activity::Verifying;
-            self.verification.start();
+            self.verification.start(std::mem::take(&mut self.must_repair));
         } else if self.phase < Phase::Ready {
             self.record(Phase::Ready);
         } else {
@@ -67,7 +67,11 @@ impl Migration {
             return;
         }
         match event {
-            VerifyEvent::Opened { snapshot, position } => {
+            VerifyEvent::Opened {
+                snapshot,
+                position,
+                repair,
+            } => {
                 self.reference = snapshot.xmax();
                 self.proofs.observe(&snapshot);
                 let Some(feed) = self.feed.as_mut() else { return };
@@ -77,7 +81,7 @@ impl Migration {
                     .and_then(|found| found.missed_by(&snapshot));
                 let aligned = match stray {
                     Some(xid) => Err(xid),
-                    None => feed.align(snapshot, position).map_err(|error| error.xid),
+                    None => feed.align(snapshot, position, repair).map_err(|error| error.xid),
                 };
                 match aligned {
                     Ok(()) => {

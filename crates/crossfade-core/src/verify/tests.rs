@@ -26,19 +26,27 @@ fn bound(number: u64) -> Option<Bound> {
 impl Scene {
     /// At the first slice.
     fn new() -> Self {
+        Scene::started(false)
+    }
+
+    fn started(repair: bool) -> Self {
         let mut scene = Scene {
             machine: Verification::new(PAIR, true),
             now: start(),
         };
-        scene.machine.start();
+        scene.machine.start(repair);
         scene.open_pair();
         scene
     }
 
     fn open_pair(&mut self) {
+        self.open_pair_with(Vec::new());
+    }
+
+    fn open_pair_with(&mut self, suspects: Vec<Suspects>) {
         assert!(self.machine.is_due());
         self.machine.open(self.now);
-        assert_eq!(self.command(), Some(VerifyCommand::Open));
+        assert_eq!(self.command(), Some(VerifyCommand::Open { suspects }));
         self.machine.align(Lsn(100), 0);
         self.machine.aligned();
         assert_eq!(self.command(), Some(VerifyCommand::Pin));
@@ -64,6 +72,21 @@ impl Scene {
         }));
     }
 
+    /// Answers the only slice with a row that differs.
+    fn differs(&mut self, more: bool) {
+        self.asked();
+        self.compared(None, None, (10, 9));
+        assert!(matches!(self.command(), Some(VerifyCommand::Drill { .. })));
+        self.tell(VerifyEvent::Drilled {
+            differences: vec![Difference {
+                key: "3".to_owned(),
+                kind: Kind::Missing,
+            }],
+            suspects: vec![three()],
+            more,
+        });
+    }
+
     fn asked(&mut self) -> (Option<Bound>, Option<u64>) {
         match self.command() {
             Some(VerifyCommand::Compare { lower, rows }) => (lower, rows),
@@ -77,6 +100,13 @@ impl Scene {
             Some(VerifyCommand::Record(found)) => *found,
             other => panic!("expected a result, not {other:?}"),
         }
+    }
+}
+
+fn three() -> TargetKey {
+    TargetKey {
+        target: 0,
+        key: vec!["3".to_owned()],
     }
 }
 
@@ -121,6 +151,7 @@ fn a_difference_is_drilled_and_the_rest_is_compared() {
     };
     scene.tell(VerifyEvent::Drilled {
         differences: vec![difference.clone()],
+        suspects: Vec::new(),
         more: false,
     });
     scene.asked();
@@ -197,7 +228,7 @@ fn no_alignment_is_another_snapshot_a_moment_later() {
         machine: Verification::new(PAIR, true),
         now: start(),
     };
-    scene.machine.start();
+    scene.machine.start(false);
     scene.machine.open(scene.now);
     scene.command();
     scene
@@ -211,4 +242,59 @@ fn no_alignment_is_another_snapshot_a_moment_later() {
     let due = scene.machine.poll_timeout().unwrap();
     scene.machine.handle_timeout(due);
     assert!(scene.machine.is_due());
+}
+
+#[test]
+fn a_repair_that_is_asked_for_comes_with_the_next_pair_and_is_compared() {
+    let mut scene = Scene::started(true);
+    scene.differs(false);
+    let found = scene.result();
+    assert!(found.repair_follows && !found.is_equal());
+    scene.tell(VerifyEvent::Recorded);
+    assert_eq!(scene.machine.take_outcome(), None, "not the last word");
+    let suspects = vec![Suspects {
+        slice: Slice::default(),
+        keys: vec![three()],
+    }];
+    // A pair that does not come about takes nothing with it.
+    scene.machine.open(scene.now);
+    scene.command();
+    scene.machine.align(Lsn(90), 0);
+    scene.machine.give_up_pair(scene.now, Obstacle::Late);
+    scene.command();
+    let due = scene.machine.poll_timeout().unwrap();
+    scene.machine.handle_timeout(due);
+    scene.open_pair_with(suspects);
+    scene.asked();
+    scene.compared(None, None, (10, 10));
+    let found = scene.result();
+    assert!(found.is_equal() && found.differences.is_empty());
+    assert_eq!(found.repaired, 1);
+    scene.tell(VerifyEvent::Recorded);
+    assert_eq!(scene.machine.take_outcome(), Some(found));
+}
+
+#[test]
+fn a_repair_is_tried_once() {
+    let mut scene = Scene::started(true);
+    scene.differs(false);
+    assert!(scene.result().repair_follows);
+    scene.tell(VerifyEvent::Recorded);
+    scene.open_pair_with(vec![Suspects {
+        slice: Slice::default(),
+        keys: vec![three()],
+    }]);
+    scene.differs(false);
+    let found = scene.result();
+    assert!(!found.is_equal() && !found.repair_follows);
+}
+
+#[test]
+fn rows_that_are_not_all_known_are_not_repaired() {
+    let mut scene = Scene::started(true);
+    scene.differs(true);
+    assert!(!scene.result().repair_follows);
+    let mut scene = Scene::new();
+    scene.differs(false);
+    assert!(!scene.result().repair_follows, "nobody asked for it");
 }

@@ -10,6 +10,8 @@ use crossfade_core::plan::Source;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::{ParseSnapshotError, Snapshot};
 
+use tokio_postgres::types::ToSql;
+
 use super::decode::{self, DecodeError};
 use super::encode::{self, EncodeError};
 use super::statements::format_of;
@@ -64,6 +66,8 @@ pub struct FetchStatements {
     pub clear_staging: String,
     /// `COPY` of numbered keys into it.
     pub copy_keys: String,
+    /// Keys as texts into it: one `text[]` a column.
+    pub stage_named: String,
     /// `COPY` of the rows out, each after its key's number.
     pub copy_rows: String,
     /// The number of each key's class of equals, in the order of the keys.
@@ -101,6 +105,11 @@ impl FetchStatements {
             .iter()
             .map(|column| format!("s.{}", Ident(&column.name)))
             .collect();
+        let types: Vec<&str> = key
+            .columns
+            .iter()
+            .map(|position| source.columns[*position].type_name.as_str())
+            .collect();
         let (table, format) = (ident::table(&source.name), format_of(source));
         Some(FetchStatements {
             create_staging: format!(
@@ -109,6 +118,7 @@ impl FetchStatements {
             ),
             clear_staging: format!("DELETE FROM {STAGING}"),
             copy_keys: format!("COPY {STAGING} ({number}, {keys}) FROM STDIN (FORMAT {format})"),
+            stage_named: stage_named(&number, &keys, &types),
             copy_rows: format!(
                 "COPY (SELECT f.{number}, {columns}\n  FROM {STAGING} AS f\n  JOIN ONLY {table} AS s ON {same_key}) \
                  TO STDOUT (FORMAT {format})",
@@ -143,6 +153,24 @@ impl FetchStatements {
             self.number
         )
     }
+}
+
+fn stage_named(number: &Ident<'_>, keys: &str, types: &[&str]) -> String {
+    let columns = (1..=types.len()).map(|column| format!("c{column}"));
+    let columns: Vec<String> = columns.collect();
+    let values = columns.iter().zip(types);
+    let values: Vec<String> = values
+        .map(|(column, type_name)| format!("CAST(n.{column} AS {type_name})"))
+        .collect();
+    let arrays = (1..=types.len()).map(|parameter| format!("${parameter}::text[]"));
+    let arrays: Vec<String> = arrays.collect();
+    format!(
+        "INSERT INTO {STAGING} ({number}, {keys})\nSELECT (n.number - 1)::int4, {}\n  \
+         FROM unnest({}) WITH ORDINALITY AS n ({}, number)",
+        values.join(", "),
+        arrays.join(", "),
+        columns.join(", "),
+    )
 }
 
 /// Fetches from one source, through a session that it was prepared on.
@@ -184,6 +212,23 @@ impl Fetcher {
     /// When something fails; then the transaction is broken.
     pub async fn fetch_here(&self, session: &Session, keys: &[KeyCells]) -> Result<Fetched, FetchError> {
         self.stage(session, keys).await?;
+        self.read_staged(session, keys.len()).await
+    }
+
+    /// As [`Fetcher::fetch_here`], by keys as the server writes their columns.
+    ///
+    /// # Errors
+    /// When something fails; then the transaction is broken.
+    pub async fn fetch_named(&self, session: &Session, keys: &[Vec<String>]) -> Result<Fetched, FetchError> {
+        session.batch_execute(&self.statements.clear_staging).await?;
+        let column = |position: usize| keys.iter().map(|key| key[position].as_str()).collect();
+        let columns: Vec<Vec<&str>> = (0..self.statements.keys.len()).map(column).collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
+        session.execute(&self.statements.stage_named, &parameters).await?;
+        self.read_staged(session, keys.len()).await
+    }
+
+    async fn read_staged(&self, session: &Session, keys: usize) -> Result<Fetched, FetchError> {
         let query = format!(
             "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_relation_filenode({}::regclass)",
             literal(&ident::table(&self.source.name))
@@ -192,7 +237,7 @@ impl Fetcher {
         session.batch_execute(super::JOIN_BY_INDEX).await?;
         let messages = session.copy_out(&self.statements.copy_rows).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
-        let mut rows: Vec<Option<Row>> = vec![None; keys.len()];
+        let mut rows: Vec<Option<Row>> = vec![None; keys];
         for cells in decode::rows(self.source.binary, messages)? {
             let (number, row) = numbered(cells).ok_or(FetchError::Unasked)?;
             *rows.get_mut(number).ok_or(FetchError::Unasked)? = Some(row);
@@ -332,6 +377,7 @@ mod tests {
         let shown = [
             all.create_staging,
             all.copy_keys,
+            all.stage_named,
             all.copy_rows,
             all.classify,
             all.route,

@@ -42,6 +42,8 @@ pub struct KeyedStatements {
     pub stage_filtered: Option<String>,
     /// Removes the rows of the staged keys.
     pub delete: String,
+    /// Removes one row that has no counterpart, by its key as `text[]` (a repair).
+    pub remove: String,
     /// Turns the puts that keep something into images of the target's rows.
     pub stage_keeping: String,
     /// Writes those images over the rows that are there; must touch as many rows as were staged.
@@ -63,6 +65,7 @@ pub fn apply_templates(source: &Source, target: &Target) -> Vec<String> {
     shown.extend(keyed.stage_filtered);
     shown.extend([
         keyed.delete,
+        keyed.remove,
         all.upsert,
         keyed.stage_keeping,
         keyed.update_keeping,
@@ -375,10 +378,20 @@ fn keyed(names: &Names<'_>, source_key: &str) -> KeyedStatements {
             key = names.key,
             same_key = names.same_key("t", "k"),
         ),
+        remove: remove(names),
         stage_keeping: names.stage_images(true),
         update_keeping: update_keeping(names),
         retry: retry::render(names),
     }
+}
+
+fn remove(names: &Names<'_>) -> String {
+    let same = |(number, column): (usize, &TargetColumn)| {
+        let (name, type_name) = (Ident(&column.name), &column.type_name);
+        format!("t.{name} = CAST(($1::text[])[{number}] AS {type_name})")
+    };
+    let same: Vec<String> = (1..).zip(names.key_columns()).map(same).collect();
+    format!("DELETE FROM {} AS t\n WHERE {}", names.shadow, same.join(" AND "))
 }
 
 fn update_keeping(names: &Names<'_>) -> String {

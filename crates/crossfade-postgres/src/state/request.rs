@@ -16,6 +16,8 @@ pub enum Verb {
     Rollback,
     /// Compare every row when ready.
     Verify,
+    /// The same, and repair rows that differ.
+    Repair,
 }
 
 impl Verb {
@@ -27,6 +29,7 @@ impl Verb {
             Verb::Cutover => "cutover",
             Verb::Rollback => "rollback",
             Verb::Verify => "verify",
+            Verb::Repair => "repair",
         }
     }
 
@@ -37,6 +40,7 @@ impl Verb {
             Verb::Cutover,
             Verb::Rollback,
             Verb::Verify,
+            Verb::Repair,
         ]
         .into_iter()
         .find(|verb| verb.as_str() == word)

@@ -49,8 +49,8 @@ pub async fn record_verification(
 ) -> Result<(), StateError> {
     let insert = "\
 INSERT INTO crossfade.verification (migration, began_at, aligned_lsn, whole, more, pairs, slices, slices_different,
-                                    rows, differences, unverified, direction)
-VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+                                    rows, differences, unverified, direction, repaired, repair_follows)
+VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let differences = serde_json::to_string(&found.differences).unwrap_or_default();
     session
@@ -69,13 +69,15 @@ VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10
                 &differences,
                 &unverified,
                 &direction.as_str(),
+                &number(found.repaired),
+                &found.repair_follows,
             ],
         )
         .await?;
     Ok(())
 }
 
-/// The newest result; with `since` only one that began at that server time or later.
+/// The newest result; with `since` only one that began at that server time or later, and is the last word.
 ///
 /// # Errors
 /// As the server says.
@@ -86,9 +88,9 @@ pub async fn last_verification(
 ) -> Result<Option<StoredVerification>, StateError> {
     let select = "\
 SELECT id, began_at::text, ended_at::text, aligned_lsn::text, whole, more, pairs, slices, slices_different, rows,
-       differences, unverified, direction
+       differences, unverified, direction, repaired, repair_follows
   FROM crossfade.verification
- WHERE migration = $1 AND ($2::text IS NULL OR began_at >= $2::text::timestamptz)
+ WHERE migration = $1 AND ($2::text IS NULL OR began_at >= $2::text::timestamptz AND NOT repair_follows)
  ORDER BY id DESC LIMIT 1";
     let Some(row) = session.query_opt(select, &[&name, &since]).await? else {
         return Ok(None);
@@ -113,6 +115,8 @@ SELECT id, began_at::text, ended_at::text, aligned_lsn::text, whole, more, pairs
             slices_different: number(8),
             rows: row.get::<_, i64>(9).try_into().unwrap_or_default(),
             differences: differences.map_err(|_| unreadable("differences"))?,
+            repaired: number(13),
+            repair_follows: row.get(14),
             // Of interest to whoever runs it only: what it settled is written down with it.
             strays: 0,
         },

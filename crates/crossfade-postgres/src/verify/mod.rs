@@ -3,10 +3,12 @@
 //! The two sessions are in REPEATABLE READ transactions whose snapshots show one instant; whoever opened them answers
 //! for that. Nothing here writes.
 
+mod repair;
 mod statements;
 
 use std::collections::BTreeMap;
 
+use crossfade_core::piece::TargetKey;
 use crossfade_core::plan::{Source, Target};
 use crossfade_core::verify::{Bound, Compared, Difference, Kind, Slice, Totals};
 use tokio_postgres::Row;
@@ -40,6 +42,8 @@ struct Pair {
 pub struct Drilled {
     /// The rows, up to the limit.
     pub differences: Vec<Difference>,
+    /// Their keys, where they have one.
+    pub suspects: Vec<TargetKey>,
     /// There are more.
     pub more: bool,
 }
@@ -172,7 +176,7 @@ impl Verifier {
         let mask = (rows / BUCKET_ROWS).clamp(1, BUCKETS_MAX).next_power_of_two() - 1;
         let mask = i64::try_from(mask).unwrap_or(i64::MAX);
         let mut drilled = Drilled::default();
-        for pair in &self.pairs {
+        for (target_number, pair) in self.pairs.iter().enumerate() {
             let (left, right) = tokio::try_join!(
                 pair.source_buckets(source, slice, mask),
                 pair.target_buckets(target, slice, mask),
@@ -181,7 +185,14 @@ impl Verifier {
             drilled.more |= buckets.len() > BUCKETS_READ;
             buckets.truncate(BUCKETS_READ);
             let (left, right) = pair.rows((source, target), slice, mask, &buckets).await?;
-            drilled.differences.extend(pair.differences(left, right));
+            for (difference, key) in pair.differences(left, right) {
+                drilled.differences.push(difference);
+                let suspect = |key| TargetKey {
+                    target: target_number,
+                    key,
+                };
+                drilled.suspects.extend(key.map(suspect));
+            }
         }
         drilled.more |= drilled.differences.len() > limit;
         drilled.differences.truncate(limit);
@@ -217,8 +228,18 @@ fn unordered(lower: Option<Bound>) -> Compared {
 
 /// Totals by bucket.
 type Buckets = BTreeMap<i64, Totals>;
-/// Hashes of rows by their place; without a key several may have one.
-type Rows = Vec<(String, [i64; 2])>;
+/// Rows that may differ.
+type Rows = Vec<Hashed>;
+
+/// A row as it is compared.
+#[derive(Clone, Debug)]
+struct Hashed {
+    /// How it is named; without a key several rows may have one name.
+    place: String,
+    hashes: [i64; 2],
+    /// The target's key.
+    key: Option<Vec<String>>,
+}
 
 /// A slice's two bounds in one of the keys, as parameters.
 type Ends<'a> = [Option<&'a Vec<String>>; 2];
@@ -276,11 +297,12 @@ impl Pair {
         ))
     }
 
-    fn differences(&self, source: Rows, target: Rows) -> Vec<Difference> {
+    fn differences(&self, source: Rows, target: Rows) -> Vec<(Difference, Option<Vec<String>>)> {
         if self.keyed {
             by_key(source, target)
         } else {
-            by_row(source, target)
+            let rows = by_row(source, target).into_iter();
+            rows.map(|difference| (difference, None)).collect()
         }
     }
 }
@@ -294,8 +316,12 @@ fn totals(row: &Row) -> (i64, Totals) {
     (row.get(0), totals)
 }
 
-fn hashes(row: &Row) -> (String, [i64; 2]) {
-    (row.get(0), [row.get(1), row.get(2)])
+fn hashes(row: &Row) -> Hashed {
+    Hashed {
+        place: row.get(0),
+        hashes: [row.get(1), row.get(2)],
+        key: row.get(3),
+    }
 }
 
 fn add(sum: &mut Totals, buckets: &Buckets, weight: i128) {
@@ -320,35 +346,47 @@ fn differing(source: &Buckets, target: &Buckets) -> Vec<i64> {
 }
 
 /// By key, in the order of their texts.
-fn by_key(source: Rows, target: Rows) -> Vec<Difference> {
-    let mut rows: BTreeMap<String, [Option<[i64; 2]>; 2]> = BTreeMap::new();
+fn by_key(source: Rows, target: Rows) -> Vec<(Difference, Option<Vec<String>>)> {
+    /// The hashes of its two sides.
+    type Sides = [Option<[i64; 2]>; 2];
+    let mut rows: BTreeMap<String, (Sides, Option<Vec<String>>)> = BTreeMap::new();
     for (side, side_rows) in [source, target].into_iter().enumerate() {
-        for (key, hashes) in side_rows {
-            rows.entry(key).or_default()[side] = Some(hashes);
+        for row in side_rows {
+            let entry = rows.entry(row.place).or_default();
+            entry.0[side] = Some(row.hashes);
+            entry.1 = row.key;
         }
     }
-    let kind = |sides: [Option<[i64; 2]>; 2]| match sides {
+    let kind = |sides: Sides| match sides {
         [Some(_), None] => Some(Kind::Missing),
         [None, Some(_)] => Some(Kind::Extra),
         [source, target] => (source != target).then_some(Kind::Different),
     };
     rows.into_iter()
-        .filter_map(|(key, sides)| kind(sides).map(|kind| Difference { key, kind }))
+        .filter_map(|(place, (sides, key))| {
+            Some((
+                Difference {
+                    key: place,
+                    kind: kind(sides)?,
+                },
+                key,
+            ))
+        })
         .collect()
 }
 
 /// As two multisets of whole rows.
 fn by_row(source: Rows, target: Rows) -> Vec<Difference> {
     let mut expected: BTreeMap<[i64; 2], u64> = BTreeMap::new();
-    for (_, hashes) in source {
-        *expected.entry(hashes).or_default() += 1;
+    for row in source {
+        *expected.entry(row.hashes).or_default() += 1;
     }
     let mut differences = Vec::new();
-    for (place, hashes) in target {
-        match expected.get_mut(&hashes) {
+    for row in target {
+        match expected.get_mut(&row.hashes) {
             Some(left) if *left > 0 => *left -= 1,
             Some(_) | None => differences.push(Difference {
-                key: place,
+                key: row.place,
                 kind: Kind::Extra,
             }),
         }
@@ -368,7 +406,11 @@ mod tests {
 
     fn rows(rows: &[(&str, i64)]) -> Rows {
         rows.iter()
-            .map(|(place, hash)| ((*place).to_owned(), [*hash, 7]))
+            .map(|(place, hash)| Hashed {
+                place: (*place).to_owned(),
+                hashes: [*hash, 7],
+                key: Some(vec![(*place).to_owned()]),
+            })
             .collect()
     }
 
@@ -381,10 +423,13 @@ mod tests {
 
     #[test]
     fn keys_are_compared_in_both_directions() {
-        let found = by_key(
+        let (found, keys): (Vec<_>, Vec<_>) = by_key(
             rows(&[("a", 1), ("b", 2), ("c", 3)]),
             rows(&[("d", 4), ("c", 3), ("b", 9)]),
-        );
+        )
+        .into_iter()
+        .unzip();
+        assert_eq!(keys, ["a", "b", "d"].map(|key| Some(vec![key.to_owned()])));
         let expected = [("a", Kind::Missing), ("b", Kind::Different), ("d", Kind::Extra)];
         assert_eq!(shown(found), expected.map(|(key, kind)| (key.to_owned(), kind)));
     }

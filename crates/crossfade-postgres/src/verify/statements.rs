@@ -22,10 +22,13 @@ pub struct VerifyStatements {
     pub source_totals: String,
     /// By bucket of keys: rows and two sums of hashes.
     pub target_totals: String,
-    /// Key and hashes of the rows in the buckets `$4` by the mask `$3`.
+    /// Of the rows in the buckets `$4` by the mask `$3`: how they are named, hashes, and the target's key as `text[]`.
     pub source_rows: String,
-    /// As `source_rows`; of a table without a key the row's place instead of the key.
+    /// As `source_rows`; of a table without a key rows are named by their place, and the key is `NULL`.
     pub target_rows: String,
+    /// The target's key and the source's key of rows whose target's key is one of those whose columns are `$3` and so on.
+    /// `None` for a table without a key.
+    pub counterparts: Option<String>,
 }
 
 impl VerifyStatements {
@@ -39,6 +42,7 @@ impl VerifyStatements {
             target_totals: of_target.totals(),
             source_rows: of_source.rows(),
             target_rows: of_target.rows(),
+            counterparts: source.key.is_some().then(|| of_source.counterparts()),
         }
     }
 
@@ -47,7 +51,8 @@ impl VerifyStatements {
         let of_source = self
             .bound
             .into_iter()
-            .chain([self.source_totals, self.source_rows]);
+            .chain([self.source_totals, self.source_rows])
+            .chain(self.counterparts);
         let of_target = vec![self.lock_target, self.target_totals, self.target_rows];
         (of_source.collect(), of_target)
     }
@@ -132,11 +137,24 @@ impl Side {
         format!("FROM ONLY {} AS {}", self.table, self.alias)
     }
 
+    fn counterparts(&self) -> String {
+        let named: Vec<String> = self.image.iter().map(text).collect();
+        let arrays = (3..).zip(&self.image);
+        let arrays: Vec<String> = arrays
+            .map(|(parameter, _)| format!("${parameter}::pg_catalog.text[]"))
+            .collect();
+        format!(
+            "SELECT {}, {}\n  {}\n WHERE {}\n   AND ({}) IN (SELECT * FROM unnest({}) AS named)",
+            texts(&self.image),
+            texts(&self.key),
+            self.from(),
+            self.slice(),
+            named.join(", "),
+            arrays.join(", "),
+        )
+    }
+
     fn bound(&self) -> String {
-        let texts = |columns: &[Typed]| {
-            let texts: Vec<String> = columns.iter().map(text).collect();
-            format!("ARRAY[{}]", texts.join(", "))
-        };
         let order: Vec<&str> = self.key.iter().map(|column| column.sql.as_str()).collect();
         format!(
             "SELECT {}, {}\n  {}\n WHERE {}\n ORDER BY {}\nOFFSET $2::pg_catalog.int8 LIMIT 1",
@@ -174,17 +192,26 @@ impl Side {
 
     fn rows(&self) -> String {
         format!(
-            "SELECT r.place, {}, {}\n  \
-             FROM (SELECT {} AS bucket,\n               {} AS place,\n               {} AS line\n          {}\n         \
+            "SELECT r.place, {}, {}, r.key\n  \
+             FROM (SELECT {} AS bucket,\n               {} AS place,\n               {} AS key,\n               \
+             {} AS line\n          {}\n         \
              WHERE {}\n        OFFSET 0) AS r\n WHERE r.bucket = ANY ($4::pg_catalog.int8[])",
             hash_of(1),
             hash_of(2),
             self.bucket(),
             self.place(),
+            self.key_texts(),
             self.line(),
             self.from(),
             self.slice(),
         )
+    }
+
+    fn key_texts(&self) -> String {
+        match &self.image[..] {
+            [] => "NULL::pg_catalog.text[]".to_owned(),
+            columns => texts(columns),
+        }
     }
 
     /// The whole row, so that different rows have different texts.
@@ -225,6 +252,11 @@ impl Side {
             None => slice,
         }
     }
+}
+
+fn texts(columns: &[Typed]) -> String {
+    let texts: Vec<String> = columns.iter().map(text).collect();
+    format!("ARRAY[{}]", texts.join(", "))
 }
 
 fn text(column: &Typed) -> String {

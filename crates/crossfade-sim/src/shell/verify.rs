@@ -1,9 +1,9 @@
 //! The verification's sessions: a snapshot of the source, one of the target, and slices compared under both.
 
 use crossfade_core::migration::Event;
-use crossfade_core::piece::FetchKey;
+use crossfade_core::piece::{FetchKey, TargetKey};
 use crossfade_core::position::Lsn;
-use crossfade_core::verify::{Bound, Compared, Slice, Totals, Verified, VerifyCommand, VerifyEvent};
+use crossfade_core::verify::{Bound, Compared, Repair, Slice, Totals, Verified, VerifyCommand, VerifyEvent};
 use crossfade_core::way_back::Direction;
 
 use super::Task;
@@ -22,13 +22,14 @@ impl Simulation {
             return Ok(());
         }
         match command {
-            VerifyCommand::Open => self.open_pair(task),
+            VerifyCommand::Open { .. } => self.open_pair(task),
             VerifyCommand::Fetch { keys } => self.fetch_aligned(task, &keys)?,
             VerifyCommand::Pin => self.pin(task)?,
             VerifyCommand::Compare { lower, rows } => self.compare_slice(task, lower, rows),
             VerifyCommand::Drill { .. } => {
                 task.answer = Some(Event::Verify(VerifyEvent::Drilled {
                     differences: Vec::new(),
+                    suspects: Vec::new(),
                     more: true,
                 }));
             }
@@ -64,10 +65,42 @@ impl Simulation {
             return;
         };
         pair.position = position;
+        let snapshot = pair.source.to_core();
+        let repair = self.reread();
         task.answer = Some(Event::Verify(VerifyEvent::Opened {
-            snapshot: pair.source.to_core(),
+            snapshot,
             position,
+            repair,
         }));
+    }
+
+    /// No row differs here, and to write some of them anew must not make one differ.
+    fn reread(&mut self) -> Repair {
+        let mut repair = Repair::default();
+        if self.dice.chance(50) {
+            return repair;
+        }
+        let Some(pair) = self.engine.as_ref().and_then(|engine| engine.pair.as_ref()) else {
+            return repair;
+        };
+        let newer = self
+            .is_planted(Planted::RepairReadsLater)
+            .then(|| self.world.snapshot());
+        let view = newer.as_ref().unwrap_or(&pair.source);
+        for number in 0..self.scenario.keys {
+            match self.world.heap.row(view, number) {
+                _ if self.dice.chance(80) => {}
+                Some(row) => repair.rows.push(row.to_core(self.world.live)),
+                None => repair.removes.push(TargetKey {
+                    target: 0,
+                    key: vec![number.to_string()],
+                }),
+            }
+        }
+        if !repair.rows.is_empty() {
+            self.coverage.reach(Reached::RowRepaired);
+        }
+        repair
     }
 
     fn fetch_aligned(&mut self, task: &mut Task, keys: &[FetchKey]) -> Result<(), Breach> {

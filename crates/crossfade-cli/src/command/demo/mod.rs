@@ -103,6 +103,7 @@ async fn retype(
         cutover_when_ready: true,
         roll_back: false,
         verify: true,
+        repair: false,
         old_snapshots: OldSnapshots::Wait,
         reconnect_max: Duration::from_secs(60),
     };

@@ -1,8 +1,9 @@
 //! One alignment each; the simulator covers their combinations.
 
 use super::*;
-use crate::feed::tests::{feed, feed_of, insert, piece, transaction, update};
+use crate::feed::tests::{feed, feed_of, insert, piece, row, transaction, update};
 use crate::feed::{FeedLimits, FeedStep};
+use crate::piece::TargetKey;
 use crate::plan::Equality;
 
 fn snapshot(text: &str) -> Snapshot {
@@ -12,7 +13,7 @@ fn snapshot(text: &str) -> Snapshot {
 /// Begins an alignment with what `text` sees, up to `until`.
 fn begin(feed: &mut Feed, text: &str, until: u64) -> Result<(), NotAligned> {
     feed.expect_alignment();
-    feed.align(snapshot(text), Lsn(until))
+    feed.align(snapshot(text), Lsn(until), Repair::default())
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn a_snapshot_that_misses_what_the_target_has_is_refused() {
     // What is visible now was not when the snapshot was taken.
     feed.expect_alignment();
     feed.observe(&snapshot("105:105:"));
-    let refused = feed.align(snapshot("100:105:100"), Lsn(40));
+    let refused = feed.align(snapshot("100:105:100"), Lsn(40), Repair::default());
     assert_eq!(refused, Err(NotAligned { xid: Xid(100) }));
     begin(&mut feed, "101:105:", 40).unwrap();
 }
@@ -136,4 +137,44 @@ fn a_fetch_under_the_snapshot_does_not_reach_further() {
     let row = Some(crate::feed::tests::row("b x 1"));
     let aligned = piece(feed.fetched(snapshot("105:105:"), vec![row], Lsn(1_000)));
     assert_eq!(aligned.applied, Some(Lsn(20)));
+}
+
+#[test]
+fn a_repair_is_written_behind_what_the_snapshot_sees() {
+    let limits = FeedLimits {
+        piece_changes_max: 2,
+        ..FeedLimits::default()
+    };
+    let mut feed = feed_of(Equality::Bytes, true, limits);
+    let gone = TargetKey {
+        target: 0,
+        key: vec!["z".to_owned()],
+    };
+    let repair = Repair {
+        rows: vec![row("a x 7"), row("c x 7")],
+        removes: vec![gone.clone()],
+    };
+    feed.expect_alignment();
+    feed.align(snapshot("101:105:101"), Lsn(40), repair).unwrap();
+    let changes = vec![insert("a x 1"), insert("b x 1"), insert("c x 1")];
+    feed.receive(transaction(100, changes, Some(20))).unwrap();
+    feed.receive(transaction(101, vec![update("a x 8")], Some(40)))
+        .unwrap();
+    let first = piece(feed.poll(true));
+    assert_eq!(
+        (first.puts.len(), first.removes.len(), first.applied),
+        (2, 0, None)
+    );
+    feed.piece_applied();
+    let last = piece(feed.poll(true));
+    let rows: Vec<_> = last.puts.iter().map(|put| put.row.clone()).collect();
+    assert_eq!(
+        rows,
+        [row("c x 7"), row("a x 7")],
+        "the last word of this instant"
+    );
+    assert_eq!((last.removes, last.applied), (vec![gone], Some(Lsn(20))));
+    feed.piece_applied();
+    let after = piece(feed.poll(true));
+    assert_eq!(after.puts[0].row, row("a x 8"), "what comes later comes later");
 }
