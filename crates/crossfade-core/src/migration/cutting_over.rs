@@ -90,6 +90,8 @@ impl Migration {
 
     /// With a way back another machine begins, over the step backwards: nothing of this one may touch a table again.
     pub(super) fn swapped(&mut self) {
+        // Whoever asked once more meanwhile asked for this one, and not for the way back.
+        self.swap_asked = false;
         match (self.direction(), self.has_way_back()) {
             (Direction::Forward, true) => {
                 self.phase = Phase::Swapped;

@@ -45,10 +45,10 @@ fn plan() -> Plan {
     }
 }
 
-/// A machine that copies in chunks; these are copied.
-fn copying(now: Instant, chunks: Vec<CopiedChunk>) -> Migration {
-    let durable = Durable {
-        phase: Phase::Copying,
+/// Of a migration at that phase, whose copy is in chunks; these are copied.
+fn durable(phase: Phase, chunks: Vec<CopiedChunk>) -> Durable {
+    Durable {
+        phase,
         paused: false,
         copy: CopyState::Chunked {
             applied: Lsn(10),
@@ -62,9 +62,12 @@ fn copying(now: Instant, chunks: Vec<CopiedChunk>) -> Migration {
         aligned: None,
         equal: None,
         now: snapshot("100:100:"),
-        detected: Default::default(),
-    };
-    let options = Options {
+        detected: Seen::default(),
+    }
+}
+
+fn options() -> Options {
+    Options {
         copiers: 1,
         cutover_when_ready: true,
         roll_back: false,
@@ -72,8 +75,12 @@ fn copying(now: Instant, chunks: Vec<CopiedChunk>) -> Migration {
         verify: false,
         repair: false,
         feed: crate::feed::FeedLimits::default(),
-    };
-    let mut machine = Migration::new(now, plan(), durable, options);
+    }
+}
+
+/// A machine that copies in chunks; these are copied.
+fn copying(now: Instant, chunks: Vec<CopiedChunk>) -> Migration {
+    let mut machine = Migration::new(now, plan(), durable(Phase::Copying, chunks), options());
     machine.handle_event(now, Event::KeyIndexBuilt);
     machine
 }
@@ -220,33 +227,81 @@ fn what_the_application_writes_behind_a_rollback_is_no_stray() {
     );
 }
 
+#[test]
+fn who_asks_twice_for_a_cutover_does_not_ask_for_the_way_back() {
+    let now = begin();
+    let mut plan = plan();
+    let Step::CopyIntoTables(step) = &mut plan.steps[0];
+    step.back = Some(step.clone());
+    let mut machine = Migration::new(now, plan, durable(Phase::Ready, Vec::new()), options());
+    machine.handle_event(now, Event::KeyIndexBuilt);
+    for _ in 0..100 {
+        let Some(command) = machine.poll_command() else {
+            machine.handle_event(now, Event::Stream(StreamItem::Keepalive { wal_end: Lsn(40) }));
+            continue;
+        };
+        let event = match command {
+            Command::RecordPhase(_) => Event::PhaseRecorded,
+            Command::BuildIndexes => Event::IndexesBuilt,
+            Command::Analyze => Event::Analyzed,
+            Command::PrepareBack => Event::BackPrepared,
+            Command::ReadInsertPosition => Event::InsertPosition(Lsn(30)),
+            Command::Apply(_) => Event::PieceApplied,
+            Command::Cutover(command) => {
+                machine.handle_event(now, Event::Asked(Ask::Cutover));
+                match cutover_answer(command) {
+                    Some(event) => Event::Cutover(event),
+                    None => continue,
+                }
+            }
+            Command::Stop(stop) => {
+                assert_eq!((stop, machine.phase()), (Stop::Again, Phase::Swapped));
+                assert_eq!(machine.wants_swap(), None);
+                return;
+            }
+            _not_answered => continue,
+        };
+        machine.handle_event(now, event);
+        if machine.cutover.is_draining() {
+            machine.cutover.drained();
+        }
+    }
+    panic!("it never comes to that: {:?}", machine.activity());
+}
+
+/// Of a server on which nothing stands in the way.
+fn cutover_answer(command: CutoverCommand) -> Option<CutoverEvent> {
+    match command {
+        CutoverCommand::ListOldSnapshots { round } => Some(CutoverEvent::OldSnapshots {
+            round,
+            holders: Vec::new(),
+        }),
+        CutoverCommand::Lock { .. } => Some(CutoverEvent::Locked),
+        CutoverCommand::PlantMarker { .. } => Some(CutoverEvent::MarkerPlanted),
+        CutoverCommand::Swap { .. } => Some(CutoverEvent::Swapped),
+        _other => None,
+    }
+}
+
 /// A machine behind the swap, which is asked to go back.
 fn swapped(now: Instant) -> Migration {
     let mut plan = plan();
     let Step::CopyIntoTables(step) = &mut plan.steps[0];
     step.back = Some(step.clone());
     let durable = Durable {
-        phase: Phase::Swapped,
-        paused: false,
         copy: CopyState::Nothing,
         back: Some(Lsn(20)),
-        back_closed: false,
-        aligned: None,
         equal: Some(true),
-        now: snapshot("100:100:"),
         detected: Seen {
             upto: Some(Lsn(20)),
             ..Seen::default()
         },
+        ..durable(Phase::Swapped, Vec::new())
     };
     let options = Options {
-        copiers: 1,
         cutover_when_ready: false,
         roll_back: true,
-        old_snapshots: crate::cutover::OldSnapshots::Wait,
-        verify: false,
-        repair: false,
-        feed: crate::feed::FeedLimits::default(),
+        ..options()
     };
     Migration::new(now, plan, durable, options)
 }
