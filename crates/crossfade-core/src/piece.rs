@@ -92,7 +92,14 @@ pub struct FetchKey {
 /// Our prefix for `pg_logical_emit_message`.
 pub const MESSAGE_PREFIX: &str = "crossfade";
 
+const MARKER: &str = "fence ";
+
 /// The content of the marker message that ends a drain.
 pub fn marker(migration: &str, attempt: u32) -> Bytes {
-    Bytes::from(format!("fence {migration} {attempt}"))
+    Bytes::from(format!("{MARKER}{migration} {attempt}"))
+}
+
+/// Whether a message of ours may be a marker: only these are kept until they are asked for.
+pub(crate) fn is_marker(content: &[u8]) -> bool {
+    content.starts_with(MARKER.as_bytes())
 }

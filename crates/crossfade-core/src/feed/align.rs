@@ -138,7 +138,7 @@ impl Feed {
                     let acts = touch::touches(change, self.shape.as_ref());
                     gathered.touches.extend(acts.map(|act| Touch { xid, act }));
                 }
-                entry @ (Entry::Change { .. } | Entry::Message(_) | Entry::Boundary(_)) => {
+                entry @ (Entry::Change { .. } | Entry::Message(_) | Entry::Boundary { .. }) => {
                     held.push_back(entry);
                 }
             }
@@ -177,12 +177,12 @@ impl Feed {
     fn pass_boundaries(&mut self, gathered: &mut Gathered) -> Lsn {
         let changes = |entry: &Entry| matches!(entry, Entry::Change { .. });
         let clear = self.queue.iter().position(changes).unwrap_or(self.queue.len());
-        let boundary = |entry: &Entry| matches!(entry, Entry::Boundary(_));
+        let boundary = |entry: &Entry| matches!(entry, Entry::Boundary { .. });
         let passed = self.queue.iter().take(clear).rposition(boundary);
         let mut end = self.applied;
         for entry in self.queue.drain(..passed.map_or(0, |position| position + 1)) {
             match entry {
-                Entry::Boundary(lsn) => end = lsn,
+                Entry::Boundary { upto, .. } => end = upto,
                 Entry::Message(content) => gathered.messages.push(content),
                 Entry::Change { .. } => unreachable!("in front of the first change there is none"),
             }
@@ -200,7 +200,7 @@ impl Feed {
 fn xid_of(entry: &Entry) -> Option<Xid> {
     match entry {
         Entry::Change { xid, .. } => Some(*xid),
-        Entry::Boundary(_) | Entry::Message(_) => None,
+        Entry::Boundary { .. } | Entry::Message(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Entry, Feed, FeedStep, Forming, Gathered, cost};
 use crate::change::Change;
 use crate::ledger::{ChunkId, Home, Ledger, Opening, Truncation, Unusable, Verdict};
 use crate::piece::KeyCells;
-use crate::position::Xid;
+use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
 
 /// Up to where the queue fits into a piece.
@@ -17,6 +17,8 @@ pub(super) enum Cut {
     Boundary { entries: usize, changes: usize },
     /// Within a transaction larger than a piece.
     Inside { entries: usize },
+    /// Nothing more belongs into the open batch: whatever comes was committed behind what its rows may come from.
+    Reached,
 }
 
 /// What a pass over the queue's first entries found.
@@ -38,9 +40,11 @@ enum Holds {
 
 /// Chunks, from the copy's side. Judging and these exclude each other: all take `&mut self`.
 impl Feed {
-    /// See [`Ledger::open`]. Nothing is opened while a truncate waits for the copies or begins them again.
+    /// See [`Ledger::open`]. Nothing is opened while a truncate waits for the copies or begins them again; nor within a
+    /// batch with fetched rows, whose fetch holds a lock on the source until the batch ends: should the opening wait
+    /// behind somebody who waits for that lock, a change that waits for the opening would keep the batch from its end.
     pub fn open_chunk(&mut self, rows: u64) -> Option<Opening> {
-        if self.truncate_waits || self.restarting {
+        if self.truncate_waits || self.restarting || self.batch.reach > Lsn(0) {
             return None;
         }
         self.ledger.open(rows)
@@ -129,13 +133,44 @@ impl Feed {
 }
 
 impl Feed {
+    /// The commit of the first transaction in the queue, if it has arrived.
+    fn next_commit(&self) -> Option<Lsn> {
+        self.queue.iter().find_map(|entry| match entry {
+            Entry::Boundary { commit, .. } => Some(*commit),
+            Entry::Change { .. } | Entry::Message(_) => None,
+        })
+    }
+
+    /// The open batch's rows come from no later than what its pieces hold: whatever is still to come was committed
+    /// behind it. To draw in more would fetch more, from later, and under steady writes never end.
+    pub(super) fn has_reached(&self) -> bool {
+        let reach = self.batch.reach;
+        let fetched = reach > Lsn(0) && !self.batch.inside;
+        fetched
+            && self
+                .next_commit()
+                .map_or(self.received >= reach, |commit| commit > reach)
+    }
+
     pub(super) fn find_cut(&self) -> Cut {
+        if self.has_reached() {
+            return Cut::Reached;
+        }
+        // A transaction of which a part is in the batch belongs into it whole.
+        let mut within = self.batch.inside;
+        let bounded = self.batch.reach > Lsn(0);
         let (mut changes, mut bytes) = (0, 0);
         let mut last_boundary = None;
         for (position, entry) in self.queue.iter().enumerate() {
             let entries = position + 1;
             match entry {
-                Entry::Boundary(_) => last_boundary = Some(Cut::Boundary { entries, changes }),
+                Entry::Boundary { commit, .. } if bounded && *commit > self.batch.reach && !within => {
+                    return last_boundary.unwrap_or(Cut::Nothing);
+                }
+                Entry::Boundary { .. } => {
+                    within = false;
+                    last_boundary = Some(Cut::Boundary { entries, changes });
+                }
                 Entry::Message(_) => {}
                 Entry::Change { change, .. } => {
                     changes += 1;
@@ -156,7 +191,7 @@ impl Feed {
         };
         let changes = self.queue.iter().take(entries).filter_map(|entry| match entry {
             Entry::Change { change, .. } => Some(change),
-            Entry::Boundary(_) | Entry::Message(_) => None,
+            Entry::Boundary { .. } | Entry::Message(_) => None,
         });
         changes.flat_map(|change| touch::keys(change, shape)).collect()
     }
@@ -201,7 +236,7 @@ impl Feed {
         let mut boundary = (0, 0);
         for (position, entry) in self.queue.iter().take(entries).enumerate() {
             let Entry::Change { xid, change } = entry else {
-                if matches!(entry, Entry::Boundary(_)) {
+                if matches!(entry, Entry::Boundary { .. }) {
                     boundary = (position + 1, pass.applies.len());
                 }
                 continue;
@@ -258,7 +293,7 @@ impl Feed {
                     }
                 }
                 Entry::Message(content) => gathered.messages.push(content),
-                Entry::Boundary(lsn) => gathered.end = Some(lsn),
+                Entry::Boundary { upto, .. } => gathered.end = Some(upto),
             }
         }
         gathered

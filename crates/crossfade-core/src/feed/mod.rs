@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::change::{Cell, Change, Row, StreamItem, TransactionPart};
 use crate::ledger::{Ledger, Verdict};
-use crate::piece::{FetchKey, KeyCells, LedgerNote, Piece, Put, TargetKey};
+use crate::piece::{FetchKey, KeyCells, LedgerNote, Piece, Put, TargetKey, is_marker};
 use crate::plan::{Source, Target};
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
@@ -113,8 +113,13 @@ enum Entry {
         xid: Xid,
         change: Change,
     },
-    /// Everything before is committed at this position.
-    Boundary(Lsn),
+    /// The end of a transaction, or a position at which nothing is open.
+    Boundary {
+        /// Where what is before it was committed.
+        commit: Lsn,
+        /// Up to here nothing followed.
+        upto: Lsn,
+    },
     /// The marker of this content was committed at the boundary that follows.
     Message(Bytes),
 }
@@ -158,6 +163,10 @@ struct Batch {
     open: bool,
     /// The batch must not end before this position: a fetched row may come from there (R17).
     reach: Lsn,
+    /// The last commit in its pieces so far.
+    passed: Lsn,
+    /// Its pieces so far end within a transaction.
+    inside: bool,
     snapshot: Option<Snapshot>,
     /// Keys whose row was gone at its fetch: an update that keeps a value may still follow, and hits nothing.
     absent: BTreeSet<KeyId>,
@@ -323,7 +332,10 @@ impl Feed {
                 }
             }
         }
-        self.queue.extend(part.messages.into_iter().map(Entry::Message));
+        let markers = part.messages.iter().filter(|content| is_marker(content));
+        // A copy, not a view: it must not keep the block alive that the stream was read into.
+        let markers = markers.map(|content| Entry::Message(Bytes::copy_from_slice(content)));
+        self.queue.extend(markers);
         if let Some(commit_lsn) = part.commit_lsn {
             self.boundary(commit_lsn);
         }
@@ -346,8 +358,11 @@ impl Feed {
         }
         self.received = lsn;
         match self.queue.back_mut() {
-            Some(Entry::Boundary(last)) => *last = lsn,
-            _ => self.queue.push_back(Entry::Boundary(lsn)),
+            Some(Entry::Boundary { upto, .. }) => *upto = lsn,
+            _ => self.queue.push_back(Entry::Boundary {
+                commit: lsn,
+                upto: lsn,
+            }),
         }
     }
 
@@ -364,6 +379,7 @@ impl Feed {
             Cut::Boundary { entries, changes } if changes > 0 || self.batch.open || flush => entries,
             Cut::Inside { entries } => entries,
             Cut::Boundary { .. } | Cut::Nothing => return None,
+            Cut::Reached => return Some(self.end_batch()),
         };
         let keys = self.keys_of(entries);
         match keys.iter().map(|key| self.ledger.home(key)).collect() {
@@ -374,6 +390,15 @@ impl Feed {
                 Some(FeedStep::Route { keys, bounds })
             }
         }
+    }
+
+    /// With a piece of nothing, at the last commit that its pieces hold.
+    fn end_batch(&mut self) -> FeedStep {
+        let gathered = Gathered {
+            end: Some(self.batch.passed),
+            ..Gathered::default()
+        };
+        self.send(gathered, Some(Coalesced::default()))
     }
 
     fn form(&mut self, gathered: Gathered) -> FeedStep {
@@ -466,12 +491,14 @@ impl Feed {
         };
         self.observe(&snapshot);
         let seen = wanted(&coalesced.finals).all(|(_, _, xid)| snapshot.sees(xid));
+        let same = self.batch.snapshot.as_ref() == Some(&snapshot);
         self.batch.snapshot = Some(snapshot);
         if !seen {
             return Some(self.fetch_or_send(gathered, coalesced));
         }
-        // In an alignment it was read under the snapshot that the batch ends at: not from the future.
-        if self.alignment.is_none() {
+        // In an alignment it was read under the snapshot that the batch ends at: not from the future. And two rows of one
+        // snapshot come from the same future.
+        if self.alignment.is_none() && !(same && self.batch.reach > Lsn(0)) {
             self.batch.reach = self.batch.reach.max(reach);
         }
         self.counts.fetched += rows.len() as u64;
@@ -498,7 +525,12 @@ impl Feed {
     }
 
     fn send(&mut self, mut gathered: Gathered, coalesced: Option<Coalesced>) -> FeedStep {
-        gathered.end = gathered.end.filter(|end| *end >= self.batch.reach);
+        match gathered.end {
+            Some(end) => (self.batch.passed, self.batch.inside) = (end, false),
+            None => self.batch.inside = true,
+        }
+        let reached = |end: &Lsn| *end >= self.batch.reach || self.has_reached();
+        gathered.end = gathered.end.filter(reached);
         let mut piece = Piece {
             first: !self.batch.open,
             truncate: false,

@@ -247,6 +247,75 @@ fn a_fetched_row_holds_the_batch_open_until_its_position_is_reached() {
     assert_eq!(piece(feed.poll(false)).applied, Some(Lsn(60)));
 }
 
+/// Under steady writes a batch that drew in more would fetch more, from later, and never end.
+#[test]
+fn a_batch_draws_in_nothing_from_behind_its_fetched_rows() {
+    let moved = |key: &str| Change::Update {
+        old_key: Some(row("a - -")),
+        new: row(&format!("{key} ~ 1")),
+    };
+    let mut feed = feed();
+    feed.receive(transaction(100, vec![moved("b")], Some(20)))
+        .unwrap();
+    assert!(matches!(feed.poll(false), Some(FeedStep::Fetch { .. })));
+    let seen = "102:102:";
+    let step = feed.fetched(seen.parse().unwrap(), vec![Some(row("b x 9"))], Lsn(45));
+    assert_eq!(piece(step).applied, None);
+    feed.piece_applied();
+    feed.receive(transaction(101, vec![moved("c")], Some(40)))
+        .unwrap();
+    feed.receive(transaction(102, vec![moved("d")], Some(50)))
+        .unwrap();
+    let Some(FeedStep::Fetch { keys, same_snapshot }) = feed.poll(false) else {
+        panic!()
+    };
+    assert_eq!(
+        (keys.len(), same_snapshot),
+        (1, true),
+        "of what was committed before 45"
+    );
+    // Of the same snapshot, however late its position is read again.
+    let step = feed.fetched(seen.parse().unwrap(), vec![Some(row("c x 9"))], Lsn(90));
+    assert_eq!(
+        piece(step).applied,
+        Some(Lsn(40)),
+        "nothing was committed from there to 45"
+    );
+    feed.piece_applied();
+    assert!(matches!(
+        feed.poll(false),
+        Some(FeedStep::Fetch {
+            same_snapshot: false,
+            ..
+        })
+    ));
+}
+
+/// What it holds may be all there is, and be known to be so only later.
+#[test]
+fn a_batch_that_holds_everything_ends_with_a_piece_of_nothing() {
+    let mut feed = feed();
+    let moved = Change::Update {
+        old_key: Some(row("a - -")),
+        new: row("b ~ 1"),
+    };
+    feed.receive(transaction(100, vec![moved], Some(20))).unwrap();
+    assert!(matches!(feed.poll(false), Some(FeedStep::Fetch { .. })));
+    let step = feed.fetched("102:102:".parse().unwrap(), vec![Some(row("b x 9"))], Lsn(45));
+    assert_eq!(piece(step).applied, None);
+    feed.piece_applied();
+    assert_eq!(feed.poll(false), None, "more may come");
+    feed.receive(transaction(102, vec![insert("d x 1")], Some(50)))
+        .unwrap();
+    let end = piece(feed.poll(false));
+    assert_eq!(
+        (end.puts.len(), end.first, end.applied),
+        (0, false, Some(Lsn(20)))
+    );
+    feed.piece_applied();
+    assert_eq!(piece(feed.poll(false)).applied, Some(Lsn(50)));
+}
+
 #[test]
 fn a_row_gone_at_its_fetch_takes_later_keeps_with_it() {
     let mut feed = feed();
