@@ -50,6 +50,15 @@ CREATE TABLE crossfade.position (
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE crossfade.position IS 'Everything committed at or before applied_lsn is in the target; written with the rows. Back: in the retired table, from the end of the swap on (R31)';
 
+CREATE TABLE crossfade.source_file (
+    migration text NOT NULL,
+    direction text NOT NULL CHECK (direction IN ('forward', 'back')),
+    -- None: it was replaced while it was compared.
+    file      oid,
+    PRIMARY KEY (migration, direction)
+);
+COMMENT ON TABLE crossfade.source_file IS 'The file (relfilenode) that the source had when it was copied, swapped in, or last compared whole: with another one nothing is swapped (R4)';
+
 CREATE TABLE crossfade.way_back_closed (
     migration text PRIMARY KEY,
     since_lsn pg_lsn NOT NULL,

@@ -90,13 +90,31 @@ impl Stage {
         Stage::on(Held::Own(Box::new(start(options).await?))).await
     }
 
+    /// Another database on the same shared server, whose migration has the same name.
+    ///
+    /// # Errors
+    /// The database cannot be made.
+    pub async fn namesake(&self) -> Result<Stage> {
+        let Held::Shared(server) = &self.server else {
+            anyhow::bail!("a stage has a namesake on the shared server only");
+        };
+        Stage::named(Held::Shared(server), Some(self.name.clone())).await
+    }
+
     async fn on(server: Held) -> Result<Stage> {
+        Stage::named(server, None).await
+    }
+
+    async fn named(server: Held, name: Option<MigrationName>) -> Result<Stage> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let database = format!("shop_{number}");
         server.create_database(&database, APPLICATION).await?;
         let stage = Stage {
             // Slots are the server's and not the database's: two tests must not share a name.
-            name: format!("change_{number}").parse()?,
+            name: match name {
+                Some(name) => name,
+                None => format!("change_{number}").parse()?,
+            },
             server,
             database,
             folder: TempDir::new()?,

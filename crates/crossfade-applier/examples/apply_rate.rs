@@ -80,6 +80,7 @@ fn piece(number: u32, rows: u32, inserts: u32, deletes: u32) -> Piece {
     let mut piece = Piece {
         first: true,
         truncate: false,
+        removes: Vec::new(),
         deletes: Vec::new(),
         puts: Vec::new(),
         applied: Some(Lsn(2)),

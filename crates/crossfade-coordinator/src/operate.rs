@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::failure::Failure;
-use crate::hands::{SLOT_RELEASE_MAX, in_words, resolve, run_in_order, run_patiently};
+use crate::hands::{SLOT_RELEASE_MAX, in_words, run_in_order, run_patiently, settle_swap};
 use crate::report::Report;
 use crate::run::end;
 
@@ -268,9 +268,7 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
     refuse_abort(&stored)?;
     let (context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
-    if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
-        resolve(&session, xid).await?;
-    }
+    settle_swap(&session, name.as_str()).await?;
     let stored = find(&session, name).await?;
     refuse_abort(&stored)?;
     if stored.phase == Phase::Aborted {
@@ -332,6 +330,16 @@ pub async fn complete(config: &ConnectConfig, name: &MigrationName, drop: bool) 
     Ok(Ended::Done(Box::new(report)))
 }
 
+/// What was completed is a rollback.
+async fn completed_back(context: &Context, session: &Session) -> Result<bool, Failure> {
+    if copy_step(&context.plan).back.is_none() {
+        return Ok(false);
+    }
+    let done = state::done_statements(session, context.name()).await?;
+    let ends = context.statements_back(Stage::Complete);
+    Ok(ends.iter().any(|(number, _)| done.contains(number)))
+}
+
 async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Result<Report, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
     let stored = find(&session, name).await?;
@@ -348,12 +356,11 @@ async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Res
     let (mut context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
     // A rollback may have been on its way: its transaction alone tells which table is in place (R29).
-    if let Some(xid) = state::swap_attempt(&session, name.as_str()).await? {
-        resolve(&session, xid).await?;
-    }
+    settle_swap(&session, name.as_str()).await?;
     let phase = find(&session, name).await?.phase;
-    if phase == Phase::RolledBack {
-        context.turn(&session, phase).await?;
+    // Completed before, it may be asked for once more, to drop the retired table: whichever that is.
+    if phase == Phase::RolledBack || phase == Phase::Completed && completed_back(&context, &session).await? {
+        context.turn(&session, Phase::RolledBack).await?;
     }
     drop_slots(&context, &session).await?;
     run_in_order(&context, Stage::AfterSwap).await?;

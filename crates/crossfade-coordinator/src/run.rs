@@ -29,7 +29,7 @@ use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::hands::{Hands, SLOT_RELEASE_MAX, find_or_begin_anew, resolve};
+use crate::hands::{Hands, SLOT_RELEASE_MAX, find_or_begin_anew, settle_swap};
 use crate::operate;
 use crate::operator::{Measured, operate as watch_operator, store_report};
 use crate::pace;
@@ -67,6 +67,13 @@ pub enum What {
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// So often a connection may be lost before anything new is durable. What ends it may be what we do: a server must not be
+/// made to recover for ever, nor a table be copied for ever.
+const FRUITLESS_MAX: u32 = 5;
+
+/// How far a machine is, durably.
+type Mark = (Phase, Lsn, u64);
+
 /// How long `complete` may take to bring a migration to its end that it has taken over.
 const COMPLETING_MAX: Duration = Duration::from_secs(20);
 
@@ -89,6 +96,8 @@ pub async fn run(
         Err(failure) => return end(failure),
     };
     let mut lost_since = None;
+    // How far the durable state was when a connection was lost last, and how often that came to nothing.
+    let (mut reached, mut fruitless) = (None, 0);
     let mut report = None;
     let mut pause = RETRY_PAUSE;
     loop {
@@ -98,6 +107,7 @@ pub async fn run(
             &name,
             &mut options,
             &mut report,
+            &mut reached,
             stop.clone(),
             status.clone(),
         )
@@ -109,6 +119,18 @@ pub async fn run(
             Err(Failure::Lost { what }) => {
                 // An engine that worked for a while was not away.
                 let worked = began.elapsed() > RETRY_PAUSE_MAX;
+                fruitless = if reached.take().is_some_and(|(before, now)| before == now) {
+                    fruitless + 1
+                } else {
+                    0
+                };
+                if worked && fruitless >= FRUITLESS_MAX {
+                    return end(Failure::stopped(
+                        format!("{what}; {fruitless} times in a row without getting further"),
+                        "Find out what ends the connection: a limit of a proxy's, or a server process that dies of a \
+                         statement (see its log). Then `crossfade continue NAME`.",
+                    ));
+                }
                 let since = *lost_since.insert(lost_since.filter(|_| !worked).unwrap_or_else(Instant::now));
                 if worked {
                     pause = RETRY_PAUSE;
@@ -226,6 +248,7 @@ async fn run_engine(
     name: &MigrationName,
     options: &mut RunOptions,
     kept: &mut Option<Report>,
+    reached: &mut Option<(Mark, Mark)>,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Result<Option<Ended>, Failure> {
@@ -258,6 +281,7 @@ async fn run_engine(
         measured: measured_seen,
         note: note_seen,
     };
+    let before = mark(&engine.machine);
     let mut operator = JoinSet::new();
     operator.spawn(watch_operator(
         Arc::clone(&context),
@@ -267,6 +291,7 @@ async fn run_engine(
     ));
     operator.spawn(pace::watch(Arc::clone(&context), published_seen));
     let stopped = engine.run().await;
+    *reached = Some((before, mark(&engine.machine)));
     match engine.machine.wants_swap() {
         Some(Direction::Forward) => options.cutover_when_ready = true,
         Some(Direction::Back) => options.roll_back = true,
@@ -277,6 +302,17 @@ async fn run_engine(
     // Ends every session of this engine.
     drop((engine, operator));
     conclude(&context, stopped, report).await
+}
+
+fn mark(machine: &Migration) -> Mark {
+    let progress = machine.progress();
+    // Ranges of a copy under one snapshot are worth nothing to the next engine.
+    let chunks = if progress.applied == Lsn(0) {
+        0
+    } else {
+        progress.ranges.1
+    };
+    (machine.phase(), progress.applied, chunks.into())
 }
 
 /// Takes the migration over: from here on nothing that an earlier engine sent can commit (R24).
@@ -340,14 +376,9 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
             remedy: "Start it anew with `crossfade run`.",
         });
     }
-    if let Some(xid) = state::swap_attempt(session, name).await?
-        && stored.phase < Phase::RolledBack
-    {
-        // A swap was sent and its engine is gone: only the transaction's own fate decides (R29).
-        if resolve(session, xid).await? {
-            stored = state::load(session, name).await?.ok_or_else(unknown)?;
-        }
-    }
+    // A swap may have been sent whose engine is gone: only the transaction's own fate decides (R29).
+    settle_swap(session, name).await?;
+    stored = state::load(session, name).await?.ok_or_else(unknown)?;
     context.turn(session, stored.phase).await?;
     let detected = match (stored.phase, context.direction) {
         (Phase::Swapped, Direction::Back) => find_or_begin_anew(session, context).await?,
@@ -473,6 +504,10 @@ async fn conclude(
         report.timeline.ended.get_or_insert_with(now_ms);
     }
     store_quietly(context, &report).await;
+    if let Stop::WalBudget { .. } = stop {
+        // Before anything that may have to wait: the server's disk does not.
+        drop_budgeted(context).await?;
+    }
     if context.direction == Direction::Forward && stop != Stop::Again {
         // Nothing was swapped that it could lead back from, and nobody is left to read it.
         drop_slot(context, &context.plan.name.back_slot()).await?;
@@ -495,28 +530,20 @@ async fn conclude(
             reason: "execution_max has passed".to_owned(),
             remedy: "Go on with `crossfade continue`.".to_owned(),
         },
-        Stop::WalBudget { retained } if context.direction == Direction::Back => {
-            for slot in [context.slot(), context.plan.name.slot()] {
-                drop_slot(context, &slot).await?;
-            }
-            Ended::NeedsOperator {
-                reason: format!(
-                    "the slots of the way back retained {retained} bytes of WAL, more than retained_wal_max; they were dropped"
-                ),
-                remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
-                         ends the migration."
-                    .to_owned(),
-            }
-        }
-        Stop::WalBudget { retained } => {
-            drop_slot(context, &context.slot()).await?;
-            Ended::NeedsOperator {
-                reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
-                remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then \
-                         run the change again."
-                    .to_owned(),
-            }
-        }
+        Stop::WalBudget { retained } if context.direction == Direction::Back => Ended::NeedsOperator {
+            reason: format!(
+                "the slots of the way back retained {retained} bytes of WAL, more than retained_wal_max; they were dropped"
+            ),
+            remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
+                     ends the migration."
+                .to_owned(),
+        },
+        Stop::WalBudget { retained } => Ended::NeedsOperator {
+            reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
+            remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then run the \
+                     change again."
+                .to_owned(),
+        },
         Stop::SourceRewritten => Ended::NeedsOperator {
             reason: "the table was rewritten while it was copied (VACUUM FULL, CLUSTER, or ALTER TABLE), and a rewrite \
                      is not in the stream"
@@ -561,11 +588,27 @@ async fn store_quietly(context: &Context, report: &Report) {
     }
 }
 
+/// The slots that retain more than they may.
+async fn drop_budgeted(context: &Context) -> Result<(), Failure> {
+    let name = &context.plan.name;
+    let slots = match context.direction {
+        Direction::Forward => vec![name.slot()],
+        Direction::Back => vec![name.back_slot(), name.slot()],
+    };
+    for slot in slots {
+        drop_slot(context, &slot).await?;
+    }
+    Ok(())
+}
+
+/// Unless another engine has taken over: it has the slots now.
 async fn drop_slot(context: &Context, name: &str) -> Result<(), Failure> {
     let session = context.session().await?;
+    context.begin(&session).await?;
+    session.batch_execute("COMMIT").await?;
     slot::drop(&session, name, SLOT_RELEASE_MAX).await?;
     context
-        .audit(&session, "dropped the slot: retained_wal_max", None)
+        .audit(&session, &format!("dropped the slot {name}"), None)
         .await
 }
 

@@ -98,6 +98,9 @@ pub enum CutoverEvent {
     },
     /// All locks are held and the source's definition is the planned one.
     Locked,
+    /// All locks were held and given back: the source's file is not the one that was copied or compared last. It may
+    /// have been rewritten, which no stream tells (R4).
+    Rewritten,
     /// The slice passed; everything was released.
     LockTimedOut {
         /// Who held what we asked for.
@@ -144,7 +147,7 @@ pub enum Outcome {
         /// Attempts made.
         attempts: u32,
     },
-    /// The tables may not be equal; nothing has changed.
+    /// The tables may not be equal, and are to be compared first; nothing has changed.
     Withdrawn,
 }
 
@@ -373,6 +376,7 @@ impl Cutover {
                 );
                 self.back_off(now);
             }
+            (State::Locking, CutoverEvent::Rewritten) => self.end(Outcome::Withdrawn),
             (State::Fencing, CutoverEvent::MarkerPlanted) => self.state = State::Draining,
             (State::Closing, CutoverEvent::Closed { position }) => self.state = State::Looking(position),
             (State::Swapping | State::Resolving, CutoverEvent::Swapped) => self.end(Outcome::Swapped),

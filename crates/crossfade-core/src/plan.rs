@@ -272,6 +272,9 @@ pub enum Stage {
     Analyze,
     /// Templates: how source and target are compared, slice by slice.
     Verify,
+    /// Inside the cutover transaction, before all else: the lock on the shadow, behind which nobody queues. It has time to
+    /// get past an autovacuum, which a new table of that size draws.
+    LockTarget,
     /// Inside the cutover transaction, before the fence: the locks on tables.
     Lock,
     /// As [`Stage::Lock`], on the source's sequences: behind the tables or, in every second attempt, before them.

@@ -117,6 +117,8 @@ pub struct Verified {
     pub differences: Vec<Difference>,
     /// There are more of them.
     pub more: bool,
+    /// The source's file, if it was one throughout: rows that are compared afterwards, in another one, were not.
+    pub file: Option<u32>,
     /// Rows that were repaired right before it.
     pub repaired: u32,
     /// The rows that differ are repaired next, and all are compared again: not the last word.
@@ -180,6 +182,8 @@ pub enum VerifyEvent {
         snapshot: Snapshot,
         /// The durable WAL insert position read after it.
         position: Lsn,
+        /// The source's file under the lock.
+        file: Option<u32>,
         /// What the suspects are to become.
         repair: Repair,
     },
@@ -266,6 +270,8 @@ struct Tally {
     gap: bool,
     found: Verified,
     suspects: Vec<Suspects>,
+    /// Not every pair had the same file.
+    replaced: bool,
 }
 
 /// See the module.
@@ -425,12 +431,14 @@ impl Verification {
     }
 
     /// The feed has begun the alignment with the snapshot that was opened, which sees that many strays.
-    pub fn align(&mut self, position: Lsn, strays: u64) {
+    pub fn align(&mut self, position: Lsn, strays: u64, file: Option<u32>) {
         let found = &mut self.tally.found;
         found.aligned = position;
         if found.slices == 0 {
             found.strays = strays;
+            found.file = file;
         }
+        self.tally.replaced |= found.file != file;
         self.state = State::Aligning;
     }
 
@@ -505,6 +513,7 @@ impl Verification {
                 found: Verified {
                     pairs: self.tally.found.pairs,
                     repaired: self.tally.found.repaired,
+                    file: self.tally.found.file,
                     strays: self.tally.found.strays,
                     aligned: self.tally.found.aligned,
                     ..Verified::default()
@@ -550,6 +559,7 @@ impl Verification {
         if self.tally.done {
             self.commands.push_back(VerifyCommand::Release);
             self.tally.found.whole = !self.tally.gap;
+            self.tally.found.file = self.tally.found.file.filter(|_| !self.tally.replaced);
             self.tally.found.repair_follows = self.may_repair && self.tally.is_repairable();
             self.state = State::Recording;
             self.commands

@@ -227,6 +227,10 @@ impl ConnectConfig {
             .dbname(&self.database)
             .application_name(&self.application_name)
             .connect_timeout(self.connect_timeout)
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3)
+            .tcp_user_timeout(Duration::from_secs(60))
             .ssl_mode(tokio_postgres::config::SslMode::Disable);
         if let Some(password) = &self.password {
             config.password(password.expose());

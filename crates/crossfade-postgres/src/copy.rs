@@ -7,10 +7,12 @@
 pub mod chunk;
 
 use bytes::BytesMut;
+use crossfade_core::name::TableName;
 use crossfade_core::plan::{Source, Target};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::ident::{self, Ident, literal};
+use crate::session::{Session, SqlError};
 
 /// Pages of the heap, `end` excluded; open-ended where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +195,16 @@ SELECT pg_catalog.pg_relation_filenode($1::oid),
        pg_catalog.to_regclass($2::text)::oid,
        pg_catalog.pg_relation_size($1::oid) / pg_catalog.current_setting('block_size')::int8,
        pg_catalog.pg_table_size($1::oid)";
+
+/// A table's file (`relfilenode`) now; `None` if there is no such table. A function over the current catalogs, as
+/// [`SOURCE_STATE`].
+///
+/// # Errors
+/// As the server says.
+pub async fn file(session: &Session, table: &TableName) -> Result<Option<u32>, SqlError> {
+    let select = "SELECT pg_catalog.pg_relation_filenode(pg_catalog.to_regclass($1::text))";
+    Ok(session.query_one(select, &[&ident::table(table)]).await?.get(0))
+}
 
 /// Settings of a session that copies: with the bounds unknown at planning time nothing may be preferred to a
 /// scan of the range.

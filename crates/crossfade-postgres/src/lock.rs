@@ -55,6 +55,37 @@ pub async fn try_lock(
     }
 }
 
+/// Runs these `LOCK TABLE` statements on what nobody but the engine uses, before [`try_lock`] in the same transaction. An
+/// autovacuum there gives way when the server looks for deadlocks, so the wait for each is longer than that.
+///
+/// # Errors
+/// As [`try_lock`].
+pub async fn lock_targets(session: &Session, locks: &[String], hold: Hold) -> Result<LockOutcome, SqlError> {
+    let wait = hold.later_lock_max * 2 + YIELD_GRACE;
+    let timeout = format!("SET LOCAL lock_timeout = {}", wait.as_millis());
+    let statements: Vec<&str> = std::iter::once(timeout.as_str())
+        .chain(locks.iter().map(String::as_str))
+        .collect();
+    match session.batch_execute(&statements.join("; ")).await {
+        Ok(()) => Ok(LockOutcome::Locked),
+        Err(error) => {
+            let _ = session.batch_execute("ROLLBACK").await;
+            match error.class() {
+                SqlClass::LockTimeout | SqlClass::SerializationOrDeadlock => Ok(LockOutcome::TimedOut),
+                SqlClass::Lost
+                | SqlClass::UniqueViolation
+                | SqlClass::ExclusionViolation
+                | SqlClass::NotPermitted
+                | SqlClass::Canceled
+                | SqlClass::Other => Err(error),
+            }
+        }
+    }
+}
+
+/// What an autovacuum needs to end once it was canceled.
+const YIELD_GRACE: Duration = Duration::from_secs(1);
+
 async fn lock_all(
     session: &Session,
     locks: &[String],

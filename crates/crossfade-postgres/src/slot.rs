@@ -10,6 +10,10 @@ use tokio_postgres::types::PgLsn;
 use crate::session::{Session, SqlError};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+const END_OURS: &str = "\
+SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+ WHERE pid = $1 AND usename = current_user AND application_name = pg_catalog.current_setting('application_name')";
 
 /// A logical or physical slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +81,10 @@ const FIND: &str = "\
 SELECT slot_name::text, plugin::text, database::text, active_pid, restart_lsn, confirmed_flush_lsn, wal_status,
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), restart_lsn)::int8
   FROM pg_catalog.pg_replication_slots
- WHERE slot_name = $1::text";
+ WHERE slot_name = $1::text AND (database IS NULL OR database = pg_catalog.current_database())";
 
-/// The slot of that name.
+/// The slot of that name, unless it is another database's: names are the cluster's, and a migration may have the same
+/// name there.
 ///
 /// # Errors
 /// As the server says.
@@ -100,12 +105,15 @@ pub async fn find(session: &Session, name: &str) -> Result<Option<Slot>, SqlErro
     }))
 }
 
-/// Drops a slot once its reader is gone; does nothing when there is none. Whose slot it is, the caller knows.
+/// Drops a slot once its reader is gone; does nothing when there is none. Whose slot it is, the caller knows. A reader of
+/// our own that has not let go for a while is ended: one that still waits for its slot to be made does not notice that
+/// nobody waits for it.
 ///
 /// # Errors
 /// When it is still being read after `patience`, or the server refuses.
 pub async fn drop(session: &Session, name: &str, patience: Duration) -> Result<(), DropSlotError> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
+    let deadline = began + patience;
     loop {
         let Some(slot) = find(session, name).await? else {
             return Ok(());
@@ -115,7 +123,12 @@ pub async fn drop(session: &Session, name: &str, patience: Duration) -> Result<(
                 let name = name.to_owned();
                 return Err(DropSlotError::InUse { name, pid });
             }
-            Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            Some(pid) => {
+                if began.elapsed() > LET_GO_MAX {
+                    session.query(END_OURS, &[&pid]).await?;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             None => {
                 let statement = "SELECT pg_catalog.pg_drop_replication_slot($1::text::name)";
                 match session.query_one(statement, &[&name]).await {

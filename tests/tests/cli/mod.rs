@@ -2,4 +2,5 @@
 
 mod again;
 mod cutover;
+mod namesake;
 mod operator;

@@ -61,6 +61,24 @@ async fn t40_a_table_rewritten_and_never_changed_again_is_not_swapped() {
     scene.assert_twins().await;
 }
 
+/// Verified before, and no part of the definition tells of it: only the file does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t40_a_table_rewritten_to_the_same_definition_is_compared_and_not_swapped() {
+    let (scene, engine) = following().await;
+    both(
+        &scene.app,
+        "ALTER TABLE {t} ALTER COLUMN n TYPE integer USING n + 1",
+    )
+    .await;
+    scene.cut_over().await;
+    match engine.ended().await {
+        Ended::NotEqual { verification } => assert_eq!(verification.differences.len(), 100),
+        other => panic!("{other:?}"),
+    }
+    begins_anew(&scene).await;
+    scene.assert_twins().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t40_a_table_that_is_only_packed_anew_is_followed() {
     let (scene, engine) = following().await;

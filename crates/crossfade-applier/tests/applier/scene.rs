@@ -271,6 +271,7 @@ pub(crate) fn batch(applied: u64, deletes: Vec<KeyCells>, puts: Vec<Put>) -> Pie
     Piece {
         first: true,
         truncate: false,
+        removes: Vec::new(),
         deletes,
         puts,
         applied: Some(Lsn(applied)),

@@ -125,7 +125,9 @@ fn describe_back(stage: Stage) -> &'static str {
     match stage {
         Stage::Prepare => "before the cutover",
         Stage::Apply => "applying changes to the retired table; a batch runs those that it needs",
-        Stage::Lock | Stage::LockSequences => "on `crossfade rollback`, one transaction: the locks",
+        Stage::LockTarget | Stage::Lock | Stage::LockSequences => {
+            "on `crossfade rollback`, one transaction: the locks"
+        }
         Stage::Swap => "on `crossfade rollback`, the same transaction: the swap back",
         Stage::AfterSwap => "after the rollback",
         Stage::Complete => "on `crossfade complete` after a rollback",
@@ -157,7 +159,8 @@ fn describe(stage: Stage) -> &'static str {
         Stage::Index => "when the backlog is applied, in parallel",
         Stage::Analyze => "when all indexes are there",
         Stage::Verify => "comparing every row; a slice of both tables under one pair of snapshots",
-        Stage::Lock => "cutover, one transaction: the locks on tables",
+        Stage::LockTarget => "cutover, one transaction: the lock on the new table, which nobody else uses",
+        Stage::Lock => "cutover, the same transaction: the locks on tables",
         Stage::LockSequences => "cutover, the same transaction: the locks on sequences",
         Stage::Swap => "cutover, the same transaction: the swap",
         Stage::AfterSwap => "after the swap",

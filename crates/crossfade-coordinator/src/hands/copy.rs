@@ -50,6 +50,10 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
     let keeper = keeper.import(Some(exporting.snapshot_name())).await?;
     let consistent_point = exporting.slot().consistent_point;
     drop(exporting);
+    context.begin(&session).await?;
+    let file = Some(keeper.kept().filenode);
+    state::trust_file(&session, context.name(), Direction::Forward, file).await?;
+    session.batch_execute("COMMIT").await?;
     let ranges = ranges(keeper.kept().heap_pages, keeper.kept().total_bytes, RANGE_BYTES);
     Ok(Opened {
         keeper,

@@ -16,7 +16,7 @@ use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStat
 use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
 use crossfade_postgres::state::StateError;
-use crossfade_postgres::{state, wal};
+use crossfade_postgres::{copy, state, wal};
 use tokio::sync::mpsc;
 
 use super::{Hands, send};
@@ -162,27 +162,25 @@ impl Worker {
             });
         }
         self.check_sequences().await?;
-        let asked_at = Instant::now();
         self.context.begin(&self.holder).await?;
+        let mut blockers = Vec::new();
+        let locks = self.locks(&[Stage::LockTarget]);
+        let locking = lock::lock_targets(&self.holder, &locks, self.hold);
+        if let LockOutcome::TimedOut = self.watching(locking, &mut blockers).await? {
+            self.context
+                .line(format!("no lock on the new table yet: {}", names(&blockers)));
+            return Ok(CutoverEvent::LockTimedOut { blockers });
+        }
+        let asked_at = Instant::now();
         let stages = match order {
             LockOrder::TablesFirst => [Stage::Lock, Stage::LockSequences],
             LockOrder::SequencesFirst => [Stage::LockSequences, Stage::Lock],
         };
-        let statements = stages
-            .into_iter()
-            .flat_map(|stage| self.context.statements(stage));
-        let locks: Vec<String> = statements.map(|(_, statement)| statement.sql.clone()).collect();
-        let mut blockers = Vec::new();
-        let outcome = {
-            let locking = lock::try_lock(&self.holder, &locks, slice, self.hold);
-            let watching = self.watch_blockers(&mut blockers);
-            tokio::select! {
-                outcome = locking => outcome,
-                () = watching => unreachable!("it watches until it is dropped"),
-            }
-        };
+        let locks = self.locks(&stages);
+        let locking = lock::try_lock(&self.holder, &locks, slice, self.hold);
+        let outcome = self.watching(locking, &mut blockers).await?;
         self.context.note(Note::LockQueue(asked_at.elapsed()));
-        match outcome? {
+        match outcome {
             LockOutcome::TimedOut => {
                 self.context.line(format!("no lock yet: {}", names(&blockers)));
                 Ok(CutoverEvent::LockTimedOut { blockers })
@@ -190,8 +188,35 @@ impl Worker {
             LockOutcome::Locked => {
                 self.locked_at = Some(Instant::now());
                 self.check_source().await?;
-                Ok(CutoverEvent::Locked)
+                if self.has_trusted_file().await? {
+                    return Ok(CutoverEvent::Locked);
+                }
+                self.holder.batch_execute("ROLLBACK").await?;
+                self.locked_at = None;
+                self.context.line(
+                    "the table's file was replaced (VACUUM FULL, TRUNCATE, a rewriting ALTER TABLE): comparing every row before \
+                     the swap",
+                );
+                Ok(CutoverEvent::Rewritten)
             }
+        }
+    }
+
+    fn locks(&self, stages: &[Stage]) -> Vec<String> {
+        let statements = stages.iter().flat_map(|stage| self.context.statements(*stage));
+        statements.map(|(_, statement)| statement.sql.clone()).collect()
+    }
+
+    /// Waits for locks, and notes who stands in their way.
+    async fn watching(
+        &self,
+        locking: impl Future<Output = Result<LockOutcome, SqlError>>,
+        blockers: &mut Vec<Holder>,
+    ) -> Result<LockOutcome, Failure> {
+        let watching = self.watch_blockers(blockers);
+        tokio::select! {
+            outcome = locking => Ok(outcome?),
+            () = watching => unreachable!("it watches until it is dropped"),
         }
     }
 
@@ -262,6 +287,15 @@ impl Worker {
         ))
     }
 
+    /// Whether the source's file is the one that was copied or compared last: a rewrite that leaves the definition as it
+    /// was is in no stream (R4).
+    async fn has_trusted_file(&self) -> Result<bool, Failure> {
+        let context = &self.context;
+        let found = copy::file(&self.holder, &context.step().source.name).await?;
+        let trusted = state::trusted_file(&self.witness, context.name(), context.direction).await?;
+        Ok(found.is_some() && found == trusted)
+    }
+
     /// The plan's first statement of the swap locks the target; running it again there changes nothing. A position read
     /// behind that is behind whatever was written to the target.
     async fn close(&mut self) -> Result<CutoverEvent, Failure> {
@@ -319,6 +353,9 @@ impl Worker {
         if context.direction == Direction::Forward {
             // The reverse stream begins at this transaction's end (R31).
             wal::emit_here(&self.holder, &swap_message(&context.plan.name)).await?;
+            // What is the source on the way back.
+            let file = copy::file(&self.holder, &context.step().source.name).await?;
+            state::trust_file(&self.holder, context.name(), Direction::Back, file).await?;
         }
         let xid = lock::current_xid(&self.holder).await?;
         state::record_swap_attempt(&self.witness, context.name(), xid).await?;
@@ -475,24 +512,41 @@ const BLOCKERS_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a backend whose client is gone may take to notice.
 const IN_PROGRESS_MAX: Duration = Duration::from_secs(60);
 
+/// Waits until the swap that an engine sent which is gone has ended, if one is written down. Its phase is then final: it
+/// was written in the swap's own transaction.
+pub(crate) async fn settle_swap(session: &Session, name: &str) -> Result<(), Failure> {
+    if let Some(xid) = state::swap_attempt(session, name).await? {
+        // Of one that the server has forgotten no more is needed than that it has ended.
+        fate(session, xid).await?;
+        state::forget_swap_attempts_to(session, name, xid).await?;
+    }
+    Ok(())
+}
+
 /// Whether the transaction committed, once it is no longer in progress.
-pub(crate) async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure> {
+async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure> {
+    let reason = || format!("the server no longer knows what became of transaction {xid}, the swap");
+    let fate = fate(session, xid).await?;
+    fate.ok_or_else(|| Failure::needs_operator(reason(), LOOK_FOR_SWAP))
+}
+
+const LOOK_FOR_SWAP: &str =
+    "Look at pg_locks for the transaction, and run `crossfade status` when it has ended.";
+
+/// As [`resolve`]; `None`: so long ago that the server does not know.
+async fn fate(session: &Session, xid: Xid) -> Result<Option<bool>, Failure> {
     let deadline = Instant::now() + IN_PROGRESS_MAX;
-    let remedy = "Look at pg_locks for the transaction, and run `crossfade status` when it has ended.";
     loop {
         match lock::xact_status(session, xid).await? {
-            XactStatus::Committed => return Ok(true),
-            XactStatus::Aborted => return Ok(false),
+            XactStatus::Committed => return Ok(Some(true)),
+            XactStatus::Aborted => return Ok(Some(false)),
+            XactStatus::Forgotten => return Ok(None),
             XactStatus::InProgress if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             XactStatus::InProgress => {
                 let reason = format!("transaction {xid}, the swap, is neither committed nor rolled back");
-                return Err(Failure::needs_operator(reason, remedy));
-            }
-            XactStatus::Forgotten => {
-                let reason = format!("the server no longer knows what became of transaction {xid}, the swap");
-                return Err(Failure::needs_operator(reason, remedy));
+                return Err(Failure::needs_operator(reason, LOOK_FOR_SWAP));
             }
         }
     }

@@ -33,7 +33,7 @@ use crate::report::{Report, Verification, now_ms};
 use self::chunks::ChunkWorker;
 pub(crate) use self::copy::Opened;
 use self::cutover::CutoverOrder;
-pub(crate) use self::cutover::resolve;
+pub(crate) use self::cutover::settle_swap;
 pub(crate) use self::detector::{find_or_begin_anew, in_words};
 use self::fetch::FetchOrder;
 pub(crate) use self::finish::SLOT_RELEASE_MAX;

@@ -124,10 +124,12 @@ impl Worker {
             (_, []) | (None, _) => Repair::default(),
             (Some(fetcher), suspects) => self.verifier.reread(&self.source, fetcher, suspects).await?,
         };
+        let file = copy::file(&self.source, &self.context.step().source.name).await?;
         let position = wal::durable_insert_position(&self.witness).await?;
         Ok(VerifyEvent::Opened {
             snapshot,
             position,
+            file,
             repair,
         })
     }
@@ -197,6 +199,7 @@ impl Worker {
         };
         if found.is_equal() {
             state::settle_strays(witness, context.name(), found.strays).await?;
+            state::trust_file(witness, context.name(), context.direction, found.file).await?;
         }
         context.audit(witness, what, None).await?;
         witness.batch_execute("COMMIT").await?;

@@ -58,6 +58,7 @@ impl Migration {
                 feed.forget_markers();
             }
         }
+        self.must_verify |= event == CutoverEvent::Rewritten;
         self.cutover.handle_event(now, event);
     }
 
@@ -83,7 +84,10 @@ impl Migration {
             }
             Some(Outcome::Withdrawn) => {
                 self.swap_asked = true;
-                self.activity = Activity::FollowingBack;
+                self.activity = match self.direction() {
+                    Direction::Forward => Activity::Ready,
+                    Direction::Back => Activity::FollowingBack,
+                };
             }
         }
     }

@@ -70,6 +70,7 @@ impl Migration {
             VerifyEvent::Opened {
                 snapshot,
                 position,
+                file,
                 repair,
             } => {
                 self.reference = snapshot.xmax();
@@ -86,7 +87,7 @@ impl Migration {
                 match aligned {
                     Ok(()) => {
                         let strays = self.seen().strays.count;
-                        self.verification.align(position, strays);
+                        self.verification.align(position, strays, file);
                     }
                     Err(xid) => {
                         self.proofs.miss(now, xid);

@@ -8,6 +8,7 @@ const PAIR: Duration = Duration::from_millis(400);
 struct Scene {
     machine: Verification,
     now: Instant,
+    file: Option<u32>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has to begin at some moment")]
@@ -33,6 +34,7 @@ impl Scene {
         let mut scene = Scene {
             machine: Verification::new(PAIR, true),
             now: start(),
+            file: Some(1),
         };
         scene.machine.start(repair);
         scene.open_pair();
@@ -47,7 +49,7 @@ impl Scene {
         assert!(self.machine.is_due());
         self.machine.open(self.now);
         assert_eq!(self.command(), Some(VerifyCommand::Open { suspects }));
-        self.machine.align(Lsn(100), 0);
+        self.machine.align(Lsn(100), 0, self.file);
         self.machine.aligned();
         assert_eq!(self.command(), Some(VerifyCommand::Pin));
         self.tell(VerifyEvent::Pinned);
@@ -227,6 +229,7 @@ fn no_alignment_is_another_snapshot_a_moment_later() {
     let mut scene = Scene {
         machine: Verification::new(PAIR, true),
         now: start(),
+        file: Some(1),
     };
     scene.machine.start(false);
     scene.machine.open(scene.now);
@@ -259,7 +262,7 @@ fn a_repair_that_is_asked_for_comes_with_the_next_pair_and_is_compared() {
     // A pair that does not come about takes nothing with it.
     scene.machine.open(scene.now);
     scene.command();
-    scene.machine.align(Lsn(90), 0);
+    scene.machine.align(Lsn(90), 0, Some(1));
     scene.machine.give_up_pair(scene.now, Obstacle::Late);
     scene.command();
     let due = scene.machine.poll_timeout().unwrap();
@@ -297,4 +300,22 @@ fn rows_that_are_not_all_known_are_not_repaired() {
     let mut scene = Scene::new();
     scene.differs(false);
     assert!(!scene.result().repair_follows, "nobody asked for it");
+}
+
+#[test]
+fn a_file_that_was_replaced_meanwhile_is_not_the_one_that_was_compared() {
+    for (second, expected) in [(Some(1), Some(1)), (Some(2), None)] {
+        let mut scene = Scene::new();
+        scene.asked();
+        scene.now += PAIR;
+        scene.compared(None, bound(10), (10, 10));
+        assert_eq!(scene.command(), Some(VerifyCommand::Release));
+        scene.file = second;
+        scene.open_pair();
+        scene.asked();
+        scene.compared(bound(10), None, (5, 5));
+        let found = scene.result();
+        assert!(found.is_equal());
+        assert_eq!(found.file, expected);
+    }
 }

@@ -16,7 +16,8 @@ pub const LOWER: u32 = 0;
 pub const UPPER: u32 = 1;
 
 /// Settings of a session that copies chunks: what reads a range of keys goes through the key's index, in its order.
-pub const CHUNK_SETTINGS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off";
+pub const CHUNK_SETTINGS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET lock_timeout = '2s'";
 
 /// Which bounds a chunk has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

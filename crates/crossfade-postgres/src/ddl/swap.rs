@@ -14,8 +14,9 @@ use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, KEY_INDEX, Way, index, lock};
 use crate::ident::{self, Ident};
 
-/// Stages `Lock` and `LockSequences`. Tables: one `LOCK` a statement: the source, then the tables at the other end of its
-/// foreign keys, by name; last the shadow, in a mode that does not stop our own applier. Then the source's sequences.
+/// Stages `LockTarget`, `Lock` and `LockSequences`. First the shadow, in a mode that does not stop our own applier. Tables:
+/// one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by name. Then the source's
+/// sequences.
 ///
 /// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
 /// behind it. Whoever holds a parent then seldom comes back to the source; in the other order every transaction
@@ -26,14 +27,13 @@ pub fn locks(context: &DdlContext, source: &Definition, desired: &Definition) ->
     let others: BTreeSet<&TableName> = ends.flatten().filter(|table| **table != source.name).collect();
     let shadow = context.shadow(desired);
     let shadow = format!("LOCK TABLE ONLY {shadow} IN SHARE UPDATE EXCLUSIVE MODE");
-    [&source.name]
+    let tables = [&source.name].into_iter().chain(others).map(|table| {
+        let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", ident::table(table));
+        context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
+    });
+    [context.under_lock(Stage::LockTarget, shadow, Vec::new())]
         .into_iter()
-        .chain(others)
-        .map(|table| {
-            let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", ident::table(table));
-            context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
-        })
-        .chain([context.under_lock(Stage::Lock, shadow, Vec::new())])
+        .chain(tables)
         .chain(sequence_locks(context, source))
         .collect()
 }

@@ -52,6 +52,11 @@ const PINNED: &[(&str, &str, u32)] = &[
     ("idle_in_transaction_session_timeout", "0", 0),
     ("idle_session_timeout", "0", 14),
     ("transaction_timeout", "0", 17),
+    // The server finds out within a minute that our machine is gone, and lets go of what it held.
+    ("tcp_keepalives_idle", "30", 0),
+    ("tcp_keepalives_interval", "10", 0),
+    ("tcp_keepalives_count", "3", 0),
+    ("tcp_user_timeout", "60000", 0),
     // Texts and expressions mean the same everywhere.
     ("TimeZone", "UTC", 0),
     ("DateStyle", "ISO, MDY", 0),

@@ -22,7 +22,8 @@ pub struct Engine {
     pub host: String,
     /// Its process there.
     pub process: i64,
-    /// Its session is still connected.
+    /// Its session is still connected, and it was heard of not long ago: of one whose machine is gone the server may
+    /// keep the session for hours.
     pub connected: bool,
     /// Since its last heartbeat.
     pub heard_seconds_ago: f64,
@@ -43,6 +44,10 @@ pub enum TakeOver {
 const ENDING_MAX: Duration = Duration::from_secs(30);
 /// How long to wait for the session of a process that may just have been killed.
 const DYING_MAX: Duration = Duration::from_secs(3);
+/// An engine says something twice a second. One that has said nothing for this long is not waited for.
+const HEARD_MAX: Duration = Duration::from_secs(30);
+/// A request that nobody has taken for so long was meant for another hour.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The engine that last worked on the migration.
@@ -52,10 +57,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 pub async fn engine(session: &Session, name: &str) -> Result<Option<Engine>, StateError> {
     let select = "\
 SELECT host, process, EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(backend_pid) AS a
-                               WHERE a.backend_start = e.backend_started),
+                               WHERE a.backend_start = e.backend_started)
+       AND heard_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2),
        extract(epoch FROM pg_catalog.clock_timestamp() - heard_at)::float8, progress
   FROM crossfade.engine AS e WHERE migration = $1";
-    let row = session.query_opt(select, &[&name]).await?;
+    let row = session
+        .query_opt(select, &[&name, &HEARD_MAX.as_secs_f64()])
+        .await?;
     Ok(row.map(|row| Engine {
         host: row.get(0),
         process: row.get(1),
@@ -80,7 +88,7 @@ pub async fn raise_generation(
     take_over: TakeOver,
 ) -> Result<Generation, StateError> {
     if take_over == TakeOver::Refuse {
-        refuse_connected(session, name).await?;
+        refuse_connected(session, name, host).await?;
     }
     // Before: so that raising does not wait for a long statement of theirs. After: one that began in between has
     // failed or will, at its guard; a slot that is being made is guarded by nothing.
@@ -100,13 +108,22 @@ SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_ca
     session
         .execute(register, &[&name, &host, &i64::from(std::process::id())])
         .await?;
+    let forget = "\
+UPDATE crossfade.request SET taken_at = pg_catalog.clock_timestamp()
+ WHERE migration = $1 AND taken_at IS NULL
+   AND asked_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2)";
+    session
+        .execute(forget, &[&name, &REQUEST_MAX.as_secs_f64()])
+        .await?;
     Ok(Generation(generation))
 }
 
-async fn refuse_connected(session: &Session, name: &str) -> Result<(), StateError> {
+async fn refuse_connected(session: &Session, name: &str, host: &str) -> Result<(), StateError> {
     let deadline = Instant::now() + DYING_MAX;
+    // A process whose network was gone for a while finds itself.
+    let ours = |engine: &Engine| engine.host == host && engine.process == i64::from(std::process::id());
     loop {
-        match engine(session, name).await? {
+        match engine(session, name).await?.filter(|engine| !ours(engine)) {
             Some(engine) if engine.connected && Instant::now() >= deadline => {
                 return Err(StateError::Busy {
                     name: name.into(),
@@ -124,7 +141,8 @@ async fn refuse_connected(session: &Session, name: &str) -> Result<(), StateErro
 async fn end_sessions(session: &Session, name: &str, application_name: &str) -> Result<(), StateError> {
     let terminate = "\
 SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
- WHERE application_name = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user";
+ WHERE application_name = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename = current_user
+   AND datname = pg_catalog.current_database()";
     let deadline = Instant::now() + ENDING_MAX;
     loop {
         let left = session.query(terminate, &[&application_name]).await?.len();

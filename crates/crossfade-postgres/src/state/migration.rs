@@ -98,16 +98,17 @@ async fn taken(session: &Session, oid: u32, table: String) -> Result<StateError,
     })
 }
 
-/// Forgets everything of a migration but its audit trail, so that its name can be used again.
+/// Forgets everything of a migration but its audit trail, so that its name can be used again. And but its generation:
+/// begun anew from one, an engine of the former migration that has slept through all of it could write again (R24).
 ///
 /// # Errors
 /// As the server says.
 pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
     for table in [
         "migration",
-        "generation",
         "engine",
         "position",
+        "source_file",
         "way_back_closed",
         "detector",
         "chunk",

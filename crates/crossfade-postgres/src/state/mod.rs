@@ -28,10 +28,12 @@ pub use self::ledger::{
 };
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
 pub use self::progress::{
-    advance_statement, aligned, done_statements, forget_statements, forget_swap_attempts, position,
-    record_statement, record_swap_attempt, start_position, swap_attempt,
+    advance_statement, aligned, done_statements, forget_statements, forget_swap_attempts,
+    forget_swap_attempts_to, position, record_statement, record_swap_attempt, start_position, swap_attempt,
 };
 pub use self::request::{Verb, ask, take};
 pub use self::schema::{ensure, exists};
-pub use self::verification::{StoredVerification, last_verification, record_verification, server_time};
+pub use self::verification::{
+    StoredVerification, last_verification, record_verification, server_time, trust_file, trusted_file,
+};
 pub use self::way_back::{Closed, close_way_back, open_way_back, way_back_closed};

@@ -145,6 +145,20 @@ pub async fn swap_attempt(session: &Session, name: &str) -> Result<Option<Xid>, 
     Ok(row.and_then(|row| row.get::<_, &str>(0).parse().ok()).map(Xid))
 }
 
+/// Forgets that one and those before it: what became of them is known, and the server will not know it for ever. (Those
+/// of an engine that has taken over meanwhile are not ours to forget.)
+///
+/// # Errors
+/// As the server says.
+pub async fn forget_swap_attempts_to(session: &Session, name: &str, xid: Xid) -> Result<(), StateError> {
+    let delete = "\
+DELETE FROM crossfade.swap_attempt
+ WHERE migration = $1 AND attempt <= (SELECT pg_catalog.max(attempt) FROM crossfade.swap_attempt
+                                       WHERE migration = $1 AND xid = $2::text::xid8)";
+    session.execute(delete, &[&name, &xid.to_string()]).await?;
+    Ok(())
+}
+
 /// Forgets them: what became of the last one is known for good, and the server will not know it for ever.
 ///
 /// # Errors

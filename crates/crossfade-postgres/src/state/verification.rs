@@ -77,6 +77,39 @@ VALUES ($1, $2::text::timestamptz, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10
     Ok(())
 }
 
+/// From now on this is the file of a source whose every row the target has; `None`: nobody knows which.
+///
+/// # Errors
+/// As the server says.
+pub async fn trust_file(
+    session: &Session,
+    name: &str,
+    direction: Direction,
+    file: Option<u32>,
+) -> Result<(), StateError> {
+    let upsert = "\
+INSERT INTO crossfade.source_file (migration, direction, file) VALUES ($1, $2, $3)
+    ON CONFLICT (migration, direction) DO UPDATE SET file = excluded.file";
+    session
+        .execute(upsert, &[&name, &direction.as_str(), &file])
+        .await?;
+    Ok(())
+}
+
+/// See [`trust_file`].
+///
+/// # Errors
+/// As the server says.
+pub async fn trusted_file(
+    session: &Session,
+    name: &str,
+    direction: Direction,
+) -> Result<Option<u32>, StateError> {
+    let select = "SELECT file FROM crossfade.source_file WHERE migration = $1 AND direction = $2";
+    let row = session.query_opt(select, &[&name, &direction.as_str()]).await?;
+    Ok(row.and_then(|row| row.get(0)))
+}
+
 /// The newest result; with `since` only one that began at that server time or later, and is the last word.
 ///
 /// # Errors
@@ -117,6 +150,7 @@ SELECT id, began_at::text, ended_at::text, aligned_lsn::text, whole, more, pairs
             differences: differences.map_err(|_| unreadable("differences"))?,
             repaired: number(13),
             repair_follows: row.get(14),
+            file: None,
             // Of interest to whoever runs it only: what it settled is written down with it.
             strays: 0,
         },

@@ -70,6 +70,7 @@ impl Simulation {
         task.answer = Some(Event::Verify(VerifyEvent::Opened {
             snapshot,
             position,
+            file: Some(1),
             repair,
         }));
     }
