@@ -36,6 +36,10 @@ pub struct Run {
 
 /// Quiet steps within which a migration must end.
 const QUIET_STEPS: u64 = 120_000;
+/// With pieces of one change and a fetch for each, some worlds write faster than any engine applies: after so many quiet
+/// steps their writers tire.
+const TIRELESS_STEPS: u64 = QUIET_STEPS / 2;
+const TIRED_LOAD: u32 = 10;
 /// Steps of the writers after the end, at least.
 const STEPS_AFTER: u64 = 40;
 /// What one seed holds, at least, where it gets to its end.
@@ -194,7 +198,7 @@ impl Simulation {
         }
         while self.end.is_none() {
             self.step()?;
-            if self.steps > self.scenario.stormy_steps + self.scenario.stormy_steps_back + QUIET_STEPS {
+            if self.quiet_steps() > QUIET_STEPS {
                 return Err(Breach::NoProgress {
                     steps: QUIET_STEPS,
                     activity: self.engine.as_ref().map(|engine| engine.machine.activity()),
@@ -250,6 +254,20 @@ impl Simulation {
         Ok(())
     }
 
+    /// Since nothing fails any more.
+    fn quiet_steps(&self) -> u64 {
+        let stormy = self.scenario.stormy_steps + self.scenario.stormy_steps_back;
+        self.steps.saturating_sub(stormy)
+    }
+
+    /// How often writers go on, in percent.
+    fn load(&self) -> u32 {
+        match self.quiet_steps() {
+            ..=TIRELESS_STEPS => self.scenario.load,
+            _tired => self.scenario.load.min(TIRED_LOAD),
+        }
+    }
+
     fn step(&mut self) -> Result<(), Breach> {
         self.steps += 1;
         self.steps_after_swap += u64::from(self.store.phase >= Phase::Swapped);
@@ -257,7 +275,7 @@ impl Simulation {
         let calm = self.is_calm();
         // What a writer still does while our request waits for it is what the drain must not miss (T22).
         let hurry = self.world.exclusive == Exclusive::Wanted;
-        if hurry || self.dice.chance(self.scenario.load) {
+        if hurry || self.dice.chance(self.load()) {
             for _ in 0..self.dice.below(4) {
                 self.world.step(&mut self.dice, &self.scenario, calm && !hurry);
             }
