@@ -21,6 +21,8 @@ pub struct Applier {
     generation: Generation,
     /// A batch has begun and not ended.
     open: bool,
+    /// It has rows that were fetched.
+    fetched: bool,
 }
 
 /// What came of a piece.
@@ -64,6 +66,7 @@ impl Applier {
             direction,
             generation,
             open: false,
+            fetched: false,
         })
     }
 
@@ -112,10 +115,13 @@ impl Applier {
         }
         if piece.first {
             self.open = true;
+            self.fetched = false;
             self.begin().await?;
         }
+        self.fetched |= piece.fetched;
         for target in &self.targets {
-            target.apply(&self.session, piece).await?;
+            let applied = target.apply(&self.session, piece).await;
+            applied.map_err(|error| error.of_batch(self.fetched))?;
         }
         match piece.applied {
             Some(to) => self.advance(to, piece).await,

@@ -40,6 +40,19 @@ pub enum ApplyError {
         #[source]
         source: SqlError,
     },
+    /// The same, in a batch with rows that were fetched: these come from the future, and what they collide with may be
+    /// changed by a later piece. Taken anew, later, the batch holds more of it.
+    #[error(
+        "write {rows} rows to {table}: they violate its constraint {constraint}, perhaps only because some were fetched"
+    )]
+    ViolationAhead {
+        /// The target.
+        table: String,
+        /// The constraint.
+        constraint: String,
+        /// Rows written by the statement's piece.
+        rows: usize,
+    },
     /// Rows to remove, in a table without a key.
     #[error("remove rows from {table}: it has no key")]
     NoKey {
@@ -71,6 +84,23 @@ pub enum ApplyErrorClass {
 }
 
 impl ApplyError {
+    /// As an error of a batch that has, or has not, rows that were fetched.
+    pub(crate) fn of_batch(self, fetched: bool) -> Self {
+        match self {
+            ApplyError::Violation {
+                table,
+                constraint,
+                rows,
+                ..
+            } if fetched => ApplyError::ViolationAhead {
+                table,
+                constraint,
+                rows,
+            },
+            error => error,
+        }
+    }
+
     /// See [`SqlError::lies_in_a_row`].
     pub fn lies_in_a_row(&self) -> bool {
         match self {
@@ -78,6 +108,7 @@ impl ApplyError {
             ApplyError::Encode(_)
             | ApplyError::Superseded { .. }
             | ApplyError::KeepWithoutRow { .. }
+            | ApplyError::ViolationAhead { .. }
             | ApplyError::NoKey { .. }
             | ApplyError::OutOfOrder
             | ApplyError::PositionNotMoved { .. } => false,
@@ -89,6 +120,7 @@ impl ApplyError {
         match self {
             ApplyError::Sql(error) => of_sql(error.class()),
             ApplyError::Superseded { .. } => ApplyErrorClass::Superseded,
+            ApplyError::ViolationAhead { .. } => ApplyErrorClass::Transient,
             ApplyError::Encode(_)
             | ApplyError::KeepWithoutRow { .. }
             | ApplyError::Violation { .. }

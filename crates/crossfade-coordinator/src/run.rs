@@ -387,6 +387,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     // Our line in the audit trail was written after the generation was raised, so what was applied by then has a
     // lower id than it, and this snapshot sees it or lists it.
     let now = wal::snapshot(session).await?;
+    let committing = wal::committing(session, &now).await?;
     let copy = load_copy(session, context).await?;
     let applied = match &copy {
         CopyState::Nothing => None,
@@ -416,6 +417,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
         aligned: state::aligned(session, name, context.direction).await?,
         equal: last.map(|verification| verification.found.is_equal()),
         now,
+        committing,
         back_closed: state::way_back_closed(session, name).await?.is_some(),
     })
 }

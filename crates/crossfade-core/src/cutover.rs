@@ -269,6 +269,17 @@ impl Cutover {
         self.state == State::Locking
     }
 
+    /// The lock is still to be asked for, because a fetch holds one that it would have to wait for, and the cutover's time
+    /// has passed: it is not asked for any more. Whether that is so.
+    pub fn give_up_waiting(&mut self, now: Instant) -> bool {
+        let late = self.state == State::Locking && self.give_up_at.is_some_and(|end| end <= now);
+        if late {
+            self.obstacle = "changes that have to be read from the table come too late".to_owned();
+            self.give_up();
+        }
+        late
+    }
+
     /// The lock is being given back.
     pub fn is_unlocking(&self) -> bool {
         self.state == State::Unlocking
@@ -329,9 +340,8 @@ impl Cutover {
                 [self.look_again_at, self.deadline].into_iter().flatten().min()
             }
             State::Fencing | State::Draining | State::Looking(_) | State::BackingOff => self.deadline,
-            State::CatchingUp => self.give_up_at,
+            State::CatchingUp | State::Locking => self.give_up_at,
             State::Idle
-            | State::Locking
             // Bounded by the server.
             | State::Closing
             | State::Swapping

@@ -94,9 +94,9 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Goes on from what is written down. `now` is a snapshot taken after that was read: a stray that is not visible yet
-    /// is among the transactions that it lists.
-    pub fn new(name: &MigrationName, seen: Seen, now: &Snapshot) -> Self {
+    /// Goes on from what is written down. A stray that is not visible yet is among the transactions that were `committing`
+    /// after that was read.
+    pub fn new(name: &MigrationName, seen: Seen, committing: &[Xid]) -> Self {
         let in_doubt = seen.strays.in_doubt();
         Detector {
             ours: carried_back_message(name),
@@ -111,7 +111,7 @@ impl Detector {
             strays: seen.strays,
             urgent: false,
             noting: None,
-            invisible: now.in_progress().filter(|_| in_doubt).collect(),
+            invisible: committing.iter().copied().filter(|_| in_doubt).collect(),
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
             upto: upto.map(Lsn),
             strays: Strays::default(),
         };
-        Detector::new(&name(), seen, &"10:10:".parse().unwrap())
+        Detector::new(&name(), seen, &[])
     }
 
     fn part(xid: u32, messages: &[Bytes], changes: usize, commit_lsn: Option<u64>) -> StreamItem {
@@ -341,7 +341,7 @@ mod tests {
             strays,
         };
         let now: Snapshot = "10:20:12".parse().unwrap();
-        let detector = Detector::new(&name(), seen, &now);
+        let detector = Detector::new(&name(), seen, &[Xid(12)]);
         assert!(detector.strays().in_doubt());
         assert_eq!(detector.missed_by(&now), Some(Xid(12)));
     }

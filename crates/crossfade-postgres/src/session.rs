@@ -20,6 +20,9 @@ pub use self::settings::{SessionOptions, SynchronousCommit};
 /// The oldest server that is served, as `server_version_num`.
 pub const VERSION_MIN: u32 = 140_000;
 
+/// The largest message of a `COPY … FROM STDIN`, in bytes.
+const COPY_MESSAGE_MAX: usize = 1 << 20;
+
 /// One connection. Dropping it closes the connection once what was sent has been answered; a statement that
 /// must not go on is canceled first ([`Session::canceler`]).
 pub struct Session {
@@ -273,7 +276,11 @@ impl Session {
         let copy = async {
             let sink = self.client.copy_in(sql.statement()).await?;
             let mut sink = std::pin::pin!(sink);
-            for buffer in buffers {
+            for mut buffer in buffers {
+                // The server takes no message beyond 1 GB, and rows may be cut anywhere.
+                while buffer.len() > COPY_MESSAGE_MAX {
+                    sink.feed(buffer.split_to(COPY_MESSAGE_MAX)).await?;
+                }
                 sink.feed(buffer).await?;
             }
             sink.finish().await

@@ -1,7 +1,7 @@
 //! WAL positions, making one durable, and marker messages.
 
 use crossfade_core::piece::MESSAGE_PREFIX;
-use crossfade_core::position::Lsn;
+use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::{ParseSnapshotError, Snapshot};
 use tokio_postgres::types::PgLsn;
 
@@ -46,6 +46,27 @@ pub async fn snapshot(session: &Session) -> Result<Snapshot, SnapshotError> {
     let query = "SELECT pg_catalog.pg_current_snapshot()::text";
     let row = session.query_one(query, &[]).await?;
     Ok(row.get::<_, &str>(0).parse()?)
+}
+
+/// Transactions that can have committed without being visible to a snapshot: not those of another database, nor one whose
+/// session waits for its client. (A session of another role does not show what it is at: then it counts.)
+///
+/// # Errors
+/// As the server says.
+pub async fn committing(session: &Session, snapshot: &Snapshot) -> Result<Vec<Xid>, SqlError> {
+    let query = "\
+SELECT backend_xid::text FROM pg_catalog.pg_stat_activity
+ WHERE backend_xid IS NOT NULL
+   AND (datname IS DISTINCT FROM pg_catalog.current_database() OR state LIKE 'idle in transaction%')";
+    let rows = session.query(query, &[]).await?;
+    let cannot = rows
+        .iter()
+        .filter_map(|row| row.get::<_, &str>(0).parse::<u32>().ok());
+    let cannot: Vec<Xid> = cannot.map(|xid| Xid::widen(xid, snapshot.xmax())).collect();
+    Ok(snapshot
+        .in_progress()
+        .filter(|xid| !cannot.contains(xid))
+        .collect())
 }
 
 /// No snapshot.

@@ -113,6 +113,7 @@ impl Simulation {
             (self.store.back_closed, Reached::StartedClosed),
         ];
         self.reach_all(reached);
+        let now = self.world.snapshot().to_core();
         let durable = Durable {
             phase: self.store.phase,
             paused: self.store.paused,
@@ -124,7 +125,8 @@ impl Simulation {
             },
             aligned: self.store.aligned.clone(),
             equal: self.store.equal,
-            now: self.world.snapshot().to_core(),
+            committing: now.in_progress().collect(),
+            now,
             back_closed: self.store.back_closed,
         };
         let options = Options {

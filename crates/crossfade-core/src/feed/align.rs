@@ -45,14 +45,14 @@ pub struct NotAligned {
 const CROWDED: usize = 2;
 
 impl Feed {
-    /// Takes over from an earlier engine what it aligned the target with last. Transactions that are running `now` may
-    /// have been applied by it.
-    pub fn inherit(&mut self, aligned: Option<&Snapshot>, now: &Snapshot) {
+    /// Takes over from an earlier engine what it aligned the target with last. Transactions that are `committing`, and that
+    /// `now` does not see, may have been applied by it.
+    pub fn inherit(&mut self, aligned: Option<&Snapshot>, now: &Snapshot, committing: &[Xid]) {
         if let Some(aligned) = aligned {
             self.ledger.align(aligned);
         }
         self.observe(now);
-        self.unseen.extend(now.in_progress());
+        self.unseen.extend(committing);
     }
 
     /// A snapshot is about to be taken for [`Feed::align`].

@@ -2,12 +2,15 @@
 //! must end because something has to wait for a chunk (R5, R9, R10).
 
 use super::touch::{self, Touch};
-use super::{Entry, Feed, FeedStep, Forming, Gathered, cost};
+use super::{Entry, Feed, FeedStep, Forming, Gathered, cost, lacks, mixes};
 use crate::change::Change;
 use crate::ledger::{ChunkId, Home, Ledger, Opening, Truncation, Unusable, Verdict};
 use crate::piece::KeyCells;
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
+
+/// What a fetched row weighs in a piece: nobody knows before it is there, so it is a guess on the heavy side.
+const FETCHED_ROW_BYTES: usize = 64 << 10;
 
 /// Up to where the queue fits into a piece.
 pub(super) enum Cut {
@@ -152,6 +155,16 @@ impl Feed {
                 .map_or(self.received >= reach, |commit| commit > reach)
     }
 
+    /// What is left out of a change is large, and comes into the piece if the row must be fetched.
+    fn cost_of_fetch(&self, change: &Change) -> usize {
+        let moved = matches!(change, Change::Update { old_key: Some(_), .. });
+        let fetches = match change {
+            Change::Update { new, .. } => moved && lacks(new) || mixes(&self.reads, new),
+            Change::Insert { .. } | Change::Delete { .. } | Change::Truncate { .. } => false,
+        };
+        if fetches { FETCHED_ROW_BYTES } else { 0 }
+    }
+
     pub(super) fn find_cut(&self) -> Cut {
         if self.has_reached() {
             return Cut::Reached;
@@ -174,7 +187,7 @@ impl Feed {
                 Entry::Message(_) => {}
                 Entry::Change { change, .. } => {
                     changes += 1;
-                    bytes += cost(change);
+                    bytes += cost(change) + self.cost_of_fetch(change);
                     if changes >= self.limits.piece_changes_max || bytes >= self.limits.piece_bytes_max {
                         return last_boundary.unwrap_or(Cut::Inside { entries });
                     }

@@ -606,6 +606,11 @@ fn check_append_only(change: &Change) -> Result<(), FeedError> {
     }
 }
 
+/// Whether the stream has left something out.
+fn lacks(row: &Row) -> bool {
+    row.0.iter().any(|cell| matches!(cell, Cell::Unchanged))
+}
+
 /// Whether a target column's expression reads a missing column together with one that is there.
 fn mixes(reads: &[Vec<usize>], row: &Row) -> bool {
     let missing = |column: &usize| matches!(row.0[*column], Cell::Unchanged);

@@ -137,6 +137,13 @@ impl Migration {
         }
     }
 
+    /// A batch whose fetch does not get on keeps the lock from being asked for.
+    pub(super) fn give_up_waiting(&mut self, now: Instant) {
+        if self.deferred_lock.is_some() && self.cutover.give_up_waiting(now) {
+            self.deferred_lock = None;
+        }
+    }
+
     pub(super) fn drain_to_marker(&mut self) {
         if !self.cutover.is_draining() {
             return;

@@ -11,11 +11,11 @@ use crate::way_back::Direction;
 impl Migration {
     /// After the swap the forward stream is read on, for as long as the retired table follows.
     pub(super) fn detect(&mut self) {
-        let (seen, now) = (self.detected, &self.inherited.1);
+        let (seen, committing) = (self.detected, &self.inherited.2);
         self.commands.push_back(Command::Detect {
             from: seen.upto.unwrap_or(Lsn(0)),
         });
-        self.detector = Some(Detector::new(&self.plan.name, seen, now));
+        self.detector = Some(Detector::new(&self.plan.name, seen, committing));
     }
 
     /// Whether the detector's stream should be read on. Not while a swap may be committed, nor behind it: then the retired

@@ -49,6 +49,9 @@ pub struct Durable {
     /// A snapshot of this server's life, taken after the position was read, in or after a transaction that was begun
     /// after that: every transaction applied so far is seen, or listed as in progress.
     pub now: Snapshot,
+    /// Of the transactions that `now` lists as in progress those that may have committed already, and only are not visible
+    /// yet: not those of other databases, nor those whose session waits for its client.
+    pub committing: Vec<Xid>,
 }
 
 /// What is known durably of the copy.

@@ -101,7 +101,7 @@ pub struct Migration {
     /// What differs then is to be repaired.
     must_repair: bool,
     /// See [`Durable::aligned`] and [`Durable::now`].
-    inherited: (Option<Snapshot>, Snapshot),
+    inherited: (Option<Snapshot>, Snapshot, Vec<Xid>),
     /// A round runs that an attempt, or a pair of snapshots, waits for.
     catching_up: bool,
     /// Waits until no transaction of a fetch holds a lock on the source.
@@ -180,7 +180,11 @@ impl Migration {
             proofs: Proofs::new(plan.limits.proof_wait()),
             invisible: None,
             fetch_pause: Duration::ZERO,
-            inherited: (durable.aligned.clone(), durable.now.clone()),
+            inherited: (
+                durable.aligned.clone(),
+                durable.now.clone(),
+                durable.committing.clone(),
+            ),
             feed: None,
             acknowledged: Lsn(0),
             round: Round::default(),
@@ -369,6 +373,7 @@ impl Migration {
             self.flush_at = Some(now + FLUSH_INTERVAL);
         }
         self.cutover.handle_timeout(now);
+        self.give_up_waiting(now);
         self.verification.handle_timeout(now);
         self.detector_on(flush);
         self.go_on(now, flush);

@@ -62,6 +62,7 @@ fn durable(phase: Phase, chunks: Vec<CopiedChunk>) -> Durable {
         aligned: None,
         equal: None,
         now: snapshot("100:100:"),
+        committing: Vec::new(),
         detected: Seen::default(),
     }
 }

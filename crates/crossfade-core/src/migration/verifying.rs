@@ -29,9 +29,9 @@ impl Migration {
 
     /// What an earlier engine has applied and aligned.
     pub(super) fn inherit(&mut self) {
-        let (aligned, now) = &self.inherited;
+        let (aligned, now, committing) = &self.inherited;
         if let Some(feed) = &mut self.feed {
-            feed.inherit(aligned.as_ref(), now);
+            feed.inherit(aligned.as_ref(), now, committing);
         }
     }
 

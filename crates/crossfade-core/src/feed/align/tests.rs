@@ -50,7 +50,7 @@ fn what_the_snapshot_sees_is_applied_and_the_rest_is_held() {
 #[test]
 fn the_next_engine_applies_no_part_of_it_again() {
     let mut feed = feed();
-    feed.inherit(Some(&snapshot("101:105:101,103")), &snapshot("106:106:"));
+    feed.inherit(Some(&snapshot("101:105:101,103")), &snapshot("106:106:"), &[]);
     for (xid, commit) in [(101, 30), (102, 40), (103, 50)] {
         feed.receive(transaction(xid, vec![insert("a x 1")], Some(commit)))
             .unwrap();
