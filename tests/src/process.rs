@@ -86,7 +86,8 @@ impl Process {
     /// It cannot be waited for.
     pub async fn ended_early(&mut self) -> Result<String> {
         let status = self.child.wait().await?;
-        Ok(format!("`{}` with {status}", self.command))
+        let said = (&mut self.stdout).await.unwrap_or_default();
+        Ok(format!("`{}` with {status}: {said}", self.command))
     }
 
     /// Sends a signal.

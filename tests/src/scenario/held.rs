@@ -23,6 +23,10 @@ pub struct Held {
     pub chunks: i64,
     /// WAL that a slot retained, in bytes.
     pub wal: u64,
+    /// WAL that was written, by everybody, from the first look to the last.
+    pub written: u64,
+    /// The insert position at the first look.
+    began: Option<i64>,
     /// Looks at a session with a snapshot.
     pub looks: u64,
 }
@@ -95,9 +99,13 @@ async fn look(
         held.chunks = held.chunks.max(chunks - first);
         held.looks += 1;
     }
-    let retained = "SELECT coalesce(max(pg_current_wal_insert_lsn() - restart_lsn), 0)::bigint
+    let retained = "SELECT coalesce(max(pg_current_wal_insert_lsn() - restart_lsn), 0)::bigint,
+                           (pg_current_wal_insert_lsn() - '0/0')::bigint
                       FROM pg_replication_slots WHERE database = current_database()";
-    let wal: i64 = client.query_one(retained, &[]).await?.get(0);
+    let row = client.query_one(retained, &[]).await?;
+    let (wal, now): (i64, i64) = (row.get(0), row.get(1));
     held.wal = held.wal.max(wal.try_into().unwrap_or(0));
+    let began = *held.began.get_or_insert(now);
+    held.written = (now - began).try_into().unwrap_or(0);
     Ok(())
 }

@@ -79,14 +79,16 @@ impl fmt::Display for Figures {
             snapshot,
             chunks,
             wal,
+            written,
             ..
         } = self.held;
         write!(
             f,
-            "at most {} MB resident, a snapshot held for {:.1} s and {chunks} chunks of others, {} MB of WAL retained, ",
+            "at most {} MB resident, a snapshot held for {:.1} s and {chunks} chunks of others, {} of {} MB of WAL retained, ",
             self.memory >> 20,
             snapshot.as_secs_f64(),
-            wal >> 20
+            wal >> 20,
+            written >> 20
         )?;
         write!(f, "{:.1} s; sums equal, 0 failed", self.took.as_secs_f64())
     }

@@ -8,6 +8,7 @@ use crossfade_core::phase::Phase;
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::process::{Ended, Process};
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 use serde_json::Value;
 
 mod keyless;
@@ -189,5 +190,28 @@ async fn columns_without_a_counterpart_are_named() -> Result<()> {
         "{}",
         told.object
     );
+    Ok(())
+}
+
+/// A transaction that only waits for its client cannot have committed: whether the former engine has applied it is no
+/// question, however long it stays.
+#[tokio::test]
+async fn after_a_restart_nobody_waits_for_a_transaction_that_idles() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let engine = following(&stage).await?;
+    let idle = stage.client().await?;
+    idle.batch_execute("CREATE TABLE other (i integer); BEGIN; INSERT INTO other VALUES (1)")
+        .await?;
+    engine.kill_9().await?;
+    let name = stage.name().as_str();
+    let engine = stage.crossfade(&["continue", name])?;
+    until::so("the next engine is at work", async || {
+        let status = stage.status().await?;
+        Ok(status["engine"]["pid"] == engine.pid() && status["progress"]["activity"] == "Ready")
+    })
+    .await?;
+    let told = stage.operate("verify", &[]).await?.expect(0)?;
+    ensure!(of(&told, "equal")? == true, "{}", told.object);
+    idle.batch_execute("ROLLBACK").await?;
     Ok(())
 }

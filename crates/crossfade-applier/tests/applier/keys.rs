@@ -1,5 +1,6 @@
 //! Keys: swapped, composite, equal with different bytes, longer than the target takes.
 
+use crossfade_core::piece::{Piece, TargetKey};
 use crossfade_postgres::apply::fetch::Fetcher;
 
 use super::scene::{Scene, Table, assert_applied, batch, not_applied};
@@ -119,4 +120,31 @@ async fn without_a_key_rows_are_only_appended() {
         matches!(error, crossfade_applier::ApplyError::NoKey { .. }),
         "{error}"
     );
+}
+
+/// A repair knows rows by the target's key only; nothing else is removed, and what is put in the same piece stays.
+#[tokio::test]
+async fn rows_without_a_counterpart_are_removed_by_the_targets_key() {
+    let columns = [("a", "integer"), ("b", "text"), ("v", "integer")];
+    let scene = Scene::new(Table {
+        columns: &columns,
+        key: Some(&[1, 0]),
+        ..Table::default()
+    })
+    .await;
+    scene
+        .run("INSERT INTO shadow.t VALUES (1, 'it''s', 0), (1, 'x', 0), (2, 'x', 0)")
+        .await;
+    let key = |b: &str, a: &str| TargetKey {
+        target: 0,
+        key: vec![b.to_owned(), a.to_owned()],
+    };
+    let piece = Piece {
+        removes: vec![key("it's", "1"), key("x", "2"), key("nobody", "7")],
+        ..batch(2, Vec::new(), scene.puts("VALUES (2, 'x'::text, 9)").await)
+    };
+    let mut applier = scene.applier().await;
+    assert_applied(applier.apply(&piece).await);
+    let left = scene.texts("SELECT t::text FROM shadow.t ORDER BY a").await;
+    assert_eq!(left, ["(1,x,0)", "(2,x,9)"]);
 }

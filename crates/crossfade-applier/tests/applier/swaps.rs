@@ -1,6 +1,7 @@
 //! Values that exchange places under unique and exclusion constraints (M4, R19).
 
 use crossfade_applier::{ApplyError, ApplyErrorClass};
+use crossfade_core::piece::Piece;
 
 use super::scene::{Scene, Table, assert_applied, batch, keeping, not_applied};
 
@@ -101,4 +102,31 @@ async fn a_real_violation_names_the_constraint_and_no_value() {
     // The session is as good as new.
     let puts = scene.puts("VALUES (2, 10, 'fine')").await;
     assert_applied(applier.apply(&batch(2, Vec::new(), puts)).await);
+}
+
+/// R19: a fetched row comes from the future, and who has its unique value now may give it up in a later piece.
+#[tokio::test]
+async fn a_violation_in_a_batch_with_fetched_rows_is_not_the_last_word() {
+    let scene = Scene::new(Table {
+        constraints: ", UNIQUE (u)",
+        ..Table::default()
+    })
+    .await;
+    scene
+        .run("INSERT INTO shadow.t VALUES (1, 10, 'owner'), (2, 20, 'heir')")
+        .await;
+    let mut applier = scene.applier().await;
+    for (fetched, class) in [(true, ApplyErrorClass::Transient), (false, ApplyErrorClass::Real)] {
+        let heir = Piece {
+            fetched,
+            ..batch(2, Vec::new(), scene.puts("VALUES (2, 10, 'heir')").await)
+        };
+        let error = not_applied(applier.apply(&heir).await);
+        assert_eq!(error.class(), class, "{error}");
+        assert!(!fetched || !error.lies_in_a_row());
+    }
+    // Taken anew, the batch holds both.
+    let both = scene.puts("VALUES (1, 30, 'owner'), (2, 10, 'heir')").await;
+    assert_applied(applier.apply(&batch(2, Vec::new(), both)).await);
+    assert_eq!(scene.target().await, ["(1,30,owner)", "(2,10,heir)"]);
 }
