@@ -107,6 +107,7 @@ fn source() -> Source {
         identity_to_restore: None,
         full_identity: false,
         binary: true,
+        never_missing: Vec::new(),
         definition: String::new(),
     }
 }

@@ -142,6 +142,7 @@ fn step() -> CopyStep {
             identity_to_restore: None,
             full_identity: false,
             binary: true,
+            never_missing: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

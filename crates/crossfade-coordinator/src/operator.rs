@@ -101,7 +101,7 @@ impl Operator {
         let slot = slot::find(&self.session, &name).await?;
         if slot.is_some_and(|slot| slot.wal_status == Some(WalStatus::Lost)) {
             let reason = format!(
-                "the slot {name} was invalidated: the server removed WAL that it needs (see max_slot_wal_keep_size)"
+                "the slot {name} was invalidated: the server removed WAL that it needs (see max_slot_wal_keep_size, and from version 18 on idle_replication_slot_timeout)"
             );
             return Err(Failure::needs_operator(reason, BEGIN_AGAIN));
         }

@@ -103,6 +103,7 @@ fn step(oid: u32) -> CopyStep {
             identity_to_restore: None,
             full_identity: false,
             binary: true,
+            never_missing: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

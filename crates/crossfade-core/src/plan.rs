@@ -112,6 +112,10 @@ pub struct Source {
     pub full_identity: bool,
     /// Rows travel in binary: every column's type has send and receive functions.
     pub binary: bool,
+    /// Columns that a row has to come with, by position: what the stream leaves out is staged as `NULL`, and their type, or
+    /// that of a target's column which reads them, is a domain that takes none.
+    #[serde(default)]
+    pub never_missing: Vec<usize>,
     /// Everything known of the table when the plan was made, in canonical form; compared again under the
     /// cutover's lock. A document of the shell's, opaque here.
     pub definition: String,

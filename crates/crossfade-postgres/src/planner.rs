@@ -15,6 +15,7 @@ mod inverse;
 mod key;
 mod node_tree;
 mod notices;
+mod nulls;
 mod probe;
 mod round_trip;
 mod source;

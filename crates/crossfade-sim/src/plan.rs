@@ -70,6 +70,7 @@ impl Scenario {
             identity_to_restore: None,
             full_identity: false,
             binary: false,
+            never_missing: Vec::new(),
             definition: String::new(),
         }
     }

@@ -247,6 +247,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
             identity_to_restore: None,
             full_identity: false,
             binary: table.binary,
+            never_missing: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

@@ -1,6 +1,6 @@
 //! `crossfade verify`: asks the running engine to compare every row, waits, and says what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::operate::MigrationStatus;
@@ -15,6 +15,8 @@ use crate::failure::Outcome;
 use crate::output::{self, Console};
 use crate::{meaning, signals};
 
+/// An engine that has lost a connection comes back, and compares from the beginning.
+const AWAY_MAX: Duration = Duration::from_secs(10);
 /// Between two looks at how far it is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -28,10 +30,15 @@ pub(super) async fn perform(context: &Context, VerifyNow { name, repair }: Verif
     };
     let mut stop = signals::watch()?;
     let mut last = String::new();
+    let mut seen = Instant::now();
     loop {
         match look(&config, &asked).await {
             Ok(Answer::Verified(found)) => return Ok(conclude(console, &name, &found)),
-            Ok(Answer::Waiting(migration)) => tell(console, &migration, &mut last),
+            Ok(Answer::Waiting(migration)) => {
+                seen = Instant::now();
+                tell(console, &migration, &mut last);
+            }
+            Ok(Answer::EngineGone) if seen.elapsed() < AWAY_MAX => {}
             Ok(Answer::EngineGone) => return Ok(nobody_there(console, &name)),
             Err(ended) => return running::explained(console, &name, Err(ended)),
         }

@@ -2,7 +2,7 @@
 //! must end because something has to wait for a chunk (R5, R9, R10).
 
 use super::touch::{self, Touch};
-use super::{Entry, Feed, FeedStep, Forming, Gathered, cost, lacks, mixes};
+use super::{Entry, Feed, FeedStep, Forming, Gathered, cost, lacks};
 use crate::change::Change;
 use crate::ledger::{ChunkId, Home, Ledger, Opening, Truncation, Unusable, Verdict};
 use crate::piece::KeyCells;
@@ -159,7 +159,7 @@ impl Feed {
     fn cost_of_fetch(&self, change: &Change) -> usize {
         let moved = matches!(change, Change::Update { old_key: Some(_), .. });
         let fetches = match change {
-            Change::Update { new, .. } => moved && lacks(new) || mixes(&self.reads, new),
+            Change::Update { new, .. } => moved && lacks(new) || self.must_fetch(new),
             Change::Insert { .. } | Change::Delete { .. } | Change::Truncate { .. } => false,
         };
         if fetches { FETCHED_ROW_BYTES } else { 0 }

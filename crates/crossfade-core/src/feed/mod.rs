@@ -178,6 +178,8 @@ pub struct Feed {
     shape: Option<KeyShape>,
     /// For each target column, the source columns that its expression reads.
     reads: Vec<Vec<usize>>,
+    /// See [`Source::never_missing`].
+    never_missing: Vec<usize>,
     ledger: Ledger,
     limits: FeedLimits,
     /// For widening the stream's transaction ids.
@@ -220,6 +222,7 @@ impl Feed {
         Feed {
             shape: source.key.as_ref().map(|key| KeyShape::new(key, &source.columns)),
             reads: columns.map(|column| column.value.reads.clone()).collect(),
+            never_missing: source.never_missing.clone(),
             ledger,
             limits,
             reference,
@@ -430,13 +433,18 @@ impl Feed {
 
     fn merge(&mut self, mut gathered: Gathered, ids: Vec<KeyId>) -> FeedStep {
         let touches = std::mem::take(&mut gathered.touches);
-        let reads = &self.reads;
-        let mut coalesced = coalesce::coalesce(touches, ids, |row| mixes(reads, row));
+        let mut coalesced = coalesce::coalesce(touches, ids, |row| self.must_fetch(row));
         if coalesced.truncate {
             self.batch.absent.clear();
         }
         self.forget_absent(&mut coalesced);
         self.fetch_or_send(gathered, coalesced)
+    }
+
+    /// What is missing of a row cannot be kept from the target's.
+    fn must_fetch(&self, row: &Row) -> bool {
+        let missing = |column: &usize| matches!(row.0[*column], Cell::Unchanged);
+        self.never_missing.iter().any(missing) || mixes(&self.reads, row)
     }
 
     /// An update that keeps a value of a row which this batch's fetch found gone has nothing to keep it in.

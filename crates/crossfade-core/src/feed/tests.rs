@@ -33,6 +33,7 @@ pub(crate) fn source(equality: Equality, keyed: bool) -> Source {
         identity_to_restore: None,
         full_identity: false,
         binary: false,
+        never_missing: Vec::new(),
         definition: String::new(),
     }
 }

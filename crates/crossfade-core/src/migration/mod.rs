@@ -118,8 +118,10 @@ pub struct Migration {
 /// One round of a drain: up to a position read at its start.
 #[derive(Debug, Default)]
 struct Round {
-    /// Positions asked for and not answered: only the last answer counts.
+    /// Positions asked for and not answered. Which answer is to which question nobody says, so the highest counts when
+    /// all are there.
     asked: u32,
+    highest: Lsn,
     target: Option<Lsn>,
     started: Option<Instant>,
 }
@@ -127,6 +129,9 @@ struct Round {
 impl Round {
     /// A position is asked for; `started`: within a drain that began then.
     fn begin(&mut self, started: Option<Instant>) {
+        if self.asked == 0 {
+            self.highest = Lsn(0);
+        }
         self.asked += 1;
         self.target = None;
         self.started = started;
@@ -134,8 +139,9 @@ impl Round {
 
     fn position(&mut self, now: Instant, lsn: Lsn) {
         self.asked -= 1;
+        self.highest = self.highest.max(lsn);
         if self.asked == 0 {
-            self.target = Some(lsn);
+            self.target = Some(self.highest);
             self.started.get_or_insert(now);
         }
     }

@@ -45,6 +45,7 @@ pub(crate) fn orders() -> (Source, Target) {
         identity_to_restore: None,
         full_identity: false,
         binary: true,
+        never_missing: Vec::new(),
         definition: String::new(),
     };
     let target = Target {

@@ -480,6 +480,7 @@ impl Drafting<'_> {
             identity_to_restore: None,
             full_identity: pieces.desired.table.replica_identity == ReplicaIdentity::Full,
             binary: self.new.iter().all(|new| new.binary),
+            never_missing: Vec::new(),
             definition: new.definition.clone(),
         };
         let target = Target {

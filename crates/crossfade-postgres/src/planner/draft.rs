@@ -13,7 +13,7 @@ use super::copy_mode;
 use super::key::{KeyChoice, NoKey};
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
-use super::{back, carry, foreign_keys, key, notices, probe, source, statements, target};
+use super::{back, carry, foreign_keys, key, notices, nulls, probe, source, statements, target};
 use crate::catalog::{self, Definition};
 use crate::change::{Alteration, ChangeRequest};
 use crate::ident;
@@ -161,6 +161,7 @@ impl Draft<'_> {
                 || definition.table.replica_identity == ReplicaIdentity::Full,
             identity_to_restore,
             binary: columns.iter().all(|column| column.binary),
+            never_missing: Vec::new(),
             columns: source::in_one_form(columns),
             definition: document(definition)?,
         };
@@ -291,6 +292,10 @@ impl Draft<'_> {
         };
         let planned = back::plan(&pieces).await?.map_err(refused)?;
         (step.way_back, step.back) = (planned.way_back, planned.step);
+        nulls::note(self.session, &mut step).await?;
+        if let Some(back) = &mut step.back {
+            nulls::note(self.session, back).await?;
+        }
         step.statements = statements::list(&statements::Pieces {
             name: self.name,
             source: &step.source,
