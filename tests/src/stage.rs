@@ -32,7 +32,9 @@ pub const PASSWORD: &str = "as on a throwaway server";
 static SHARED: LazyLock<Result<(Runtime, Server), String>> = LazyLock::new(|| {
     let starting = std::thread::spawn(|| -> Result<(Runtime, Server)> {
         let runtime = Runtime::new()?;
-        let server = runtime.block_on(start(ServerOptions::default()))?;
+        // Many a test ends with a migration that goes on.
+        let options = ServerOptions::default().setting("max_replication_slots", "400");
+        let server = runtime.block_on(start(options))?;
         Ok((runtime, server))
     });
     let started = starting
