@@ -66,6 +66,44 @@ async fn killed_within_the_copy_it_goes_on_with_the_next_chunk() -> Result<()> {
     Ok(())
 }
 
+/// A chunk does not wait behind somebody's lock for ever: what waits for the chunk may be what keeps that lock waiting. It gives
+/// up, and is opened again.
+#[tokio::test]
+async fn r04_an_exclusive_lock_of_the_applications_is_waited_for_in_turns() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, 10_000, 2, 14).await?;
+    let file = stage.change_file(TABLE, &[RETYPE], &[("chunk_time", TINY)])?;
+    let mut engine = incremental(&stage, &file, "auto")?;
+    stage.reached_by(&mut engine, Phase::Copying).await?;
+    let superuser = stage.superuser().await?;
+    // Making the slot would wait for the lock's transaction.
+    let chunks = "SELECT count(*) FROM crossfade.chunk WHERE migration = $1";
+    let name = stage.name().as_str();
+    until::so("chunks are copied", async || {
+        Ok(superuser.query_one(chunks, &[&name]).await?.get::<_, i64>(0) > 2)
+    })
+    .await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        .await?;
+    let waiting = "SELECT max(virtualtransaction) FROM pg_locks
+                    WHERE NOT granted AND relation = 'orders'::regclass AND mode = 'AccessShareLock'";
+    let waits = async || -> Result<Option<String>> { Ok(superuser.query_one(waiting, &[]).await?.get(0)) };
+    until::so("a chunk waits", async || Ok(waits().await?.is_some())).await?;
+    let first = waits().await?;
+    until::so("it is another one that waits", async || {
+        let now = waits().await?;
+        Ok(now.is_some() && now != first)
+    })
+    .await?;
+    client.batch_execute("COMMIT").await?;
+    engine.end().await?.expect(0)?;
+    orders.goes_on(20).await?;
+    orders.stop_and_compare().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn t11_a_truncate_between_two_chunks_begins_the_copy_again() -> Result<()> {
     let stage = Stage::shared().await?;
