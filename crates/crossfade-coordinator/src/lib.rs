@@ -3,11 +3,13 @@
 //! [`run::run`] is a whole migration; [`operate`] is what operators do from anywhere. Nothing here decides about
 //! rows: that is `crossfade-core`.
 
+mod conclude;
 mod context;
 pub mod ended;
 mod engine;
 mod failure;
 mod hands;
+mod losses;
 pub mod operate;
 mod operator;
 mod pace;

@@ -11,12 +11,12 @@ use crossfade_postgres::state::{self, Stored, TakeOver, Verb};
 use crossfade_postgres::{slot, wal};
 use tokio::sync::mpsc;
 
+use crate::conclude::end;
 use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::failure::Failure;
 use crate::hands::{SLOT_RELEASE_MAX, in_words, run_in_order, run_patiently, settle_swap};
 use crate::report::Report;
-use crate::run::end;
 
 /// One migration as the state schema shows it.
 #[derive(Clone, Debug, serde::Serialize)]

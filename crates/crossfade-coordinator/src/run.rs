@@ -10,12 +10,11 @@ use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::detector::Seen;
 use crossfade_core::feed::FeedLimits;
 use crossfade_core::ledger::{ChunkId, CopiedChunk};
-use crossfade_core::migration::{CopyState, Durable, Migration, Options, Stop};
+use crossfade_core::migration::{CopyState, Durable, Migration, Options};
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
 use crossfade_core::position::Lsn;
-use crossfade_core::refusal::Refusal;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions, SynchronousCommit};
@@ -25,15 +24,16 @@ use crossfade_replication::transport::Connection;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::conclude::{conclude, end};
 use crate::context::{Context, host};
 use crate::ended::Ended;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::hands::{Hands, SLOT_RELEASE_MAX, find_or_begin_anew, settle_swap};
-use crate::operate;
-use crate::operator::{Measured, operate as watch_operator, store_report};
+use crate::losses::{self, Losses, Mark, Reached};
+use crate::operator::{Measured, operate as watch_operator};
 use crate::pace;
-use crate::report::{Report, Status, Verification, now_ms};
+use crate::report::{Report, Status, now_ms};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -63,17 +63,6 @@ pub enum What {
     Resume(MigrationName),
 }
 
-/// The first pause before an engine begins again; it doubles up to [`RETRY_PAUSE_MAX`].
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// So often a connection may be lost before anything new is durable. What ends it may be what we do: a server must not be
-/// made to recover for ever, nor a table be copied for ever.
-const FRUITLESS_MAX: u32 = 5;
-
-/// How far a machine is, durably.
-type Mark = (Phase, Lsn, u64);
-
 /// How long `complete` may take to bring a migration to its end that it has taken over.
 const COMPLETING_MAX: Duration = Duration::from_secs(20);
 
@@ -95,11 +84,8 @@ pub async fn run(
         Ok(name) => name,
         Err(failure) => return end(failure),
     };
-    let mut lost_since = None;
-    // How far the durable state was when a connection was lost last, and how often that came to nothing.
-    let (mut reached, mut fruitless) = (None, 0);
-    let mut report = None;
-    let mut pause = RETRY_PAUSE;
+    let mut losses = Losses::new();
+    let (mut report, mut reached) = (None, None);
     loop {
         let began = Instant::now();
         match run_engine(
@@ -117,30 +103,10 @@ pub async fn run(
             Ok(None) => {}
             Err(Failure::Superseded) => return superseded(config, &name).await,
             Err(Failure::Lost { what }) => {
-                // An engine that worked for a while was not away.
-                let worked = began.elapsed() > RETRY_PAUSE_MAX;
-                fruitless = if reached.take().is_some_and(|(before, now)| before == now) {
-                    fruitless + 1
-                } else {
-                    0
+                let pause = match losses.lost(&what, began.elapsed(), reached.take(), options.reconnect_max) {
+                    Ok(pause) => pause,
+                    Err(failure) => return end(failure),
                 };
-                if worked && fruitless >= FRUITLESS_MAX {
-                    return end(Failure::stopped(
-                        format!("{what}; {fruitless} times in a row without getting further"),
-                        "Find out what ends the connection: a limit of a proxy's, or a server process that dies of a \
-                         statement (see its log). Then `crossfade continue NAME`.",
-                    ));
-                }
-                let since = *lost_since.insert(lost_since.filter(|_| !worked).unwrap_or_else(Instant::now));
-                if worked {
-                    pause = RETRY_PAUSE;
-                }
-                if since.elapsed() > options.reconnect_max {
-                    return end(Failure::stopped(
-                        what,
-                        "When the server is back: `crossfade continue NAME`.",
-                    ));
-                }
                 tracing::warn!(%what, "begins again from the durable state");
                 note(
                     &status,
@@ -149,7 +115,6 @@ pub async fn run(
                 if pause_or_stop(pause, stop.clone()).await {
                     return Ended::Interrupted;
                 }
-                pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 // It was no accident: whoever has taken the migration over ended our sessions.
                 if matches!(taken_over(config, &name).await, Ok(TakenOver::AtWork)) {
                     return superseded(config, &name).await;
@@ -217,7 +182,7 @@ async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
     loop {
         match taken_over(config, name).await {
             Ok(TakenOver::Completed(report)) => return Ended::Done(report),
-            Ok(TakenOver::AtWork) if Instant::now() < deadline => tokio::time::sleep(RETRY_PAUSE).await,
+            Ok(TakenOver::AtWork) if Instant::now() < deadline => tokio::time::sleep(losses::PAUSE).await,
             Ok(TakenOver::AtWork | TakenOver::Left) | Err(_) => return end(Failure::Superseded),
         }
     }
@@ -248,7 +213,7 @@ async fn run_engine(
     name: &MigrationName,
     options: &mut RunOptions,
     kept: &mut Option<Report>,
-    reached: &mut Option<(Mark, Mark)>,
+    reached: &mut Option<Reached>,
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Result<Option<Ended>, Failure> {
@@ -291,7 +256,10 @@ async fn run_engine(
     ));
     operator.spawn(pace::watch(Arc::clone(&context), published_seen));
     let stopped = engine.run().await;
-    *reached = Some((before, mark(&engine.machine)));
+    *reached = Some(Reached {
+        before,
+        now: mark(&engine.machine),
+    });
     match engine.machine.wants_swap() {
         Some(Direction::Forward) => options.cutover_when_ready = true,
         Some(Direction::Back) => options.roll_back = true,
@@ -484,157 +452,4 @@ async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Resul
         return Err(Failure::needs_operator(format!("the slot {name} {what}"), again));
     }
     Ok(())
-}
-
-/// What a stop means, and what is left to do for it.
-async fn conclude(
-    context: &Context,
-    stopped: Result<Stop, Failure>,
-    mut report: Report,
-) -> Result<Option<Ended>, Failure> {
-    let stop = match stopped {
-        Ok(stop) => stop,
-        Err(failure) => {
-            store_quietly(context, &report).await;
-            return Err(match was_superseded(context).await {
-                true => Failure::Superseded,
-                false => failure,
-            });
-        }
-    };
-    if stop != Stop::Again {
-        report.timeline.ended.get_or_insert_with(now_ms);
-    }
-    store_quietly(context, &report).await;
-    if let Stop::WalBudget { .. } = stop {
-        // Before anything that may have to wait: the server's disk does not.
-        drop_budgeted(context).await?;
-    }
-    if context.direction == Direction::Forward && stop != Stop::Again {
-        // Nothing was swapped that it could lead back from, and nobody is left to read it.
-        drop_slot(context, &context.plan.name.back_slot()).await?;
-    }
-    Ok(Some(match stop {
-        Stop::Again => return Ok(None),
-        Stop::Done => Ended::Done(Box::new(report)),
-        Stop::Interrupted => Ended::Interrupted,
-        Stop::Aborted => {
-            operate::abort(&context.config, &context.plan.name).await.unwrap_or_else(|ended| ended)
-        }
-        Stop::NotEqual(found) => {
-            let verification = report.verification.unwrap_or_else(|| Verification::new(context.direction, &found, Vec::new()));
-            Ended::NotEqual {
-                verification: Box::new(verification),
-            }
-        }
-        Stop::CutoverNotAchieved { obstacle, attempts } => Ended::CutoverNotAchieved { obstacle, attempts },
-        Stop::OutOfTime => Ended::Stopped {
-            reason: "execution_max has passed".to_owned(),
-            remedy: "Go on with `crossfade continue`.".to_owned(),
-        },
-        Stop::WalBudget { retained } if context.direction == Direction::Back => Ended::NeedsOperator {
-            reason: format!(
-                "the slots of the way back retained {retained} bytes of WAL, more than retained_wal_max; they were dropped"
-            ),
-            remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
-                     ends the migration."
-                .to_owned(),
-        },
-        Stop::WalBudget { retained } => Ended::NeedsOperator {
-            reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
-            remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then run the \
-                     change again."
-                .to_owned(),
-        },
-        Stop::SourceRewritten => Ended::NeedsOperator {
-            reason: "the table was rewritten while it was copied (VACUUM FULL, CLUSTER, or ALTER TABLE), and a rewrite \
-                     is not in the stream"
-                .to_owned(),
-            remedy: "The source is untouched. `crossfade abort`, then plan the change again.".to_owned(),
-        },
-        Stop::CannotFollow(error) => Ended::NeedsOperator {
-            reason: error.to_string(),
-            remedy: "The source is untouched. `crossfade abort`; give the table a primary key, then run the change \
-                     again."
-                .to_owned(),
-        },
-    }))
-}
-
-/// Whoever takes a migration over ends our sessions and may take our slots: what we have met then is not what ails it.
-async fn was_superseded(context: &Context) -> bool {
-    let asking = async {
-        let session = context.session().await?;
-        context.begin(&session).await
-    };
-    matches!(
-        tokio::time::timeout(STORE_MAX, asking).await,
-        Ok(Err(Failure::Superseded))
-    )
-}
-
-/// How long the end of an engine may wait for its report: a session that it has just let go of may still hold the
-/// row, until its server process notices.
-const STORE_MAX: Duration = Duration::from_secs(2);
-
-/// The report is for people; that it cannot be written must not hide why the engine ended, nor keep it from ending.
-async fn store_quietly(context: &Context, report: &Report) {
-    let storing = async {
-        let session = context.session().await?;
-        store_report(&session, context.name(), report).await
-    };
-    match tokio::time::timeout(STORE_MAX, storing).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the report was not stored"),
-        Err(_) => tracing::warn!("the report was not stored in time"),
-    }
-}
-
-/// The slots that retain more than they may.
-async fn drop_budgeted(context: &Context) -> Result<(), Failure> {
-    let name = &context.plan.name;
-    let slots = match context.direction {
-        Direction::Forward => vec![name.slot()],
-        Direction::Back => vec![name.back_slot(), name.slot()],
-    };
-    for slot in slots {
-        drop_slot(context, &slot).await?;
-    }
-    Ok(())
-}
-
-/// Unless another engine has taken over: it has the slots now.
-async fn drop_slot(context: &Context, name: &str) -> Result<(), Failure> {
-    let session = context.session().await?;
-    context.begin(&session).await?;
-    session.batch_execute("COMMIT").await?;
-    slot::drop(&session, name, SLOT_RELEASE_MAX).await?;
-    context
-        .audit(&session, &format!("dropped the slot {name}"), None)
-        .await
-}
-
-/// What a failure means for whoever started the run.
-pub(crate) fn end(failure: Failure) -> Ended {
-    match failure {
-        Failure::Lost { what } => Ended::NoAccess { reason: what },
-        Failure::NoAccess { reason } => Ended::NoAccess { reason },
-        Failure::Superseded => Ended::Stopped {
-            reason: "another engine has taken this migration over, or it was aborted".to_owned(),
-            remedy: "`crossfade status` says which.".to_owned(),
-        },
-        Failure::Refused {
-            code,
-            object,
-            reason,
-            remedy,
-        } => Ended::Refused(vec![Refusal {
-            code: code.to_owned(),
-            object,
-            message: reason,
-            remedy: remedy.to_owned(),
-        }]),
-        Failure::Stopped { reason, remedy } => Ended::Stopped { reason, remedy },
-        Failure::NeedsOperator { reason, remedy } => Ended::NeedsOperator { reason, remedy },
-    }
 }

@@ -5,11 +5,11 @@ use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
 use crossfade_postgres::state;
 
+use crate::conclude::end;
 use crate::ended::Ended;
 use crate::failure::Failure;
 use crate::operate::{MigrationStatus, Request, request, status};
 use crate::report::Verification;
-use crate::run::end;
 
 /// A verification that was asked for.
 #[derive(Clone, Debug)]
