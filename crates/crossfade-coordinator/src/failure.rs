@@ -155,6 +155,10 @@ impl From<SlotError> for Failure {
     fn from(error: SlotError) -> Self {
         match error {
             SlotError::Transport(error) => error.into(),
+            SlotError::SnapshotTooLarge { .. } => Failure::stopped(
+                error,
+                "Let transactions with very many subtransactions end first, then `crossfade continue`.",
+            ),
             SlotError::Exists { .. } | SlotError::Missing { .. } => Failure::stopped(
                 error,
                 "See who made or dropped it (`pg_replication_slots`), then `crossfade continue`.",

@@ -37,6 +37,8 @@ pub enum Verdict {
     NotPermitted,
     /// The server is starting, stopping, out of connections or of another resource: later it may work.
     TryLater,
+    /// What other transactions do at this moment is in the way: soon it may work.
+    Again,
     /// The object is in use by another session.
     InUse,
     /// The object does not exist.
@@ -83,6 +85,7 @@ impl ServerError {
             "55000" | "58P01" => Verdict::Unusable,
             state => match state.get(..2) {
                 Some("28") => Verdict::NotPermitted,
+                Some("40") => Verdict::Again,
                 Some("08" | "53" | "57" | "58") => Verdict::TryLater,
                 _ => Verdict::Other,
             },
@@ -122,6 +125,7 @@ mod tests {
         };
         assert_eq!(of("28P01").verdict(), Verdict::NotPermitted);
         assert_eq!(of("57P01").verdict(), Verdict::TryLater);
+        assert_eq!(of("40001").verdict(), Verdict::Again);
         assert_eq!(of("").verdict(), Verdict::Other);
         assert_eq!(of("é").verdict(), Verdict::Other);
     }

@@ -41,6 +41,13 @@ pub enum SlotError {
         /// Its name.
         name: String,
     },
+    /// The snapshot to export would have to list more running transactions, subtransactions among them, than the
+    /// server has room for. The server has dropped the slot again. With the end of those transactions it works.
+    #[error("create the slot {name}: its snapshot has no room for all running transactions")]
+    SnapshotTooLarge {
+        /// Its name.
+        name: String,
+    },
     /// Everything else.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -53,7 +60,8 @@ impl ExportingSlot {
     /// The snapshot lives until [`ExportingSlot::release`] or until this is dropped; the slot stays.
     ///
     /// # Errors
-    /// [`SlotError::Exists`] if the name is taken.
+    /// [`SlotError::Exists`] if the name is taken, [`SlotError::SnapshotTooLarge`] while a transaction with very many
+    /// subtransactions runs.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket, **but a server that waits does not look at it**: it goes on waiting
@@ -130,6 +138,11 @@ async fn create_slot(
         Ok(rows) => rows,
         Err(error) if refused_as(&error, Verdict::Exists) => {
             return Err(SlotError::Exists {
+                name: name.to_owned(),
+            });
+        }
+        Err(error) if refused_as(&error, Verdict::Again) => {
+            return Err(SlotError::SnapshotTooLarge {
                 name: name.to_owned(),
             });
         }

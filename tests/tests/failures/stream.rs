@@ -499,3 +499,44 @@ async fn t12_a_transaction_of_half_a_million_rows_with_aborted_subtransactions()
     assert!(report.changes_delivered > 450_000, "{report:?}");
     scene.assert_twins().await;
 }
+
+/// Waits until the server, which makes the slot, waits for that session's transaction.
+async fn until_the_slot_waits_for(scene: &Scene, session: &tokio_postgres::Client) {
+    let waits = format!(
+        "SELECT count(*) > 0 FROM pg_locks held JOIN pg_locks asked USING (locktype, transactionid)
+           JOIN pg_stat_activity walsender ON walsender.pid = asked.pid
+          WHERE held.locktype = 'transactionid' AND held.granted AND held.pid = {} AND NOT asked.granted
+            AND walsender.backend_type = 'walsender' AND walsender.datname = current_database()",
+        pid(session).await
+    );
+    scene.until(&waits).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t12_a_slot_whose_snapshot_has_no_room_for_all_subtransactions_is_made_again() {
+    let scene = Scene::with_twin("n integer", HUNDRED).await;
+    let [first, second, many] = [
+        scene.session().await,
+        scene.session().await,
+        scene.session().await,
+    ];
+    first.batch_execute("BEGIN").await.unwrap();
+    both(&first, "UPDATE {t} SET n = -2 WHERE id = 2").await;
+    let mut engine = scene.run(How::default()).await;
+    until_the_slot_waits_for(&scene, &first).await;
+    second.batch_execute("BEGIN").await.unwrap();
+    both(&second, "UPDATE {t} SET n = -3 WHERE id = 3").await;
+    first.batch_execute("COMMIT").await.unwrap();
+    // The last that the server waits for: who begins now is listed in the snapshot instead.
+    until_the_slot_waits_for(&scene, &second).await;
+    many.batch_execute("BEGIN").await.unwrap();
+    let subtransactions = "DO $$ BEGIN FOR i IN 1..5000 LOOP
+        BEGIN UPDATE {t} SET n = n - 1 WHERE id = 4; EXCEPTION WHEN division_by_zero THEN NULL; END;
+    END LOOP; END $$";
+    both(&many, subtransactions).await;
+    second.batch_execute("COMMIT").await.unwrap();
+    engine.until_noted("no room for all running transactions").await;
+    many.batch_execute("COMMIT").await.unwrap();
+    engine.done().await;
+    scene.assert_twins().await;
+}

@@ -8,11 +8,9 @@ use crossfade_core::migration::Event;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::{Canceler, Session};
 use crossfade_postgres::{copy, slot, state};
-use crossfade_replication::slot::ExportingSlot;
-use crossfade_replication::transport::Connection;
 use tokio::sync::{mpsc, watch};
 
-use super::copy::empty_targets;
+use super::copy::{empty_targets, exporting_slot};
 use super::finish::SLOT_RELEASE_MAX;
 use super::{Hands, send};
 use crate::context::{Context, Message};
@@ -39,9 +37,7 @@ pub(super) async fn open_slot(context: &Context) -> Result<Event, Failure> {
     let session = context.session().await?;
     slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
     empty_targets(context, &session).await?;
-    context.line("creating the slot: the server first waits for every transaction that is writing now");
-    let connection = Connection::open(&context.config).await?;
-    let exporting = ExportingSlot::create(connection, &context.plan.name.slot()).await?;
+    let exporting = exporting_slot(context).await?;
     context.audit(&session, "created the slot", None).await?;
     let snapshot = {
         let reader = context.session().await?;

@@ -1,5 +1,7 @@
 //! The copy: slot, snapshot, ranges, ledger row.
 
+use std::time::Duration;
+
 use crossfade_copier::{Copier, Outcome, SnapshotKeeper};
 use crossfade_core::ledger::Span;
 use crossfade_core::migration::{Event, RangeId};
@@ -9,7 +11,7 @@ use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::copy::{self, CtidRange, ranges};
 use crossfade_postgres::{slot, state};
-use crossfade_replication::slot::ExportingSlot;
+use crossfade_replication::slot::{ExportingSlot, SlotError};
 use crossfade_replication::transport::Connection;
 
 use super::finish::SLOT_RELEASE_MAX;
@@ -18,6 +20,9 @@ use crate::failure::Failure;
 
 /// Heap and TOAST bytes of one range: a few seconds of copying.
 const RANGE_BYTES: u64 = 64 << 20;
+/// Between two attempts to create the slot.
+const SLOT_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the copy reads: the session that keeps lock and snapshot, and the ranges.
 pub(crate) struct Opened {
     keeper: SnapshotKeeper,
@@ -43,9 +48,7 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
     empty_targets(context, &session).await?;
     // The lock comes before the snapshot (R4), which is made with the slot.
     let keeper = SnapshotKeeper::lock(context.session().await?, &context.step().source).await?;
-    context.line("creating the slot: the server first waits for every transaction that is writing now");
-    let connection = Connection::open(&context.config).await?;
-    let exporting = ExportingSlot::create(connection, &context.plan.name.slot()).await?;
+    let exporting = exporting_slot(context).await?;
     context.audit(&session, "created the slot", None).await?;
     let keeper = keeper.import(Some(exporting.snapshot_name())).await?;
     let consistent_point = exporting.slot().consistent_point;
@@ -60,6 +63,27 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
         consistent_point,
         ranges,
     })
+}
+
+/// Creates the slot with its snapshot, again and again while a transaction with very many subtransactions is in the
+/// way. Then it waits for that one too, as the server itself waits for whoever is writing when it begins.
+pub(super) async fn exporting_slot(context: &Context) -> Result<ExportingSlot, Failure> {
+    context.line("creating the slot: the server first waits for every transaction that is writing now");
+    let mut told = false;
+    loop {
+        let connection = Connection::open(&context.config).await?;
+        match ExportingSlot::create(connection, &context.plan.name.slot()).await {
+            Err(error @ SlotError::SnapshotTooLarge { .. }) => {
+                if !std::mem::replace(&mut told, true) {
+                    context.line(format!(
+                        "{error}, one with very many subtransactions: trying until it has ended"
+                    ));
+                }
+                tokio::time::sleep(SLOT_PAUSE).await;
+            }
+            created => return Ok(created?),
+        }
+    }
 }
 
 pub(super) async fn empty_targets(

@@ -114,7 +114,7 @@ fn class_of_transport(error: &TransportError) -> ReadErrorClass {
 /// what is in use is our slot, by a walsender that has not noticed yet that its client is gone.
 fn class_of_refusal(error: &ServerError) -> ReadErrorClass {
     match error.verdict() {
-        Verdict::TryLater | Verdict::InUse => ReadErrorClass::Lost,
+        Verdict::TryLater | Verdict::Again | Verdict::InUse => ReadErrorClass::Lost,
         Verdict::Missing | Verdict::Unusable => ReadErrorClass::SlotGone,
         Verdict::NotPermitted => ReadErrorClass::NotPermitted,
         Verdict::Exists | Verdict::Other => ReadErrorClass::Protocol,

@@ -94,9 +94,12 @@ impl TransportError {
             TransportError::Server { source, .. } => match source.verdict() {
                 Verdict::NotPermitted => NotPermitted,
                 Verdict::TryLater => CannotConnect,
-                Verdict::InUse | Verdict::Missing | Verdict::Exists | Verdict::Unusable | Verdict::Other => {
-                    Refused
-                }
+                Verdict::Again
+                | Verdict::InUse
+                | Verdict::Missing
+                | Verdict::Exists
+                | Verdict::Unusable
+                | Verdict::Other => Refused,
             },
             TransportError::Wire(WireError::Violation(_)) => Violation,
             TransportError::Wire(WireError::Closed | WireError::Read { .. } | WireError::Write { .. }) => {
