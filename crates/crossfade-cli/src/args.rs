@@ -164,15 +164,18 @@ pub(crate) struct Change {
     #[arg(long, value_name = "SQL", requires = "table")]
     pub(crate) alter: Vec<String>,
     #[command(flatten)]
-    pub(crate) way_back: WayBack,
+    pub(crate) over: Over,
+}
+
+/// What is said over the change file, or instead of one.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Over {
     /// How the rows get into the new table; over what the change file says
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) copy: Option<HowToCopy>,
-}
-
-/// What of the way back is said beside the change.
-#[derive(Debug, Default, Args)]
-pub(crate) struct WayBack {
+    /// A limit as `[limits]` of a change file has it, such as `chunk_delay=1s`; over what that says
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<String>,
     /// After the swap the old table follows the new one where it can, until `complete` or `rollback`; `none` ends
     /// with the swap
     #[arg(long, value_enum, value_name = "WHETHER")]
@@ -238,14 +241,11 @@ pub(crate) struct ChangeOrPlan {
     /// What to change, as `ALTER TABLE` takes it; several in order
     #[arg(long, value_name = "SQL", requires = "table")]
     pub(crate) alter: Vec<String>,
-    /// How the rows get into the new table; over what the change file says
-    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "plan")]
-    pub(crate) copy: Option<HowToCopy>,
     /// A plan that `crossfade plan --out` wrote; refused if the table is no longer the one that was planned
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["alter", "way_back", "back"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["alter", "copy", "limit", "way_back", "back"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) way_back: WayBack,
+    pub(crate) over: Over,
 }
 
 /// `crossfade run`.
@@ -463,6 +463,8 @@ mod tests {
         assert!(!parses("crossfade run --plan plan.json --name other"));
         assert!(!parses("crossfade run --plan plan.json --change c.toml"));
         assert!(!parses("crossfade run --plan plan.json --alter x"));
+        assert!(!parses("crossfade run --plan plan.json --copy auto"));
+        assert!(!parses("crossfade run --plan plan.json --limit chunk_delay=1s"));
     }
 
     #[test]

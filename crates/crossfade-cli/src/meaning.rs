@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use crossfade_coordinator::run::RunOptions;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{PLAN_VERSION, Plan};
-use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::change::{ChangeRequest, limits};
 use crossfade_postgres::connect::ConnectConfig;
 
 use crate::args::{Change, Cutover, Engine, Verify, WayBackWanted};
@@ -22,24 +22,31 @@ pub(crate) fn connection(url: Option<&str>) -> Result<ConnectConfig, Failure> {
 /// The change that was asked for.
 pub(crate) fn change(change: &Change) -> Result<ChangeRequest, Failure> {
     let mut request = change_itself(change)?;
-    match change.way_back.way_back {
+    let over = &change.over;
+    match over.way_back {
         None => {}
         Some(WayBackWanted::Auto) => request.way_back.off = false,
         Some(WayBackWanted::None) => request.way_back.off = true,
     }
-    if let Some(copy) = change.copy {
+    if let Some(copy) = over.copy {
         request.copy = copy.into();
     }
-    for text in &change.way_back.back {
-        let (column, sql) = text
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(anyhow::anyhow!("read `{text}`: it is COLUMN=SQL")))?;
-        request
-            .way_back
-            .columns
-            .insert(column.trim().to_owned(), sql.trim().to_owned());
+    for text in &over.limit {
+        let (name, value) = halves(text, "NAME=VALUE")?;
+        limits::set(&mut request.limits, name, value).map_err(Failure::usage)?;
+    }
+    for text in &over.back {
+        let (column, sql) = halves(text, "COLUMN=SQL")?;
+        request.way_back.columns.insert(column.to_owned(), sql.to_owned());
     }
     Ok(request)
+}
+
+fn halves<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), Failure> {
+    let (left, right) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::usage(anyhow::anyhow!("read `{text}`: it is {form}")))?;
+    Ok((left.trim(), right.trim()))
 }
 
 fn change_itself(change: &Change) -> Result<ChangeRequest, Failure> {
@@ -129,6 +136,30 @@ pub(crate) fn run_options(engine: &Engine) -> RunOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Over;
+
+    fn with_limit(text: &str) -> Result<ChangeRequest, Failure> {
+        change(&Change {
+            change: None,
+            table: Some("t".to_owned()),
+            alter: vec!["ALTER COLUMN x TYPE bigint".to_owned()],
+            over: Over {
+                limit: vec![text.to_owned()],
+                ..Over::default()
+            },
+        })
+    }
+
+    #[test]
+    fn limits_can_be_typed() {
+        let limits = with_limit("chunk_delay = 2s").unwrap().limits;
+        assert_eq!(limits.chunk_delay_ms, 2000);
+        let query = with_limit("pace_query=SELECT 1 = 2").unwrap().limits.pace_query;
+        assert_eq!(query.as_deref(), Some("SELECT 1 = 2"));
+        for wrong in ["chunk_delay", "chunk_delay=soon", "chunk_dealy=1s"] {
+            with_limit(wrong).unwrap_err();
+        }
+    }
 
     #[test]
     fn every_table_gives_a_name() {

@@ -21,8 +21,8 @@ pub struct Held {
     pub snapshot: Duration,
     /// Chunks that others of the engine's sessions committed while one snapshot was held.
     pub chunks: i64,
-    /// WAL that a slot retained, in bytes.
-    pub wal: u64,
+    /// WAL that a slot retained, in bytes, in the first and in the second half of the time.
+    pub wal: [u64; 2],
     /// WAL that was written, by everybody, from the first look to the last.
     pub written: u64,
     /// The insert position at the first look.
@@ -63,28 +63,32 @@ impl Watch {
 async fn look_on(client: Client, name: String, stop: watch::Receiver<bool>) -> Result<Held> {
     let mut held = Held::default();
     let mut chunks_at_first = HashMap::new();
+    let mut retained = Vec::new();
     while !*stop.borrow() {
-        look(&client, &name, &mut held, &mut chunks_at_first).await?;
+        retained.extend(look(&client, &name, &mut held, &mut chunks_at_first).await?);
         tokio::time::sleep(LOOK).await;
     }
+    let (first, second) = retained.split_at(retained.len() / 2);
+    held.wal = [first, second].map(|half| half.iter().copied().max().unwrap_or(0));
     Ok(held)
 }
 
-/// One look. A transaction is told from the next one of its session by its virtual transaction id.
+/// One look, while rows are copied; returns the WAL that is retained. A transaction is told from the next one of its
+/// session by its virtual transaction id.
 async fn look(
     client: &Client,
     name: &str,
     held: &mut Held,
     chunks_at_first: &mut HashMap<String, i64>,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     let copying = "SELECT (SELECT count(*) FROM crossfade.chunk WHERE migration = $1)
                      FROM crossfade.migration WHERE name = $1 AND phase = 'copying'";
     let there = "SELECT to_regclass('crossfade.migration') IS NOT NULL";
     if !client.query_one(there, &[]).await?.get::<_, bool>(0) {
-        return Ok(());
+        return Ok(None);
     }
     let Some(row) = client.query_opt(copying, &[&name]).await? else {
-        return Ok(());
+        return Ok(None);
     };
     let chunks: i64 = row.get(0);
     let snapshots = "
@@ -104,8 +108,7 @@ async fn look(
                       FROM pg_replication_slots WHERE database = current_database()";
     let row = client.query_one(retained, &[]).await?;
     let (wal, now): (i64, i64) = (row.get(0), row.get(1));
-    held.wal = held.wal.max(wal.try_into().unwrap_or(0));
     let began = *held.began.get_or_insert(now);
     held.written = (now - began).try_into().unwrap_or(0);
-    Ok(())
+    Ok(Some(wal.try_into().unwrap_or(0)))
 }

@@ -78,17 +78,19 @@ impl fmt::Display for Figures {
         let Held {
             snapshot,
             chunks,
-            wal,
+            wal: [first, second],
             written,
             ..
         } = self.held;
         write!(
             f,
-            "at most {} MB resident, a snapshot held for {:.1} s and {chunks} chunks of others, {} of {} MB of WAL retained, ",
+            "at most {} MB resident, a snapshot held for {:.1} s and {chunks} chunks of others, \
+             of {} MB of WAL {} retained in the first half of the copy and {} in the second, ",
             self.memory >> 20,
             snapshot.as_secs_f64(),
-            wal >> 20,
-            written >> 20
+            written >> 20,
+            first >> 20,
+            second >> 20
         )?;
         write!(f, "{:.1} s; sums equal, 0 failed", self.took.as_secs_f64())
     }

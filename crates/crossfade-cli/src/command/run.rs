@@ -54,8 +54,7 @@ async fn agreed(
                 change: typed.what.change,
                 table: typed.what.table,
                 alter: typed.what.alter,
-                way_back: typed.what.way_back,
-                copy: typed.what.copy,
+                over: typed.what.over,
             };
             let request = meaning::change(&change)?;
             let name = meaning::migration_name(typed.name, &request)?;
