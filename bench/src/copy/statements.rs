@@ -127,6 +127,7 @@ fn copy() -> Target {
         columns: Column::ALL.into_iter().enumerate().map(column).collect(),
         key: None,
         filter: None,
+        derived: None,
         definition: String::new(),
     }
 }

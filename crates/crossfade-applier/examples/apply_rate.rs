@@ -151,6 +151,7 @@ fn step() -> CopyStep {
             columns: COLUMNS.into_iter().enumerate().map(target_column).collect(),
             key: Some(vec![0]),
             filter: None,
+            derived: None,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -2,7 +2,7 @@
 
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::{Source, Target};
-use crossfade_postgres::apply::{self, ApplyStatements, KeyedStatements, encode};
+use crossfade_postgres::apply::{self, ApplyStatements, KeyedStatements, Writing, encode};
 use crossfade_postgres::ident;
 use crossfade_postgres::session::{Prepared, Session, SqlError};
 
@@ -147,47 +147,31 @@ impl TargetApplier {
         Ok(())
     }
 
-    /// The statements before the first row goes in.
-    fn removals<'a>(&'a self, piece: &Piece, keyed: &'a KeyedStatements) -> Vec<&'a str> {
-        let filtered = keyed.stage_filtered.as_deref().filter(|_| !piece.puts.is_empty());
-        let mut statements = Vec::new();
-        if piece.truncate {
-            statements.push(self.statements.truncate.as_str());
-        }
-        if !piece.deletes.is_empty() {
-            statements.push(&keyed.stage_deletes);
-        }
-        statements.extend(filtered);
-        if !piece.deletes.is_empty() || filtered.is_some() {
-            statements.push(&keyed.delete);
-        }
-        statements
-    }
-
     async fn write(
         &self,
         session: &Session,
         piece: &Piece,
         keyed: &KeyedStatements,
     ) -> Result<(), ApplyError> {
-        let keeping = piece.puts.iter().filter(|put| put.keeps()).count();
-        let mut statements = vec![SAVEPOINT];
-        statements.extend(self.removals(piece, keyed));
-        if piece.puts.len() > keeping {
-            statements.push(&self.statements.upsert);
-        }
-        if keeping > 0 {
-            statements.extend([keyed.stage_keeping.as_str(), &keyed.update_keeping]);
-        }
-        statements.push(RELEASE);
-        let counts = session.run_script(&statements).await?;
-        if keeping > 0 {
-            // The last three are: images staged, rows updated, and the savepoint's release.
-            if let [.., staged, updated, _] = counts[..] {
-                self.expect_rows(staged, updated)?;
+        let mut script = self.removals(SAVEPOINT, piece, keyed);
+        match &keyed.writing {
+            Writing::Rows {
+                stage_keeping,
+                update_keeping,
+            } => {
+                let keeping = piece.puts.iter().filter(|put| put.keeps()).count();
+                if piece.puts.len() > keeping {
+                    script.push(&self.statements.upsert);
+                }
+                if keeping > 0 {
+                    script.push_counted(stage_keeping);
+                    script.push_counted(update_keeping);
+                }
             }
+            Writing::Derived { upsert_images, .. } => script.push_counted(upsert_images),
         }
-        Ok(())
+        script.push(RELEASE);
+        self.run(session, &script).await
     }
 
     async fn retry(
@@ -197,22 +181,61 @@ impl TargetApplier {
         keyed: &KeyedStatements,
     ) -> Result<(), ApplyError> {
         let retry = &keyed.retry;
-        let mut statements = vec![BACK];
-        statements.extend(self.removals(piece, keyed));
-        statements.extend([retry.stage_all.as_str(), &retry.remember, &retry.take_out]);
-        // Two staging tables are joined, and neither has an index.
-        statements.extend([
-            apply::HASH_JOINS_ON,
-            &retry.put_back,
-            &retry.put_new,
-            apply::HASH_JOINS_OFF,
-            RELEASE,
-        ]);
-        let counts = session.run_script(&statements).await?;
-        if let [.., staged, _, _, _, back, new, _, _] = counts[..] {
-            self.expect_rows(staged, back + new)?;
+        let mut script = self.removals(BACK, piece, keyed);
+        match keyed.writing {
+            Writing::Rows { .. } => script.push_counted(&retry.stage_all),
+            // They are staged.
+            Writing::Derived { .. } => {}
         }
-        Ok(())
+        script.push(&retry.remember);
+        script.push(&retry.take_out);
+        // Two staging tables are joined, and neither has an index.
+        script.push(apply::HASH_JOINS_ON);
+        script.push_counted(&retry.put_back);
+        script.push_counted(&retry.put_new);
+        script.push(apply::HASH_JOINS_OFF);
+        script.push(RELEASE);
+        self.run(session, &script).await
+    }
+
+    /// Everything before the first row goes in.
+    fn removals<'a>(&'a self, first: &'a str, piece: &Piece, keyed: &'a KeyedStatements) -> Script<'a> {
+        let mut script = Script::default();
+        script.push(first);
+        if piece.truncate {
+            script.push(&self.statements.truncate);
+        }
+        if !piece.deletes.is_empty() {
+            script.push(&keyed.stage_deletes);
+        }
+        match &keyed.writing {
+            Writing::Rows { .. } if piece.deletes.is_empty() => {}
+            Writing::Rows { .. } => script.push(&keyed.delete),
+            Writing::Derived {
+                stage_put_keys,
+                stage_images,
+                ..
+            } => {
+                script.push(stage_put_keys);
+                script.push_counted(stage_images);
+                script.push(&keyed.delete);
+            }
+        }
+        script
+    }
+
+    /// Runs it, and holds the rows that were written against those that were staged.
+    async fn run(&self, session: &Session, script: &Script<'_>) -> Result<(), ApplyError> {
+        let counts = session.run_script(&script.statements).await?;
+        let counts: Vec<u64> = script
+            .counted
+            .iter()
+            .filter_map(|place| counts.get(*place).copied())
+            .collect();
+        match counts.split_first() {
+            Some((staged, written)) => self.expect_rows(*staged, written.iter().sum()),
+            None => Ok(()),
+        }
     }
 
     fn expect_rows(&self, staged: u64, written: u64) -> Result<(), ApplyError> {
@@ -235,5 +258,24 @@ impl TargetApplier {
             },
             None => error.into(),
         }
+    }
+}
+
+/// Statements that are sent at once.
+#[derive(Default)]
+struct Script<'a> {
+    statements: Vec<&'a str>,
+    /// Those whose rows count: the first stages as many images as the others write rows.
+    counted: Vec<usize>,
+}
+
+impl<'a> Script<'a> {
+    fn push(&mut self, statement: &'a str) {
+        self.statements.push(statement);
+    }
+
+    fn push_counted(&mut self, statement: &'a str) {
+        self.counted.push(self.statements.len());
+        self.statements.push(statement);
     }
 }

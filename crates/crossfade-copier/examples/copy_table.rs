@@ -112,6 +112,7 @@ fn step(oid: u32) -> CopyStep {
             columns: COLUMNS.into_iter().enumerate().map(target_column).collect(),
             key: None,
             filter: None,
+            derived: None,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -1,5 +1,7 @@
 //! The plan: a list of steps, immutable, complete and printable, made before the first statement runs.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
@@ -192,12 +194,60 @@ pub struct Target {
     /// The columns that copy and apply write, in table order. Others (generated, added with a default) are
     /// left to the server.
     pub columns: Vec<TargetColumn>,
-    /// Positions in `columns` of the key that changes are applied by; `None` for an append-only source.
+    /// Positions in `columns` of the image of the source's key, which changes are applied by; `None` for an append-only
+    /// source.
     pub key: Option<Vec<usize>>,
-    /// SQL over the source row; rows for which it is not true are not in this target.
+    /// SQL over the source row; rows for which it is not true are not in this target. Only where `derived`.
     pub filter: Option<Expression>,
+    /// Not each source row has exactly one row here. `None`: it has, and `key` tells them apart.
+    #[serde(default)]
+    pub derived: Option<Derived>,
     /// The target's definition after the swap, in the form of [`Source::definition`].
     pub definition: String,
+}
+
+impl Target {
+    /// Positions in `columns` of the key that tells its rows apart.
+    pub fn row_key(&self) -> Option<&Vec<usize>> {
+        self.derived
+            .as_ref()
+            .map(|derived| &derived.key)
+            .or(self.key.as_ref())
+    }
+
+    /// Positions in [`Source::columns`] of everything that decides over its rows.
+    pub fn reads(&self) -> BTreeSet<usize> {
+        let columns = self.columns.iter().map(|column| &column.value);
+        let rows = self.derived.iter().flat_map(|derived| &derived.rows);
+        columns
+            .chain(&self.filter)
+            .flat_map(|expression| &expression.reads)
+            .chain(rows.flat_map(|rows| &rows.call.reads))
+            .copied()
+            .collect()
+    }
+}
+
+/// Of a source row come as many rows of the target as a filter and a set-returning call say (R20): what is no longer
+/// produced is deleted, and the rest written, whenever the source row changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// Positions in [`Target::columns`] of the key that tells the target's rows apart; all of [`Target::key`] are among
+    /// them, so that no two source rows can produce the same one.
+    pub key: Vec<usize>,
+    /// What makes several rows of one.
+    pub rows: Option<Rows>,
+}
+
+/// A set-returning call `WITH ORDINALITY`, beside the source row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rows {
+    /// The call, as it stands within `ROWS FROM (…)`.
+    pub call: Expression,
+    /// What its columns and, at the end, the ordinal are called, unquoted; unlike any column of the source.
+    pub columns: Vec<String>,
 }
 
 /// A column of a target and the expression that fills it.

@@ -36,8 +36,8 @@ use crate::snapshot::Snapshot;
 pub struct Bound {
     /// The source's key columns.
     pub source: Vec<String>,
-    /// The target's.
-    pub target: Vec<String>,
+    /// By target, its image.
+    pub targets: Vec<Vec<String>>,
 }
 
 /// The rows from one bound up to the next; `None` is an open end.

@@ -11,6 +11,7 @@ use crossfade_core::name::TableName;
 use crossfade_core::plan::{Source, Target};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
 
+use crate::derive;
 use crate::ident::{self, Ident, literal};
 use crate::session::{Session, SqlError};
 
@@ -102,18 +103,15 @@ pub fn empty(target: &Target) -> String {
 /// The statement that copies one range into one target; `$1` and `$2` are the range's bounds.
 pub fn copy_template(source: &Source, target: &Target) -> String {
     let (columns, values) = columns_and_values(target);
-    let filter = target
-        .filter
-        .as_ref()
-        .map(|filter| format!("\n   AND ({})", filter.sql));
     format!(
         "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\n\
-         SELECT {values}\n  FROM ONLY {source} AS {alias}\n \
+         SELECT {values}\n  FROM ONLY {source} AS {alias}{beside}\n \
          WHERE {alias}.ctid >= $1::tid AND {alias}.ctid < $2::tid{filter}",
         shadow = ident::table(&target.shadow),
         source = ident::table(&source.name),
         alias = Ident(&source.name.name),
-        filter = filter.unwrap_or_default(),
+        beside = derive::beside(target),
+        filter = derive::filtered(target),
     )
 }
 

@@ -8,6 +8,7 @@ pub mod change;
 pub mod connect;
 pub mod copy;
 pub mod ddl;
+mod derive;
 pub mod ident;
 pub mod lock;
 pub mod pace;

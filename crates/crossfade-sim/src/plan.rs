@@ -101,6 +101,7 @@ impl Scenario {
             columns,
             key: Some(vec![0]),
             filter: None,
+            derived: None,
             definition: String::new(),
         }
     }

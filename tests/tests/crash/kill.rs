@@ -64,6 +64,45 @@ transitions! {
     Swapped: killed_within_the_swap_then_aborted, killed_within_the_swap_then_continued;
 }
 
+/// The ledger row, the position and the phase of a copy under one snapshot are written down together, or not at all: the
+/// line of the audit trail is the last of that transaction.
+#[tokio::test]
+async fn killed_before_the_copy_is_told_nothing_of_it_is_written_down() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, n integer);
+             INSERT INTO t SELECT i, i FROM generate_series(1, 1000) AS i",
+        )
+        .await?;
+    let gate = Gate::close_at(&stage, "copied 1000 rows").await?;
+    let engine = stage.run("t", "ALTER COLUMN n TYPE bigint", &["--copy", "snapshot"])?;
+    gate.reached().await?;
+    engine.kill_9().await?;
+    let superuser = stage.superuser().await?;
+    let ledger = "SELECT count(*) FROM crossfade.chunk WHERE migration = $1";
+    let chunks: i64 = superuser
+        .query_one(ledger, &[&stage.name().as_str()])
+        .await?
+        .get(0);
+    let phase = stage.phase(&superuser).await?;
+    ensure!(
+        chunks == 0 && phase == Some(Phase::Copying),
+        "{chunks} chunks are written down, and it is {phase:?}"
+    );
+    gate.open().await?;
+    let more = ["--cutover", "auto"];
+    stage.operate("continue", &more).await?.expect(0)?;
+    ensure!(stage.column_type("t", "n").await? == "bigint", "it is swapped");
+    let sum: i64 = client
+        .query_one("SELECT sum(n)::bigint FROM t", &[])
+        .await?
+        .get(0);
+    ensure!(sum == 500_500, "the sum is {sum}");
+    Ok(())
+}
+
 /// The kill comes as soon as the swap is seen: somewhere in what comes after it.
 #[tokio::test]
 async fn killed_after_the_swap_the_rest_is_finished() -> Result<()> {

@@ -115,21 +115,3 @@ async fn an_expression_over_kept_and_given_columns_is_refused() {
     let error = not_applied(applier.apply(&batch(2, Vec::new(), puts)).await);
     assert!(matches!(error, ApplyError::Encode(_)), "{error}");
 }
-
-/// A filter lets rows in and out of the target as they change.
-#[tokio::test]
-async fn a_filter_moves_rows_in_and_out() {
-    let mut scene = Scene::new(Table::default()).await;
-    scene
-        .run("INSERT INTO shadow.t VALUES (1, 1, 'in'), (2, 2, 'in'), (3, 3, 'in')")
-        .await;
-    scene.step.targets[0].filter = Some(expression("u > 0", &[1]));
-    let puts = scene
-        .puts("VALUES (1, -1, 'out'), (2, NULL, 'out'), (3, 5, 'x'), (4, 4, 'new'), (5, 0, 'never')")
-        .await;
-    let mut puts: Vec<_> = puts.into_iter().collect();
-    puts[2] = keeping(puts[2].clone(), &[2]);
-    let mut applier = scene.applier().await;
-    assert_applied(applier.apply(&batch(2, Vec::new(), puts)).await);
-    assert_eq!(scene.target().await, ["(3,5,in)", "(4,4,new)"]);
-}

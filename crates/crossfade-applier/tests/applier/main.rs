@@ -6,6 +6,7 @@
 )]
 
 mod batches;
+mod derived;
 mod keeping;
 mod keys;
 mod scene;

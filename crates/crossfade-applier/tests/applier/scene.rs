@@ -256,6 +256,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
             columns: table.columns.iter().enumerate().map(target_column).collect(),
             key: table.key.map(<[usize]>::to_vec),
             filter: None,
+            derived: None,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -296,11 +296,16 @@ impl Worker {
         Ok(found.is_some() && found == trusted)
     }
 
-    /// The plan's first statement of the swap locks the target; running it again there changes nothing. A position read
-    /// behind that is behind whatever was written to the target.
+    /// The plan's first statements of the swap lock the targets; running them again there changes nothing. A position
+    /// read behind that is behind whatever was written to the targets.
     async fn close(&mut self) -> Result<CutoverEvent, Failure> {
         let swap = self.context.statements(Stage::Swap);
-        let lock: Vec<&str> = swap.iter().take(1).map(|(_, lock)| lock.sql.as_str()).collect();
+        let targets = self.context.step().targets.len();
+        let lock: Vec<&str> = swap
+            .iter()
+            .take(targets)
+            .map(|(_, lock)| lock.sql.as_str())
+            .collect();
         match self.run_within_budget(&lock).await {
             Ok(()) => Ok(CutoverEvent::Closed {
                 position: wal::durable_insert_position(&self.witness).await?,

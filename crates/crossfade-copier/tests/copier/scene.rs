@@ -139,6 +139,7 @@ fn step(oid: u32) -> CopyStep {
                 .collect(),
             key: None,
             filter: None,
+            derived: None,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -53,6 +53,7 @@ pub(crate) fn target() -> Target {
         columns: vec![column("key", 0), column("big", 1), column("small", 2)],
         key: Some(vec![0]),
         filter: None,
+        derived: None,
         definition: String::new(),
     }
 }

@@ -20,7 +20,7 @@ fn bound(number: u64) -> Option<Bound> {
     let key = vec![number.to_string()];
     Some(Bound {
         source: key.clone(),
-        target: key,
+        targets: vec![key],
     })
 }
 

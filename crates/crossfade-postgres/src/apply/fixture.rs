@@ -1,7 +1,9 @@
 //! A source and a target for the snapshot tests of statements.
 
 use crossfade_core::name::TableName;
-use crossfade_core::plan::{Equality, Expression, Key, Order, Source, SourceColumn, Target, TargetColumn};
+use crossfade_core::plan::{
+    Derived, Equality, Expression, Key, Order, Rows, Source, SourceColumn, Target, TargetColumn,
+};
 
 /// An expression that reads these source columns.
 pub(crate) fn expression(sql: &str, reads: &[usize]) -> Expression {
@@ -63,6 +65,7 @@ pub(crate) fn orders() -> (Source, Target) {
         ],
         key: Some(vec![0]),
         filter: None,
+        derived: None,
         definition: String::new(),
     };
     (source, target)
@@ -81,5 +84,37 @@ pub(crate) fn orders_without_key() -> (Source, Target) {
     let (mut source, mut target) = orders();
     source.key = None;
     target.key = None;
+    (source, target)
+}
+
+/// [`orders_by_two`], of which only some are in the target.
+pub(crate) fn orders_filtered() -> (Source, Target) {
+    let (source, mut target) = orders_by_two();
+    target.filter = Some(expression("amount > 0", &[2]));
+    target.derived = Some(Derived {
+        key: vec![0, 2],
+        rows: None,
+    });
+    (source, target)
+}
+
+/// A row for each word of an order's note.
+pub(crate) fn order_tags() -> (Source, Target) {
+    let (source, mut target) = orders();
+    target.shadow = TableName::new("crossfade_m", "order_tags");
+    target.name = TableName::new("public", "order_tags");
+    target.columns = vec![
+        target_column("order_id", "bigint", expression("id", &[0])),
+        target_column("n", "bigint", expression("n", &[])),
+        target_column("tag", "text", expression("lower(tag)", &[])),
+    ];
+    target.filter = Some(expression("tag <> ''", &[]));
+    target.derived = Some(Derived {
+        key: vec![0, 1],
+        rows: Some(Rows {
+            call: expression("string_to_table(\"a \"\"note\"\"\", ' ')", &[3]),
+            columns: vec!["tag".to_owned(), "n".to_owned()],
+        }),
+    });
     (source, target)
 }

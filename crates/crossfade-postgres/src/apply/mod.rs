@@ -4,10 +4,13 @@
 //! source, and is then applied by a handful of set-based statements, in this order:
 //!
 //! 1. `TRUNCATE`, if the piece says so;
-//! 2. rows whose key is in `del` go; with a filter also those that a put has moved out of this target;
+//! 2. rows whose key is in `del` go;
 //! 3. puts that are whole are upserted, key columns included: two keys that are equal to the server may differ
 //!    in their bytes (R12);
 //! 4. puts that keep unchanged columns update the row that is there, and must find it (R16).
+//!
+//! Where a filter or a set-returning call decides over the rows (R20), all puts are turned into images first, rows whose
+//! key is touched and that have no image go, and the images are upserted.
 //!
 //! The statements are sent as text and planned anew for every piece. That costs about a millisecond and buys
 //! plans made for the sizes at hand: staging tables are never analyzed, and a plan made once for an almost empty
@@ -23,7 +26,7 @@ mod statements;
 pub(crate) mod fixture;
 
 pub use self::retry::RetryStatements;
-pub use self::statements::{ApplyStatements, KeyedStatements, apply_templates};
+pub use self::statements::{ApplyStatements, KeyedStatements, Writing, apply_templates};
 
 /// Settings of a session that applies. Joins between staging and target go through the target's key index: hash
 /// and merge joins would read the target whole.

@@ -25,8 +25,8 @@ pub struct RetryStatements {
 pub(super) fn render(names: &Names<'_>) -> RetryStatements {
     let (shadow, image, old) = (&names.shadow, &names.image, &names.old);
     let (columns, all_columns) = (names.columns(), names.all_columns());
-    let in_target = names.same_key("t", "i");
-    let in_old = names.same_key("o", "i");
+    let in_target = names.same_row("t", "i");
+    let in_old = names.same_row("o", "i");
     RetryStatements {
         stage_all: names.stage_images(false),
         remember: format!(

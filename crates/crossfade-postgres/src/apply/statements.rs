@@ -9,6 +9,7 @@
 use crossfade_core::plan::{Source, Target, TargetColumn};
 
 use super::retry::{self, RetryStatements};
+use crate::derive;
 use crate::ident::{self, Ident};
 
 /// The statements, by what they do. A piece skips those it has no rows for.
@@ -23,7 +24,7 @@ pub struct ApplyStatements {
     pub copy_puts: String,
     /// Empties the target.
     pub truncate: String,
-    /// Writes the puts that are whole.
+    /// Writes the puts that are whole, of a target without a key or with a row for each.
     pub upsert: String,
     /// The key of the staged put, in words; `None` without a key.
     pub show_put_key: Option<String>,
@@ -38,18 +39,35 @@ pub struct KeyedStatements {
     pub copy_deletes: String,
     /// Turns the deletes' keys into the target's.
     pub stage_deletes: String,
-    /// Adds the keys of puts that a filter keeps out of this target; `None` without a filter.
-    pub stage_filtered: Option<String>,
-    /// Removes the rows of the staged keys.
+    /// Removes the rows of the staged keys; of a derived target, those that are not produced any more.
     pub delete: String,
     /// Removes one row that has no counterpart, by its key as `text[]` (a repair).
     pub remove: String,
-    /// Turns the puts that keep something into images of the target's rows.
-    pub stage_keeping: String,
-    /// Writes those images over the rows that are there; must touch as many rows as were staged.
-    pub update_keeping: String,
-    /// Instead of `upsert` to `update_keeping`, after a violation (R19).
+    /// How the puts are written.
+    pub writing: Writing,
+    /// Instead of that, after a violation (R19).
     pub retry: RetryStatements,
+}
+
+/// How puts are written to a target with a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// Each put is one row: whole ones are upserted.
+    Rows {
+        /// Turns the puts that keep something into images of the target's rows.
+        stage_keeping: String,
+        /// Writes those images over the rows that are there; must touch as many rows as were staged.
+        update_keeping: String,
+    },
+    /// Puts produce rows, or do not (R20). `delete` comes between the images and the upsert.
+    Derived {
+        /// Adds the puts' keys to the staged ones.
+        stage_put_keys: String,
+        /// Turns all puts into images.
+        stage_images: String,
+        /// Writes the images; must touch as many rows as were staged.
+        upsert_images: String,
+    },
 }
 
 /// The statements that a plan shows, in the order in which a piece runs them.
@@ -62,14 +80,29 @@ pub fn apply_templates(source: &Source, target: &Target) -> Vec<String> {
         return shown;
     };
     shown.extend([keyed.copy_deletes, all.truncate, keyed.stage_deletes]);
-    shown.extend(keyed.stage_filtered);
-    shown.extend([
-        keyed.delete,
-        keyed.remove,
-        all.upsert,
-        keyed.stage_keeping,
-        keyed.update_keeping,
-    ]);
+    match keyed.writing {
+        Writing::Rows {
+            stage_keeping,
+            update_keeping,
+        } => shown.extend([
+            keyed.delete,
+            keyed.remove,
+            all.upsert,
+            stage_keeping,
+            update_keeping,
+        ]),
+        Writing::Derived {
+            stage_put_keys,
+            stage_images,
+            upsert_images,
+        } => shown.extend([
+            stage_put_keys,
+            stage_images,
+            keyed.delete,
+            keyed.remove,
+            upsert_images,
+        ]),
+    }
     shown
 }
 
@@ -191,14 +224,27 @@ impl<'a> Names<'a> {
         values(self.key_columns())
     }
 
-    /// `a."id" = b."id" AND …`
-    pub(super) fn same_key(&self, a: &str, b: &str) -> String {
-        let pair = |column: &TargetColumn| format!("{a}.{name} = {b}.{name}", name = Ident(&column.name));
-        self.key_columns().map(pair).collect::<Vec<_>>().join(" AND ")
+    /// The columns that tell the target's rows apart.
+    fn row_key_columns(&self) -> impl Iterator<Item = &'a TargetColumn> {
+        let key = self.target.row_key().into_iter().flatten();
+        key.map(|position| &self.target.columns[*position])
+    }
+
+    /// `a."id" = b."id" AND …`, for the image of the source's key.
+    fn same_source_key(&self, a: &str, b: &str) -> String {
+        same(self.key_columns(), a, b)
+    }
+
+    /// The same for the target's own key.
+    pub(super) fn same_row(&self, a: &str, b: &str) -> String {
+        same(self.row_key_columns(), a, b)
     }
 
     /// Whether a put may keep this column: not the key, which always comes with the row.
     pub(super) fn may_keep(&self, position: usize) -> bool {
+        if self.target.derived.is_some() {
+            return false;
+        }
         let in_key = self
             .target
             .key
@@ -219,9 +265,18 @@ impl<'a> Names<'a> {
             .join(" OR ")
     }
 
-    /// The condition under which the row called `row` keeps nothing.
+    /// The condition under which the row called `row` keeps nothing. What a derived target reads always comes with the
+    /// row.
     pub(super) fn keeps_nothing(&self, row: &str) -> String {
-        format!("{row}.{} IS NULL", self.kept)
+        match self.target.derived {
+            Some(_) => "true".to_owned(),
+            None => format!("{row}.{} IS NULL", self.kept),
+        }
+    }
+
+    /// The staged rows of `table`, under the source's name, with what stands beside them.
+    fn staged(&self, table: &str) -> String {
+        format!("{table} AS {}{}", self.alias, derive::beside(self.target))
     }
 
     /// Turns staged puts into images. A kept column's expression is not evaluated: what it reads is not there.
@@ -239,13 +294,12 @@ impl<'a> Names<'a> {
         };
         let images: Vec<String> = self.target.columns.iter().enumerate().map(image).collect();
         format!(
-            "INSERT INTO {image} ({kept}, {columns})\nSELECT {kept}, {images}\n  FROM {put} AS {alias}{condition}",
+            "INSERT INTO {image} ({kept}, {columns})\nSELECT {kept}, {images}\n  FROM {staged}{condition}",
             image = self.image,
             kept = self.kept,
             columns = self.columns(),
             images = images.join(", "),
-            put = self.put,
-            alias = self.alias,
+            staged = self.staged(&self.put),
             condition = self.puts_where(keeping_only.then_some("IS NOT NULL")),
         )
     }
@@ -265,6 +319,11 @@ impl<'a> Names<'a> {
             format!("\n WHERE {}", conditions.join(" AND "))
         }
     }
+}
+
+fn same<'a>(columns: impl Iterator<Item = &'a TargetColumn>, a: &str, b: &str) -> String {
+    let pair = |column: &TargetColumn| format!("{a}.{name} = {b}.{name}", name = Ident(&column.name));
+    columns.map(pair).collect::<Vec<_>>().join(" AND ")
 }
 
 fn show_put_key(names: &Names<'_>) -> Option<String> {
@@ -314,6 +373,11 @@ fn create_staging(names: &Names<'_>) -> Vec<String> {
             ),
             make(&names.old, &names.all_columns(), &names.shadow),
         ]);
+        // Images are looked up for each row of a touched key.
+        statements.extend(names.target.derived.as_ref().map(|_| {
+            let key = names.row_key_columns().map(|column| column.name.as_str());
+            format!("CREATE INDEX ON {} ({})", names.image, ident::list(key))
+        }));
     }
     statements
 }
@@ -331,58 +395,91 @@ fn clear_staging(names: &Names<'_>) -> String {
 }
 
 fn upsert(names: &Names<'_>) -> String {
+    let whole = names.target.derived.is_none().then_some("IS NULL");
     let insert = format!(
-        "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\nSELECT {values}\n  FROM {put} AS {alias}{condition}",
+        "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\nSELECT {values}\n  FROM {staged}{condition}",
         shadow = names.shadow,
         columns = names.columns(),
         values = values(names.target.columns.iter()),
-        put = names.put,
-        alias = names.alias,
-        condition = names.puts_where(Some("IS NULL")),
+        staged = names.staged(&names.put),
+        condition = names.puts_where(whole),
     );
-    if names.target.key.is_none() {
-        return insert;
+    format!("{insert}{}", on_conflict(names))
+}
+
+/// Over the row that is there.
+fn on_conflict(names: &Names<'_>) -> String {
+    if names.target.row_key().is_none() {
+        return String::new();
     }
     let set = |column: &TargetColumn| format!("{name} = EXCLUDED.{name}", name = Ident(&column.name));
     let sets: Vec<String> = names.target.columns.iter().map(set).collect();
     format!(
-        "{insert}\nON CONFLICT ({}) DO UPDATE SET {}",
-        names.key_list(),
+        "\nON CONFLICT ({}) DO UPDATE SET {}",
+        ident::list(names.row_key_columns().map(|column| column.name.as_str())),
         sets.join(", ")
     )
 }
 
 fn keyed(names: &Names<'_>, source_key: &str) -> KeyedStatements {
-    let stage_keys = |staging: &str, condition: &str| {
-        format!(
-            "INSERT INTO {key} ({columns})\nSELECT {values}\n  FROM {staging} AS {alias}{condition}",
-            key = names.key,
-            columns = names.key_list(),
-            values = names.key_values(),
-            alias = names.alias,
-        )
-    };
-    let filter = names.target.filter.as_ref();
     KeyedStatements {
         copy_deletes: format!(
             "COPY {} ({source_key}) FROM STDIN (FORMAT {})",
             names.del,
             format_of(names.source)
         ),
-        stage_deletes: stage_keys(&names.del, ""),
-        stage_filtered: filter
-            .map(|filter| stage_keys(&names.put, &format!("\n WHERE ({}) IS NOT TRUE", filter.sql))),
-        delete: format!(
-            "DELETE FROM {shadow} AS t\n USING {key} AS k\n WHERE {same_key}",
-            shadow = names.shadow,
-            key = names.key,
-            same_key = names.same_key("t", "k"),
-        ),
+        stage_deletes: stage_keys(names, &names.del),
+        delete: delete(names),
         remove: remove(names),
-        stage_keeping: names.stage_images(true),
-        update_keeping: update_keeping(names),
+        writing: match names.target.derived {
+            None => Writing::Rows {
+                stage_keeping: names.stage_images(true),
+                update_keeping: update_keeping(names),
+            },
+            Some(_) => Writing::Derived {
+                stage_put_keys: stage_keys(names, &names.put),
+                stage_images: names.stage_images(false),
+                upsert_images: upsert_images(names),
+            },
+        },
         retry: retry::render(names),
     }
+}
+
+/// The keys alone: nothing stands beside them, and no filter counts.
+fn stage_keys(names: &Names<'_>, staging: &str) -> String {
+    format!(
+        "INSERT INTO {key} ({columns})\nSELECT {values}\n  FROM {staging} AS {alias}",
+        key = names.key,
+        columns = names.key_list(),
+        values = names.key_values(),
+        alias = names.alias,
+    )
+}
+
+fn delete(names: &Names<'_>) -> String {
+    let unproduced = format!(
+        "\n   AND NOT EXISTS (SELECT FROM {image} AS i WHERE {same_row})",
+        image = names.image,
+        same_row = names.same_row("i", "t"),
+    );
+    format!(
+        "DELETE FROM {shadow} AS t\n USING {key} AS k\n WHERE {same_key}{unproduced}",
+        shadow = names.shadow,
+        key = names.key,
+        same_key = names.same_source_key("t", "k"),
+        unproduced = names.target.derived.as_ref().map_or("", |_| &unproduced),
+    )
+}
+
+fn upsert_images(names: &Names<'_>) -> String {
+    format!(
+        "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\nSELECT {columns}\n  FROM {image}{on_conflict}",
+        shadow = names.shadow,
+        columns = names.columns(),
+        image = names.image,
+        on_conflict = on_conflict(names),
+    )
 }
 
 fn remove(names: &Names<'_>) -> String {
@@ -390,7 +487,7 @@ fn remove(names: &Names<'_>) -> String {
         let (name, type_name) = (Ident(&column.name), &column.type_name);
         format!("t.{name} = CAST(($1::text[])[{number}] AS {type_name})")
     };
-    let same: Vec<String> = (1..).zip(names.key_columns()).map(same).collect();
+    let same: Vec<String> = (1..).zip(names.row_key_columns()).map(same).collect();
     format!("DELETE FROM {} AS t\n WHERE {}", names.shadow, same.join(" AND "))
 }
 
@@ -410,7 +507,7 @@ fn update_keeping(names: &Names<'_>) -> String {
         shadow = names.shadow,
         sets = sets.join(",\n       "),
         image = names.image,
-        same_key = names.same_key("t", "i"),
+        same_key = names.same_row("t", "i"),
     )
 }
 
@@ -440,9 +537,14 @@ mod tests {
 
     #[test]
     fn two_key_columns_and_a_filter() {
-        let (source, mut target) = fixture::orders_by_two();
-        target.filter = Some(fixture::expression("amount > 0", &[2]));
+        let (source, target) = fixture::orders_filtered();
         insta::assert_snapshot!(all(&source, &target, &[]));
+    }
+
+    #[test]
+    fn several_rows_of_one() {
+        let (source, target) = fixture::order_tags();
+        insta::assert_snapshot!(all(&source, &target, &["added".to_owned()]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crossfade_core::plan::{Source, Target};
 
 use super::{columns_and_values, shown_key};
 use crate::apply::fetch::FetchStatements;
+use crate::derive;
 use crate::ident::{self, Ident};
 
 /// The staged bounds' numbers.
@@ -72,14 +73,14 @@ pub fn chunk_copy(source: &Source, target: &Target, bounds: Bounds) -> Option<St
     let staged = FetchStatements::render(source)?;
     let (columns, values) = columns_and_values(target);
     let alias = Ident(&source.name.name).to_string();
-    let filter = target.filter.as_ref();
     Some(format!(
         "INSERT INTO {shadow} ({columns}) OVERRIDING SYSTEM VALUE\n\
-         SELECT {values}\n  FROM ONLY {source} AS {alias}\n WHERE true{within}{filter}",
+         SELECT {values}\n  FROM ONLY {source} AS {alias}{beside}\n WHERE true{within}{filter}",
         shadow = ident::table(&target.shadow),
         source = ident::table(&source.name),
         within = within(&staged, &alias, bounds, "\n   AND "),
-        filter = filter.map_or(String::new(), |filter| format!("\n   AND ({})", filter.sql)),
+        beside = derive::beside(target),
+        filter = derive::filtered(target),
     ))
 }
 

@@ -3,15 +3,19 @@
 use crossfade_core::plan::{Stage, Statement};
 
 use crate::catalog::Definition;
-use crate::ddl::{DdlContext, lock, private, render};
+use crate::ddl::{DdlContext, NewTable, lock, private, render};
 use crate::ident::{self, Ident};
 
 /// Stage `AfterSwap`: validation of the foreign keys that were valid.
-pub fn after_swap(_context: &DdlContext, desired: &Definition) -> Vec<Statement> {
-    let keys = desired.foreign_keys.iter().chain(&desired.incoming);
-    keys.filter(|key| key.validated)
-        .map(|key| {
-            let (child, parent) = render::ends(desired, key);
+pub fn after_swap(new: &[NewTable<'_>]) -> Vec<Statement> {
+    let definitions = new.iter().map(|new| new.definition);
+    let keys = definitions.flat_map(|table| {
+        let keys = table.foreign_keys.iter().chain(&table.incoming);
+        keys.map(move |key| (table, key))
+    });
+    keys.filter(|(_, key)| key.validated)
+        .map(|(table, key)| {
+            let (child, parent) = render::ends(table, key);
             Statement {
                 stage: Stage::AfterSwap,
                 sql: format!(

@@ -6,45 +6,85 @@ use crossfade_core::plan::{Stage, Statement};
 
 use crate::catalog::{Definition, Index};
 use crate::ddl::render::{self, builds_its_index, constraint_of};
-use crate::ddl::{DdlContext, KEY_INDEX, private, shadow};
+use crate::ddl::{DdlContext, KEY_INDEX, NewTable, SOURCE_KEY_INDEX, private, shadow};
 use crate::ident::{self, Ident};
 
-/// Stage `KeyIndex`: the unique index by which changes are applied; our own if the new table has none on
-/// exactly the key's columns.
-pub fn key_index(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
-    let table = context.shadow(desired);
-    let sql = match key_of(context, desired) {
-        Some(index) => {
-            let mut sql = vec![create(&table, desired, index)];
-            sql.extend(attach(&table, desired, index));
-            sql
-        }
-        None if needs_own_key(context, desired) => {
-            let columns = ident::list(context.key.iter().map(String::as_str));
-            vec![format!(
-                "CREATE UNIQUE INDEX {} ON {table} ({columns})",
-                Ident(KEY_INDEX)
-            )]
-        }
-        None => Vec::new(),
-    };
+/// Stage `KeyIndex`: the unique index by which changes are applied, and the one by which the rows of a source row are
+/// found; our own where the new table has none.
+pub fn key_index(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
+    let table = context.shadow(new.definition);
+    let mut sql = Vec::new();
+    if let Some(index) = key_of(new) {
+        sql.push(create(&table, new.definition, index));
+        sql.extend(attach(&table, new.definition, index));
+    }
+    sql.extend(own(new).into_iter().map(|own| {
+        let unique = if own.unique { "UNIQUE " } else { "" };
+        let columns = ident::list(own.columns.iter().map(String::as_str));
+        format!("CREATE {unique}INDEX {} ON {table} ({columns})", Ident(&own.name))
+    }));
     sql.into_iter().map(|sql| private(Stage::KeyIndex, sql)).collect()
 }
 
-/// Whether [`key_index`] makes an index of our own.
-pub(super) fn needs_own_key(context: &DdlContext, desired: &Definition) -> bool {
-    !context.key.is_empty() && key_of(context, desired).is_none()
+/// An index of ours.
+pub(super) struct Own<'a> {
+    pub(super) name: String,
+    unique: bool,
+    columns: &'a [String],
+}
+
+/// Those that [`key_index`] makes.
+pub(super) fn own<'a>(new: &'a NewTable<'_>) -> Vec<Own<'a>> {
+    // One schema has all new tables.
+    let named = |prefix: &str| match new.number {
+        0 => prefix.to_owned(),
+        number => format!("{prefix}_{number}"),
+    };
+    let key = (!new.row_key.is_empty() && key_of(new).is_none()).then(|| Own {
+        name: named(KEY_INDEX),
+        unique: true,
+        columns: &new.row_key,
+    });
+    let source_key = new
+        .source_key
+        .as_ref()
+        .filter(|columns| !is_found_by(new, columns));
+    let source_key = source_key.map(|columns| Own {
+        name: named(SOURCE_KEY_INDEX),
+        unique: false,
+        columns,
+    });
+    key.into_iter().chain(source_key).collect()
+}
+
+/// Whether the first columns of the index to apply by are these.
+fn is_found_by(new: &NewTable<'_>, columns: &[String]) -> bool {
+    let wanted: BTreeSet<&str> = columns.iter().map(String::as_str).collect();
+    let first: Option<BTreeSet<&str>> = match key_of(new) {
+        Some(index) => {
+            let first = index.columns.iter().take(columns.len());
+            first.map(Option::as_deref).collect()
+        }
+        None => Some(
+            new.row_key
+                .iter()
+                .take(columns.len())
+                .map(String::as_str)
+                .collect(),
+        ),
+    };
+    first == Some(wanted)
 }
 
 /// The index to apply by: the replica identity's if it has the key's columns, else the first that has.
-fn key_of<'a>(context: &DdlContext, desired: &'a Definition) -> Option<&'a Index> {
-    let key: BTreeSet<&str> = context.key.iter().map(String::as_str).collect();
+fn key_of<'a>(new: &NewTable<'a>) -> Option<&'a Index> {
+    let key: BTreeSet<&str> = new.row_key.iter().map(String::as_str).collect();
     let fits = |index: &&Index| {
         let columns: Option<BTreeSet<&str>> = index.columns.iter().map(Option::as_deref).collect();
         let plain = index.unique && index.immediate && index.valid && index.predicate.is_none();
         plain && columns.as_ref() == Some(&key) && index.definition.starts_with("btree ")
     };
-    let candidates = || desired.indexes.iter().filter(fits);
+    let candidates = || new.definition.indexes.iter().filter(fits);
     candidates()
         .find(|index| index.replica_identity)
         .or_else(|| candidates().next())
@@ -52,12 +92,13 @@ fn key_of<'a>(context: &DdlContext, desired: &'a Definition) -> Option<&'a Index
 
 /// Stage `Index`: all other indexes and exclusion constraints, each independent of the others. Those that
 /// foreign keys rely on come first: of several with the same columns the server takes the oldest.
-pub fn indexes(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
+pub fn indexes(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
+    let desired = new.definition;
     let table = context.shadow(desired);
     let keys = desired.incoming.iter().chain(&desired.foreign_keys);
     let relied_on: BTreeSet<&String> = keys.filter_map(|key| key.index.as_ref()).collect();
     let (first, then): (Vec<&Index>, Vec<&Index>) =
-        others(context, desired).partition(|index| relied_on.contains(&index.name));
+        others(new).partition(|index| relied_on.contains(&index.name));
     first
         .into_iter()
         .chain(then)
@@ -65,9 +106,9 @@ pub fn indexes(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
         .collect()
 }
 
-fn others<'a>(context: &DdlContext, desired: &'a Definition) -> impl Iterator<Item = &'a Index> {
-    let key = key_of(context, desired).map(|index| &index.name);
-    desired
+fn others<'a>(new: &NewTable<'a>) -> impl Iterator<Item = &'a Index> + use<'a> {
+    let key = key_of(new).map(|index| &index.name);
+    new.definition
         .indexes
         .iter()
         .filter(move |index| index.valid && Some(&index.name) != key)
@@ -76,9 +117,10 @@ fn others<'a>(context: &DdlContext, desired: &'a Definition) -> impl Iterator<It
 /// Stage `Analyze`, in order: constraints made of their indexes, what is attached to indexes, `ANALYZE`.
 /// Making a constraint of an index takes an exclusive lock on the shadow, so it must not run beside another
 /// index build, as the statements of stage `Index` do.
-pub fn analyze(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
+pub fn analyze(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
+    let desired = new.definition;
     let table = context.shadow(desired);
-    let attached = others(context, desired).filter_map(|index| attach(&table, desired, index));
+    let attached = others(new).filter_map(|index| attach(&table, desired, index));
     attached
         .chain(properties(&context.shadow_schema, desired))
         .chain([format!("ANALYZE {table}")])

@@ -1,8 +1,8 @@
 //! Statements that build the shadow, its indexes, the swap and what comes after: pure functions from
 //! definitions to text.
 //!
-//! The shadow is built under its final names in the migration's own schema, never with `LIKE`, and moved into
-//! place by `SET SCHEMA`. `source` is always today's table, `desired` what it shall be, both under the same name.
+//! A new table is built under its final names in the migration's own schema, never with `LIKE`, and moved into
+//! place by `SET SCHEMA`. `source` is always today's table.
 
 mod after;
 mod index;
@@ -32,10 +32,23 @@ pub struct DdlContext {
     pub way: Way,
     /// The role of the engine's sessions.
     pub role: String,
-    /// The target's key columns by which changes are applied, in index order; empty if there is none.
-    pub key: Vec<String>,
     /// [`crossfade_core::limits::Limits::hold_budget_ms`], for the plan's words.
     pub hold_budget_ms: u64,
+}
+
+/// A table that comes with the swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTable<'a> {
+    /// What it shall be.
+    pub definition: &'a Definition,
+    /// The columns that tell its rows apart while changes are applied, in index order; empty if nothing does.
+    pub row_key: Vec<String>,
+    /// The image of the source's key, if that is not the same: the rows that come of a source row are found by it.
+    pub source_key: Option<Vec<String>>,
+    /// It takes the place of the source, and takes over what is attached to it.
+    pub successor: bool,
+    /// Its place among the new tables, which share a schema.
+    pub number: usize,
 }
 
 /// Which way a swap goes.
@@ -49,9 +62,13 @@ pub enum Way {
     Back,
 }
 
-/// The index of our own by which changes are applied, where the new table has none on the key's columns. It
+/// The index of our own by which changes are applied, where a new table has none on the key's columns. It
 /// is dropped in the swap.
-pub const KEY_INDEX: &str = "crossfade_key";
+const KEY_INDEX: &str = "crossfade_key";
+
+/// The index of our own by which the rows of a source row are found, where a new table has none. It is dropped in the
+/// swap.
+const SOURCE_KEY_INDEX: &str = "crossfade_source_key";
 
 impl DdlContext {
     /// The shadow's qualified name, quoted.

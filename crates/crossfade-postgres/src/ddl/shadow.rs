@@ -6,7 +6,7 @@ use crossfade_core::plan::{ReplicaIdentity, Stage, Statement};
 
 use crate::catalog::{Constraint, ConstraintKind, Definition, Grant, Identity, Owned};
 use crate::ddl::render::{self, GrantTarget};
-use crate::ddl::{DdlContext, index, private};
+use crate::ddl::{DdlContext, NewTable, index, private};
 use crate::ident::{self, Ident};
 
 /// Statements that create an empty clone of the source in `schema`: columns, defaults, checks, all indexes and
@@ -30,28 +30,34 @@ pub fn probe_clone(source: &Definition, schema: &str) -> Vec<String> {
     sql
 }
 
-/// Stage `Prepare`: the two schemas and the empty shadow, without indexes.
-pub fn shadow(context: &DdlContext, desired: &Definition) -> Vec<Statement> {
-    let table = context.shadow(desired);
-    let owner = &desired.table.owner;
+/// Stage `Prepare`: the two schemas and the empty new tables, without indexes.
+pub fn shadow(context: &DdlContext, new: &[NewTable<'_>]) -> Vec<Statement> {
     let mut sql = vec![
         format!("CREATE SCHEMA {}", Ident(&context.shadow_schema)),
         format!("CREATE SCHEMA {}", Ident(&context.retired_schema)),
     ];
-    if *owner != context.role {
-        let schema = Ident(&context.shadow_schema);
+    let owners: BTreeSet<&String> = new.iter().map(|new| &new.definition.table.owner).collect();
+    let schema = Ident(&context.shadow_schema);
+    for owner in owners.into_iter().filter(|owner| **owner != context.role) {
         // An owner must be able to create in the table's schema.
         sql.push(format!(
             "GRANT USAGE, CREATE ON SCHEMA {schema} TO {}",
             Ident(owner)
         ));
     }
-    sql.extend(table_itself(&context.shadow_schema, &following(desired)));
+    sql.extend(new.iter().flat_map(|new| one_shadow(context, new.definition)));
+    sql.into_iter().map(|sql| private(Stage::Prepare, sql)).collect()
+}
+
+fn one_shadow(context: &DdlContext, desired: &Definition) -> Vec<String> {
+    let table = context.shadow(desired);
+    let owner = &desired.table.owner;
+    let mut sql = table_itself(&context.shadow_schema, &following(desired));
     if *owner != context.role {
         sql.push(format!("ALTER TABLE {table} OWNER TO {}", Ident(owner)));
     }
     sql.extend(privileges(context, desired));
-    sql.into_iter().map(|sql| private(Stage::Prepare, sql)).collect()
+    sql
 }
 
 /// As the shadow is while it follows: changes write identity columns, and the server lets nobody update one that

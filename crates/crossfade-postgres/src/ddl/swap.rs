@@ -11,28 +11,33 @@ use crossfade_core::plan::{Stage, Statement};
 use crate::catalog::{Definition, Fires, ForeignKey, Identity, Owned, Sequence, Trigger};
 use crate::ddl::render::{self, GrantTarget};
 use crate::ddl::shadow::{given_by, late_comments, late_constraints};
-use crate::ddl::{DdlContext, KEY_INDEX, Way, index, lock};
+use crate::ddl::{DdlContext, NewTable, Way, index, lock};
 use crate::ident::{self, Ident};
 
-/// Stages `LockTarget`, `Lock` and `LockSequences`. First the shadow, in a mode that does not stop our own applier. Tables:
+/// Stages `LockTarget`, `Lock` and `LockSequences`. First the shadows, in a mode that does not stop our own applier. Tables:
 /// one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by name. Then the source's
 /// sequences.
 ///
 /// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
 /// behind it. Whoever holds a parent then seldom comes back to the source; in the other order every transaction
 /// that has written to the source wants the parent which we hold already, and waits for us while we wait for it.
-pub fn locks(context: &DdlContext, source: &Definition, desired: &Definition) -> Vec<Statement> {
-    let keys = foreign_keys(source).chain(foreign_keys(desired));
+pub fn locks(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) -> Vec<Statement> {
+    let definitions = || new.iter().map(|new| new.definition);
+    let keys = std::iter::once(source)
+        .chain(definitions())
+        .flat_map(foreign_keys);
     let ends = keys.flat_map(|key| [key.referencing.as_ref(), key.referenced.as_ref()]);
     let others: BTreeSet<&TableName> = ends.flatten().filter(|table| **table != source.name).collect();
-    let shadow = context.shadow(desired);
-    let shadow = format!("LOCK TABLE ONLY {shadow} IN SHARE UPDATE EXCLUSIVE MODE");
+    let shadows = definitions().map(|table| {
+        let shadow = context.shadow(table);
+        let sql = format!("LOCK TABLE ONLY {shadow} IN SHARE UPDATE EXCLUSIVE MODE");
+        context.under_lock(Stage::LockTarget, sql, Vec::new())
+    });
     let tables = [&source.name].into_iter().chain(others).map(|table| {
         let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", ident::table(table));
         context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
     });
-    [context.under_lock(Stage::LockTarget, shadow, Vec::new())]
-        .into_iter()
+    shadows
         .chain(tables)
         .chain(sequence_locks(context, source))
         .collect()
@@ -52,16 +57,17 @@ fn sequence_locks(context: &DdlContext, source: &Definition) -> impl Iterator<It
     })
 }
 
-fn foreign_keys(definition: &Definition) -> impl Iterator<Item = &ForeignKey> {
+fn foreign_keys(definition: &Definition) -> impl Iterator<Item = &ForeignKey> + use<'_> {
     definition.foreign_keys.iter().chain(&definition.incoming)
 }
 
-/// Stage `Swap`, in order, in the transaction that has run [`locks`].
-pub fn swap(context: &DdlContext, source: &Definition, desired: &Definition) -> Vec<Statement> {
+/// Stage `Swap`, in order, in the transaction that has run [`locks`]. The first statements, one for each new table, lock
+/// them against everyone.
+pub fn swap(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) -> Vec<Statement> {
     let swap = Swap {
         context,
         source,
-        desired,
+        new,
         statements: Vec::new(),
     };
     swap.run()
@@ -70,14 +76,16 @@ pub fn swap(context: &DdlContext, source: &Definition, desired: &Definition) -> 
 struct Swap<'a> {
     context: &'a DdlContext,
     source: &'a Definition,
-    desired: &'a Definition,
+    new: &'a [NewTable<'a>],
     statements: Vec<Statement>,
 }
 
-impl Swap<'_> {
+impl<'a> Swap<'a> {
     fn run(mut self) -> Vec<Statement> {
-        let shadow = self.context.shadow(self.desired);
-        self.private(format!("LOCK TABLE ONLY {shadow} IN ACCESS EXCLUSIVE MODE"));
+        for table in self.definitions() {
+            let shadow = self.context.shadow(table);
+            self.private(format!("LOCK TABLE ONLY {shadow} IN ACCESS EXCLUSIVE MODE"));
+        }
         self.release_sequences();
         self.detach_incoming();
         self.detach_source();
@@ -99,6 +107,16 @@ impl Swap<'_> {
         self.statements
     }
 
+    fn definitions(&self) -> impl Iterator<Item = &'a Definition> + use<'a> {
+        self.new.iter().map(|new| new.definition)
+    }
+
+    /// What takes over from the source; nothing does if none of the new tables is its successor.
+    fn successor(&self) -> Option<&'a Definition> {
+        let successor = self.new.iter().find(|new| new.successor);
+        successor.map(|new| new.definition)
+    }
+
     fn private(&mut self, sql: String) {
         self.push(sql, Vec::new());
     }
@@ -112,16 +130,52 @@ impl Swap<'_> {
         vec![lock("ACCESS EXCLUSIVE", &self.source.name)]
     }
 
-    /// Sequences of `serial` columns that both tables have. Each must be in its owner's schema, and stays; one
-    /// whose column the other table does not have goes where its column goes.
-    fn shared_sequences(&self) -> Vec<&Sequence> {
+    /// Sequences of `serial` columns that the source and its successor have. Each must be in its owner's schema, and
+    /// stays; one whose column the successor does not have goes where its column goes.
+    fn shared_sequences(&self) -> Vec<&'a Sequence> {
         let serial = |sequence: &&Sequence| sequence.owned == Owned::Serial;
         let of_source = |name: &String| {
             let mut sequences = self.source.sequences.iter().filter(serial);
             sequences.any(|sequence| sequence.name == *name)
         };
-        let desired = self.desired.sequences.iter().filter(serial);
-        desired.filter(|sequence| of_source(&sequence.name)).collect()
+        let of_successor = self.successor().into_iter().flat_map(|table| &table.sequences);
+        of_successor
+            .filter(serial)
+            .filter(|sequence| of_source(&sequence.name))
+            .collect()
+    }
+
+    /// Other sequences of the source's from which the new tables draw: nobody owns them any more, so that they do not go
+    /// with the retired table.
+    fn orphaned_sequences(&self) -> Vec<&'a Sequence> {
+        let drawn_from: BTreeSet<&str> = self
+            .definitions()
+            .flat_map(|table| &table.depend)
+            .map(|edge| edge.referenced.as_str())
+            .collect();
+        // Both ends as the server writes them.
+        let owned = self
+            .source
+            .depend
+            .iter()
+            .filter(|edge| edge.referenced_own && edge.kind == "a");
+        let columns: BTreeSet<&str> = owned
+            .filter(|edge| drawn_from.contains(edge.dependent.as_str()))
+            .filter_map(|edge| edge.referenced.strip_prefix("column "))
+            .collect();
+        let shared: BTreeSet<&String> = self
+            .shared_sequences()
+            .into_iter()
+            .map(|sequence| &sequence.name)
+            .collect();
+        let others = self
+            .source
+            .sequences
+            .iter()
+            .filter(|sequence| !shared.contains(&sequence.name));
+        others
+            .filter(|sequence| sequence.owned == Owned::Serial && columns.contains(sequence.column.as_str()))
+            .collect()
     }
 
     fn sequence(&self, sequence: &Sequence) -> TableName {
@@ -129,9 +183,9 @@ impl Swap<'_> {
     }
 
     fn release_sequences(&mut self) {
-        let names: Vec<TableName> = self
-            .shared_sequences()
-            .into_iter()
+        let shared = self.shared_sequences().into_iter();
+        let names: Vec<TableName> = shared
+            .chain(self.orphaned_sequences())
             .map(|s| self.sequence(s))
             .collect();
         for name in names {
@@ -141,17 +195,16 @@ impl Swap<'_> {
     }
 
     fn own_sequences(&mut self) {
-        let table = ident::table(&self.desired.name);
-        let owned: Vec<(TableName, String)> = self
-            .shared_sequences()
-            .into_iter()
-            .map(|sequence| (self.sequence(sequence), sequence.column.clone()))
-            .collect();
-        for (name, column) in owned {
+        let Some(successor) = self.successor() else {
+            return;
+        };
+        let table = ident::table(&successor.name);
+        for sequence in self.shared_sequences() {
+            let name = self.sequence(sequence);
             let sql = format!(
                 "ALTER SEQUENCE {} OWNED BY {table}.{}",
                 ident::table(&name),
-                Ident(&column)
+                Ident(&sequence.column)
             );
             self.push(sql, vec![lock("SHARE ROW EXCLUSIVE", &name)]);
         }
@@ -246,69 +299,80 @@ impl Swap<'_> {
     /// Gives everyone back what [`Swap::revoke_writes`] took, and takes from the engine's role what it was given to
     /// follow.
     fn grant_as_before(&mut self) {
-        let desired = self.desired;
-        let owner = &desired.table.owner;
-        let table = ident::table(&desired.name);
-        if *owner != self.context.role {
-            let role = Ident(&self.context.role);
-            self.private(format!("REVOKE ALL ON TABLE {table} FROM {role} CASCADE"));
+        for table in self.definitions() {
+            let owner = &table.table.owner;
+            let name = ident::table(&table.name);
+            if *owner != self.context.role {
+                let role = Ident(&self.context.role);
+                self.private(format!("REVOKE ALL ON TABLE {name} FROM {role} CASCADE"));
+            }
+            self.grant(table, true);
         }
-        let mut sql = Vec::new();
-        let columns = desired.columns.iter();
+    }
+
+    /// Grants on the table and on its columns, by its owner or by all others.
+    fn grant(&mut self, table: &Definition, by_owner: bool) {
+        let owner = &table.table.owner;
+        let columns = table.columns.iter();
         let of_columns = columns.map(|column| (Some(column.name.as_str()), &column.grants));
-        for (column, grants) in std::iter::once((None, &desired.table.grants)).chain(of_columns) {
+        let mut sql = Vec::new();
+        for (column, grants) in std::iter::once((None, &table.table.grants)).chain(of_columns) {
             let target = GrantTarget {
                 class: "TABLE",
-                name: &table,
+                name: &ident::table(&table.name),
                 column,
             };
-            sql.extend(render::grants(&target, owner, &given_by(owner, grants, true)));
+            sql.extend(render::grants(&target, owner, &given_by(owner, grants, by_owner)));
         }
         sql.into_iter().for_each(|sql| self.private(sql));
     }
 
     fn move_tables(&mut self) {
-        let (context, source, desired) = (self.context, self.source, self.desired);
-        if index::needs_own_key(context, desired) {
-            let key = ident::qualified(&context.shadow_schema, KEY_INDEX);
-            self.private(format!("DROP INDEX {key}"));
+        let (context, source) = (self.context, self.source);
+        for own in self.new.iter().flat_map(index::own) {
+            let name = ident::qualified(&context.shadow_schema, &own.name);
+            self.private(format!("DROP INDEX {name}"));
         }
         let retired = Ident(&context.retired_schema);
         let away = format!("ALTER TABLE {} SET SCHEMA {retired}", ident::table(&source.name));
         self.push(away, self.on_source());
-        let schema = Ident(&desired.name.schema);
-        self.private(format!(
-            "ALTER TABLE {} SET SCHEMA {schema}",
-            context.shadow(desired)
-        ));
+        for table in self.definitions() {
+            let schema = Ident(&table.name.schema);
+            self.private(format!(
+                "ALTER TABLE {} SET SCHEMA {schema}",
+                context.shadow(table)
+            ));
+        }
     }
 
-    /// See [`super::shadow`]: while it followed, every identity was BY DEFAULT.
+    /// See [`super::shadow`]: while they followed, every identity was BY DEFAULT.
     fn identities_always(&mut self) {
-        let desired = self.desired;
-        let always = desired
-            .columns
-            .iter()
-            .filter(|column| column.identity == Some(Identity::Always));
-        for column in always {
-            self.private(format!(
-                "ALTER TABLE {} ALTER COLUMN {} SET GENERATED ALWAYS",
-                ident::table(&desired.name),
-                Ident(&column.name)
-            ));
+        for table in self.definitions() {
+            let columns = table.columns.iter();
+            let always = columns.filter(|column| column.identity == Some(Identity::Always));
+            for column in always {
+                self.private(format!(
+                    "ALTER TABLE {} ALTER COLUMN {} SET GENERATED ALWAYS",
+                    ident::table(&table.name),
+                    Ident(&column.name)
+                ));
+            }
         }
     }
 
     /// The move has locked the old sequence, so nothing can be drawn from it after this was read.
     fn set_identities(&mut self) {
-        let (context, source, desired) = (self.context, self.source, self.desired);
+        let (context, source) = (self.context, self.source);
+        let Some(successor) = self.successor() else {
+            return;
+        };
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
-        for new in desired.sequences.iter().filter(identity) {
+        for new in successor.sequences.iter().filter(identity) {
             let of_same_column = |old: &&Sequence| old.column == new.column;
             let Some(old) = source.sequences.iter().filter(identity).find(of_same_column) else {
                 continue;
             };
-            let new = ident::literal(&ident::qualified(&desired.name.schema, &new.name));
+            let new = ident::literal(&ident::qualified(&successor.name.schema, &new.name));
             let old = ident::qualified(&context.retired_schema, &old.name);
             self.private(format!(
                 "SELECT pg_catalog.setval({new}, last_value, is_called) FROM {old}"
@@ -317,30 +381,38 @@ impl Swap<'_> {
     }
 
     fn attach_constraints(&mut self) {
-        let desired = self.desired;
-        let table = ident::table(&desired.name);
-        for constraint in late_constraints(desired) {
-            self.private(render::add_constraint(&table, constraint));
-        }
-        for comment in late_comments(&table, desired) {
-            self.private(comment);
-        }
-        for key in foreign_keys(desired) {
-            let (child, parent) = render::ends(desired, key);
-            let others = [child, parent].into_iter().filter(|end| **end != desired.name);
-            let locks = others.map(|end| lock("SHARE ROW EXCLUSIVE", end)).collect();
-            self.push(render::add_foreign_key(desired, key), locks);
-            let object = format!("CONSTRAINT {} ON {}", Ident(&key.name), ident::table(child));
-            if let Some(sql) = render::comment(&object, key.comment.as_ref()) {
-                self.private(sql);
+        for table in self.definitions() {
+            let name = ident::table(&table.name);
+            for constraint in late_constraints(table) {
+                self.private(render::add_constraint(&name, constraint));
+            }
+            for comment in late_comments(&name, table) {
+                self.private(comment);
+            }
+            for key in foreign_keys(table) {
+                self.attach_foreign_key(table, key);
             }
         }
     }
 
+    fn attach_foreign_key(&mut self, table: &Definition, key: &ForeignKey) {
+        let (child, parent) = render::ends(table, key);
+        let ours: BTreeSet<&TableName> = self.definitions().map(|table| &table.name).collect();
+        let others = [child, parent].into_iter().filter(|end| !ours.contains(end));
+        let locks = others.map(|end| lock("SHARE ROW EXCLUSIVE", end)).collect();
+        self.push(render::add_foreign_key(table, key), locks);
+        let object = format!("CONSTRAINT {} ON {}", Ident(&key.name), ident::table(child));
+        if let Some(sql) = render::comment(&object, key.comment.as_ref()) {
+            self.private(sql);
+        }
+    }
+
     fn attach_triggers(&mut self) {
-        let desired = self.desired;
-        let table = ident::table(&desired.name);
-        for trigger in &desired.triggers {
+        let triggers = self.definitions().flat_map(|table| {
+            let triggers = table.triggers.iter();
+            triggers.map(move |trigger| (ident::table(&table.name), trigger))
+        });
+        for (table, trigger) in triggers {
             self.private(trigger.definition.clone());
             if let Some(sql) = fires(&table, trigger) {
                 self.private(sql);
@@ -354,40 +426,22 @@ impl Swap<'_> {
 
     /// What others than the owner passed on is given as them, now that they can name the table.
     fn grant_as_others(&mut self) {
-        let desired = self.desired;
-        let owner = &desired.table.owner;
-        let table = ident::table(&desired.name);
-        let on_table = |column| GrantTarget {
-            class: "TABLE",
-            name: &table,
-            column,
-        };
-        let mut sql = render::grants(
-            &on_table(None),
-            owner,
-            &given_by(owner, &desired.table.grants, false),
-        );
-        for column in &desired.columns {
-            let grants = given_by(owner, &column.grants, false);
-            sql.extend(render::grants(&on_table(Some(&column.name)), owner, &grants));
+        for table in self.definitions() {
+            let owner = &table.table.owner;
+            self.grant(table, false);
+            let mut sql = Vec::new();
+            let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
+            for sequence in table.sequences.iter().filter(identity) {
+                let target = GrantTarget {
+                    class: "SEQUENCE",
+                    name: &ident::qualified(&table.name.schema, &sequence.name),
+                    column: None,
+                };
+                let grants = given_by(owner, &sequence.grants, false);
+                sql.extend(render::grants(&target, owner, &grants));
+            }
+            sql.into_iter().for_each(|sql| self.private(sql));
         }
-        for sequence in desired
-            .sequences
-            .iter()
-            .filter(|sequence| sequence.owned == Owned::Identity)
-        {
-            let target = GrantTarget {
-                class: "SEQUENCE",
-                name: &ident::qualified(&desired.name.schema, &sequence.name),
-                column: None,
-            };
-            sql.extend(render::grants(
-                &target,
-                owner,
-                &given_by(owner, &sequence.grants, false),
-            ));
-        }
-        sql.into_iter().for_each(|sql| self.private(sql));
     }
 }
 

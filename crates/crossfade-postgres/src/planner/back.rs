@@ -489,6 +489,7 @@ impl Drafting<'_> {
             columns: self.filled.iter().map(|filled| filled.column.clone()).collect(),
             key: Some(keys.target),
             filter: None,
+            derived: None,
             definition: old.definition.clone(),
         };
         let statements = statements::list_back(&statements::BackPieces {

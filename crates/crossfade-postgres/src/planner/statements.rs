@@ -14,17 +14,20 @@ use crate::catalog::Definition;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
 use crate::copy::chunk::{self, Bounds};
-use crate::ddl::{self, DdlContext, Way};
+use crate::ddl::{self, DdlContext, NewTable, Way};
 use crate::ident::{self, Ident};
-use crate::verify::VerifyStatements;
+use crate::verify;
 
 /// What the statements are made from.
 pub(super) struct Pieces<'a> {
     pub(super) name: &'a MigrationName,
     pub(super) source: &'a Source,
     pub(super) today: &'a Definition,
-    pub(super) target: &'a Target,
-    pub(super) desired: &'a Definition,
+    pub(super) targets: &'a [Target],
+    /// What each target shall be, in the same order.
+    pub(super) desired: &'a [Definition],
+    /// The target, by its place, that takes over what is attached to the source.
+    pub(super) successor: Option<usize>,
     pub(super) role: &'a str,
     pub(super) limits: &'a Limits,
     /// The retired table shall follow the new one.
@@ -35,19 +38,23 @@ pub(super) struct Pieces<'a> {
 /// All statements.
 pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     let context = pieces.context();
-    let (today, desired) = (pieces.today, pieces.desired);
+    let today = pieces.today;
+    let new = new_tables(pieces.targets, pieces.desired, pieces.successor);
+    let each = |statements: fn(&DdlContext, &NewTable<'_>) -> Vec<Statement>| -> Vec<Statement> {
+        new.iter().flat_map(|table| statements(&context, table)).collect()
+    };
     [
         pieces.prepare(),
-        ddl::shadow(&context, desired),
+        ddl::shadow(&context, &new),
         pieces.copy(),
-        ddl::key_index(&context, desired),
-        pieces.apply(),
-        ddl::indexes(&context, desired),
-        ddl::analyze(&context, desired),
-        verify(pieces.source, pieces.target, pieces.limits),
-        ddl::locks(&context, today, desired),
-        ddl::swap(&context, today, desired),
-        ddl::after_swap(&context, desired),
+        each(ddl::key_index),
+        apply(pieces.source, pieces.targets),
+        each(ddl::indexes),
+        each(ddl::analyze),
+        verify(pieces.source, pieces.targets, pieces.limits),
+        ddl::locks(&context, today, &new),
+        ddl::swap(&context, today, &new),
+        ddl::after_swap(&new),
         pieces.after_swap(),
         pieces.complete(),
         ddl::complete(&context),
@@ -58,9 +65,33 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     .concat()
 }
 
+/// Targets as the statements of their tables want them.
+fn new_tables<'a>(
+    targets: &'a [Target],
+    desired: &'a [Definition],
+    successor: Option<usize>,
+) -> Vec<NewTable<'a>> {
+    let new = |(number, (target, definition)): (usize, (&'a Target, &'a Definition))| {
+        let names = |positions: &Vec<usize>| {
+            let names = positions
+                .iter()
+                .map(|position| target.columns[*position].name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let source_key = target.derived.as_ref().and(target.key.as_ref());
+        NewTable {
+            definition,
+            row_key: target.row_key().map(names).unwrap_or_default(),
+            source_key: source_key.map(names),
+            successor: successor == Some(number),
+            number,
+        }
+    };
+    targets.iter().zip(desired).enumerate().map(new).collect()
+}
+
 impl Pieces<'_> {
     fn context(&self) -> DdlContext {
-        let key = self.target.key.iter().flatten();
         DdlContext {
             shadow_schema: self.name.schema(),
             retired_schema: self.name.retired_schema(),
@@ -69,9 +100,6 @@ impl Pieces<'_> {
                 false => Way::There,
             },
             role: self.role.to_owned(),
-            key: key
-                .map(|position| self.target.columns[*position].name.clone())
-                .collect(),
             hold_budget_ms: self.limits.hold_budget_ms,
         }
     }
@@ -107,31 +135,36 @@ impl Pieces<'_> {
             ),
         };
         let reads = |sql| self.on_source(Stage::Copy, sql, "ACCESS SHARE", &held);
-        let copies = match self.copy_mode {
-            CopyMode::Snapshot => vec![copy::copy_template(self.source, self.target)],
-            CopyMode::Incremental => self.chunk_templates(),
+        let copies = self.targets.iter().flat_map(|target| match self.copy_mode {
+            CopyMode::Snapshot => vec![copy::copy_template(self.source, target)],
+            CopyMode::Incremental => self.chunk_copies(target),
+        });
+        let ends = match self.copy_mode {
+            CopyMode::Snapshot => Vec::new(),
+            CopyMode::Incremental => self.chunk_ends(),
         };
-        let empty = on_nothing(Stage::Copy, copy::empty(self.target));
+        let empty = self
+            .targets
+            .iter()
+            .map(|target| on_nothing(Stage::Copy, copy::empty(target)));
         let lock = copy::lock_for_reading(self.source);
-        std::iter::once(empty)
-            .chain(std::iter::once(lock).chain(copies).map(reads))
-            .collect()
+        let reading = std::iter::once(lock).chain(ends).chain(copies);
+        empty.chain(reading.map(reads)).collect()
     }
 
-    /// Where a chunk ends, and its copy: the first one, those between, and the last one.
-    fn chunk_templates(&self) -> Vec<String> {
+    /// Where a chunk ends: the first one, the last one, and those between.
+    fn chunk_ends(&self) -> Vec<String> {
         let bounds = |lower, upper| Bounds { lower, upper };
-        let copies = [(false, true), (true, true), (true, false), (false, false)]
-            .map(|(lower, upper)| chunk::chunk_copy(self.source, self.target, bounds(lower, upper)));
         let ends = [(false, false), (true, false), (false, true), (true, true)]
             .map(|(lower, upper)| chunk::chunk_end(self.source, bounds(lower, upper), "$1"));
-        ends.into_iter().chain(copies).flatten().collect()
+        ends.into_iter().flatten().collect()
     }
 
-    fn apply(&self) -> Vec<Statement> {
-        let templates = apply::apply_templates(self.source, self.target).into_iter();
-        let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
-        templates.chain(fetches(self.source)).collect()
+    fn chunk_copies(&self, target: &Target) -> Vec<String> {
+        let bounds = |lower, upper| Bounds { lower, upper };
+        let copies = [(false, true), (true, true), (true, false), (false, false)]
+            .map(|(lower, upper)| chunk::chunk_copy(self.source, target, bounds(lower, upper)));
+        copies.into_iter().flatten().collect()
     }
 
     /// The retired table goes back to the identity that it had.
@@ -197,13 +230,10 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
         retired_schema: pieces.name.schema(),
         way: Way::Back,
         role: pieces.role.to_owned(),
-        key: {
-            let key = pieces.target.key.iter().flatten();
-            key.map(|position| pieces.target.columns[*position].name.clone())
-                .collect()
-        },
         hold_budget_ms: pieces.limits.hold_budget_ms,
     };
+    let targets = std::slice::from_ref(pieces.target);
+    let old = new_tables(targets, std::slice::from_ref(pieces.old), Some(0));
     let publications = || [pieces.name.publication(), pieces.name.back_publication()];
     let drop_publications = publications()
         .into_iter()
@@ -211,11 +241,11 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
         .collect();
     [
         pieces.prepare(),
-        pieces.apply(),
-        verify(pieces.source, pieces.target, pieces.limits),
-        ddl::locks(&context, pieces.new, pieces.old),
-        ddl::swap(&context, pieces.new, pieces.old),
-        ddl::after_swap(&context, pieces.old),
+        apply(pieces.source, targets),
+        verify(pieces.source, targets, pieces.limits),
+        ddl::locks(&context, pieces.new, &old),
+        ddl::swap(&context, pieces.new, &old),
+        ddl::after_swap(&old),
         drop_publications,
         ddl::complete(&context),
         ddl::drop(&context, pieces.new),
@@ -236,12 +266,15 @@ impl BackPieces<'_> {
             on_nothing(Stage::Prepare, sql),
         ]
     }
+}
 
-    fn apply(&self) -> Vec<Statement> {
-        let templates = apply::apply_templates(self.source, self.target).into_iter();
-        let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
-        templates.chain(fetches(self.source)).collect()
-    }
+/// A batch, target by target, and what it fetches.
+fn apply(source: &Source, targets: &[Target]) -> Vec<Statement> {
+    let templates = targets
+        .iter()
+        .flat_map(|target| apply::apply_templates(source, target));
+    let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
+    templates.chain(fetches(source)).collect()
 }
 
 /// Rows of the source whose change did not carry them whole.
@@ -257,18 +290,18 @@ fn fetches(source: &Source) -> Vec<Statement> {
     ]
 }
 
-/// Comparing the two, in whichever direction.
-fn verify(source: &Source, target: &Target, limits: &Limits) -> Vec<Statement> {
+/// Comparing them, in whichever direction.
+fn verify(source: &Source, targets: &[Target], limits: &Limits) -> Vec<Statement> {
     let held = format!(
         "until the pair of snapshots is let go, after verify_time ({}) and the slice that is compared then",
         show_milliseconds(limits.verify_time_ms)
     );
-    let (of_source, of_target) = VerifyStatements::render(source, target).templates();
+    let (of_source, of_targets) = verify::templates(source, targets);
     let on_source = |sql| on_table(&source.name, Stage::Verify, sql, "ACCESS SHARE", &held);
     std::iter::once(copy::lock_for_reading(source))
         .chain(of_source)
         .map(on_source)
-        .chain(of_target.into_iter().map(|sql| on_nothing(Stage::Verify, sql)))
+        .chain(of_targets.into_iter().map(|sql| on_nothing(Stage::Verify, sql)))
         .collect()
 }
 

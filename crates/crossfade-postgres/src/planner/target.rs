@@ -59,6 +59,7 @@ pub(super) fn build(pieces: &Pieces<'_>) -> Result<Target, Vec<Refusal>> {
         columns: filled.into_iter().map(|filled| filled.column).collect(),
         key,
         filter: None,
+        derived: None,
         definition: String::new(),
     })
 }

@@ -17,12 +17,14 @@ use tokio_postgres::types::ToSql;
 use crate::ident;
 use crate::session::{Session, SqlError};
 
-pub use self::statements::VerifyStatements;
+pub use self::statements::{VerifyStatements, bound, templates};
 
 /// Compares one source with its targets.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     pairs: Vec<Pair>,
+    /// Where a slice ends.
+    bound: Option<String>,
     /// Ranges of the source's key are ranges of every target's.
     ordered: bool,
     /// Columns of the targets that the server fills: their values have no counterpart.
@@ -32,6 +34,7 @@ pub struct Verifier {
 /// One target and its statements.
 #[derive(Clone, Debug)]
 struct Pair {
+    number: usize,
     statements: VerifyStatements,
     /// Rows are found by key.
     keyed: bool,
@@ -79,12 +82,14 @@ impl Verifier {
             unverified.extend(others.iter().map(|row| row.get::<_, String>(0)));
             ordered &= same_collations(session, source, target).await?;
         }
-        let pairs = targets.iter().map(|target| Pair {
+        let pairs = targets.iter().enumerate().map(|(number, target)| Pair {
+            number,
             statements: VerifyStatements::render(source, target),
             keyed: source.key.is_some() && target.key.is_some(),
         });
         Ok(Verifier {
             pairs: pairs.collect(),
+            bound: bound(source, targets),
             ordered,
             unverified,
         })
@@ -148,8 +153,7 @@ impl Verifier {
         lower: Option<&Bound>,
         rows: u64,
     ) -> Result<Option<Bound>, SqlError> {
-        let statement = self.pairs.first().and_then(|pair| pair.statements.bound.as_ref());
-        let Some(statement) = statement else {
+        let Some(statement) = &self.bound else {
             return Ok(None);
         };
         let lower = lower.map(|bound| &bound.source);
@@ -157,7 +161,7 @@ impl Verifier {
         let found = session.query_opt(statement, &[&lower, &rows]).await?;
         Ok(found.map(|row| Bound {
             source: row.get(0),
-            target: row.get(1),
+            targets: (1..row.len()).map(|place| row.get(place)).collect(),
         }))
     }
 
@@ -248,8 +252,8 @@ fn of_source(slice: &Slice) -> Ends<'_> {
     [&slice.lower, &slice.upper].map(|bound| bound.as_ref().map(|bound| &bound.source))
 }
 
-fn of_target(slice: &Slice) -> Ends<'_> {
-    [&slice.lower, &slice.upper].map(|bound| bound.as_ref().map(|bound| &bound.target))
+fn of_target(slice: &Slice, number: usize) -> Ends<'_> {
+    [&slice.lower, &slice.upper].map(|bound| bound.as_ref().and_then(|bound| bound.targets.get(number)))
 }
 
 impl Pair {
@@ -260,7 +264,7 @@ impl Pair {
         slice: &Slice,
         mask: i64,
     ) -> Result<(Buckets, u64), SqlError> {
-        let ([lower, upper], [from, to]) = (of_source(slice), of_target(slice));
+        let ([lower, upper], [from, to]) = (of_source(slice), of_target(slice, self.number));
         let statement = &self.statements.source_totals;
         let rows = session
             .query(statement, &[&lower, &upper, &mask, &from, &to])
@@ -270,7 +274,7 @@ impl Pair {
     }
 
     async fn target_buckets(&self, session: &Session, slice: &Slice, mask: i64) -> Result<Buckets, SqlError> {
-        let [lower, upper] = of_target(slice);
+        let [lower, upper] = of_target(slice, self.number);
         let statement = &self.statements.target_totals;
         let rows = session.query(statement, &[&lower, &upper, &mask]).await?;
         Ok(rows.iter().map(totals).collect())
@@ -284,7 +288,7 @@ impl Pair {
         mask: i64,
         buckets: &[i64],
     ) -> Result<(Rows, Rows), SqlError> {
-        let ([lower, upper], [from, to]) = (of_source(slice), of_target(slice));
+        let ([lower, upper], [from, to]) = (of_source(slice), of_target(slice, self.number));
         let of_source: [&(dyn ToSql + Sync); 4] = [&lower, &upper, &mask, &buckets];
         let of_target: [&(dyn ToSql + Sync); 4] = [&from, &to, &mask, &buckets];
         let (left, right) = tokio::try_join!(

@@ -38,6 +38,9 @@ impl Verifier {
                 }
             }
         }
+        // Several rows of a target may come of one.
+        named.sort_unstable();
+        named.dedup();
         // Of one snapshot: a row that has just been named is there.
         let fetched = fetcher.fetch_named(session, &named).await?;
         repair.rows.extend(fetched.rows.into_iter().flatten());

@@ -8,6 +8,7 @@
 
 use crossfade_core::plan::{Source, Target};
 
+use crate::derive;
 use crate::ident::{self, Ident};
 
 /// Rendered once for a source and one of its targets.
@@ -15,8 +16,6 @@ use crate::ident::{self, Ident};
 pub struct VerifyStatements {
     /// Keeps what would empty or rewrite the target away from its reader (R4).
     pub lock_target: String,
-    /// The key, in both forms, that is `$2` rows after the bound `$1`. `None` for a table without a key.
-    pub bound: Option<String>,
     /// By bucket of keys: rows, two sums of hashes, and how many rows are outside of the target's range `$4`, `$5`.
     /// `$3` is the mask of the buckets, 0 for one.
     pub source_totals: String,
@@ -37,7 +36,6 @@ impl VerifyStatements {
         let (of_source, of_target) = (of_source(source, target), of_target(target));
         VerifyStatements {
             lock_target: lock_target(target),
-            bound: source.key.is_some().then(|| of_source.bound()),
             source_totals: of_source.totals(),
             target_totals: of_target.totals(),
             source_rows: of_source.rows(),
@@ -45,17 +43,41 @@ impl VerifyStatements {
             counterparts: source.key.is_some().then(|| of_source.counterparts()),
         }
     }
+}
 
-    /// All of them, for the plan: those that read the source, and those that read the target.
-    pub fn templates(self) -> (Vec<String>, Vec<String>) {
-        let of_source = self
-            .bound
-            .into_iter()
-            .chain([self.source_totals, self.source_rows])
-            .chain(self.counterparts);
-        let of_target = vec![self.lock_target, self.target_totals, self.target_rows];
-        (of_source.collect(), of_target)
+/// All of them, for the plan: those that read the source, and those that read the targets.
+pub fn templates(source: &Source, targets: &[Target]) -> (Vec<String>, Vec<String>) {
+    let mut of_source: Vec<String> = bound(source, targets).into_iter().collect();
+    let mut of_targets = Vec::new();
+    for target in targets {
+        let statements = VerifyStatements::render(source, target);
+        of_source.extend([statements.source_totals, statements.source_rows]);
+        of_source.extend(statements.counterparts);
+        of_targets.extend([
+            statements.lock_target,
+            statements.target_totals,
+            statements.target_rows,
+        ]);
     }
+    (of_source, of_targets)
+}
+
+/// The key that is `$2` rows after the bound `$1`, in its own form and in each target's. `None` for a table without a
+/// key.
+pub fn bound(source: &Source, targets: &[Target]) -> Option<String> {
+    source.key.as_ref()?;
+    let sides: Vec<Side> = targets.iter().map(|target| of_source(source, target)).collect();
+    let side = sides.first()?;
+    let images: Vec<String> = sides.iter().map(|side| texts(&side.image)).collect();
+    let order: Vec<&str> = side.key.iter().map(|column| column.sql.as_str()).collect();
+    Some(format!(
+        "SELECT {}, {}\n  {}\n WHERE {}\n ORDER BY {}\nOFFSET $2::pg_catalog.int8 LIMIT 1",
+        texts(&side.key),
+        images.join(", "),
+        side.from_table(),
+        from_on(&side.key, 1),
+        order.join(", "),
+    ))
 }
 
 fn lock_target(target: &Target) -> String {
@@ -79,6 +101,10 @@ struct Side {
     key: Vec<Typed>,
     /// The key in the target's form, and where it is not the same as `key`.
     image: Vec<Typed>,
+    /// What tells the target's rows apart.
+    row_key: Vec<Typed>,
+    /// What makes several rows of one, or nothing.
+    beside: String,
     is_source: bool,
     /// What is compared, column by column.
     values: Vec<String>,
@@ -96,14 +122,16 @@ fn of_source(source: &Source, target: &Target) -> Side {
         sql: format!("{alias}.{}", Ident(&source.columns[*position].name)),
         type_name: source.columns[*position].type_name.clone(),
     });
-    let image = target.key.iter().flatten().map(|position| Typed {
+    let typed = |position: &usize| Typed {
         sql: value(*position),
         type_name: target.columns[*position].type_name.clone(),
-    });
+    };
     Side {
         table: ident::table(&source.name),
         key: key.collect(),
-        image: image.collect(),
+        image: target.key.iter().flatten().map(typed).collect(),
+        row_key: target.row_key().into_iter().flatten().map(typed).collect(),
+        beside: derive::beside(target),
         is_source: true,
         values: (0..target.columns.len()).map(value).collect(),
         filter: target.filter.as_ref().map(|filter| filter.sql.clone()),
@@ -114,17 +142,17 @@ fn of_source(source: &Source, target: &Target) -> Side {
 fn of_target(target: &Target) -> Side {
     let alias = Ident(&target.shadow.name).to_string();
     let column = |position: usize| format!("{alias}.{}", Ident(&target.columns[position].name));
-    let key = || {
-        let positions = target.key.iter().flatten();
-        positions.map(|position| Typed {
-            sql: column(*position),
-            type_name: target.columns[*position].type_name.clone(),
-        })
+    let typed = |position: &usize| Typed {
+        sql: column(*position),
+        type_name: target.columns[*position].type_name.clone(),
     };
+    let key = || target.key.iter().flatten().map(typed).collect();
     Side {
         table: ident::table(&target.shadow),
-        key: key().collect(),
-        image: key().collect(),
+        key: key(),
+        image: key(),
+        row_key: target.row_key().into_iter().flatten().map(typed).collect(),
+        beside: String::new(),
         is_source: false,
         values: (0..target.columns.len()).map(column).collect(),
         filter: None,
@@ -133,36 +161,29 @@ fn of_target(target: &Target) -> Side {
 }
 
 impl Side {
+    /// The rows that are compared.
     fn from(&self) -> String {
+        format!("{}{}", self.from_table(), self.beside)
+    }
+
+    fn from_table(&self) -> String {
         format!("FROM ONLY {} AS {}", self.table, self.alias)
     }
 
     fn counterparts(&self) -> String {
-        let named: Vec<String> = self.image.iter().map(text).collect();
-        let arrays = (3..).zip(&self.image);
+        let named: Vec<String> = self.row_key.iter().map(text).collect();
+        let arrays = (3..).zip(&self.row_key);
         let arrays: Vec<String> = arrays
             .map(|(parameter, _)| format!("${parameter}::pg_catalog.text[]"))
             .collect();
         format!(
             "SELECT {}, {}\n  {}\n WHERE {}\n   AND ({}) IN (SELECT * FROM unnest({}) AS named)",
-            texts(&self.image),
+            texts(&self.row_key),
             texts(&self.key),
             self.from(),
             self.slice(),
             named.join(", "),
             arrays.join(", "),
-        )
-    }
-
-    fn bound(&self) -> String {
-        let order: Vec<&str> = self.key.iter().map(|column| column.sql.as_str()).collect();
-        format!(
-            "SELECT {}, {}\n  {}\n WHERE {}\n ORDER BY {}\nOFFSET $2::pg_catalog.int8 LIMIT 1",
-            texts(&self.key),
-            texts(&self.image),
-            self.from(),
-            from_on(&self.key, 1),
-            order.join(", "),
         )
     }
 
@@ -208,7 +229,7 @@ impl Side {
     }
 
     fn key_texts(&self) -> String {
-        match &self.image[..] {
+        match &self.row_key[..] {
             [] => "NULL::pg_catalog.text[]".to_owned(),
             columns => texts(columns),
         }
@@ -221,7 +242,7 @@ impl Side {
 
     /// How a row is named.
     fn place(&self) -> String {
-        match &self.image[..] {
+        match &self.row_key[..] {
             [] if self.is_source => "''".to_owned(),
             [] => format!("{}.ctid::pg_catalog.text", self.alias),
             [column] => text(column),
@@ -234,7 +255,7 @@ impl Side {
 
     /// Equal on both sides for the same key, or without one for the same row.
     fn bucket(&self) -> String {
-        let named = if self.image.is_empty() {
+        let named = if self.row_key.is_empty() {
             self.line()
         } else {
             self.place()
@@ -310,7 +331,7 @@ mod tests {
     use crate::apply::fixture;
 
     fn shown((source, target): (Source, Target)) -> String {
-        let (mut all, of_target) = VerifyStatements::render(&source, &target).templates();
+        let (mut all, of_target) = templates(&source, &[target]);
         all.extend(of_target);
         all.join(";\n\n")
     }
@@ -322,9 +343,12 @@ mod tests {
 
     #[test]
     fn statements_of_two_key_columns() {
-        let (source, mut target) = fixture::orders_by_two();
-        target.filter = Some(fixture::expression("amount > 0", &[2]));
-        insta::assert_snapshot!(shown((source, target)));
+        insta::assert_snapshot!(shown(fixture::orders_filtered()));
+    }
+
+    #[test]
+    fn statements_of_several_rows_of_one() {
+        insta::assert_snapshot!(shown(fixture::order_tags()));
     }
 
     #[test]

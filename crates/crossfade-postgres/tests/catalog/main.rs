@@ -10,7 +10,7 @@ mod swapped;
 use crossfade_core::plan::Statement;
 use crossfade_lab::server::{SUPERUSER, Server, ServerOptions};
 use crossfade_postgres::catalog::{self, Definition};
-use crossfade_postgres::ddl::{self, DdlContext, Way};
+use crossfade_postgres::ddl::{self, DdlContext, NewTable, Way};
 use tokio_postgres::Client;
 
 /// A server with the fixture in its database `postgres`.
@@ -55,14 +55,24 @@ async fn run(client: &Client, statements: &[Statement]) {
     }
 }
 
-fn context(key: &[&str]) -> DdlContext {
+fn context() -> DdlContext {
     DdlContext {
         way: Way::There,
         shadow_schema: "crossfade_m".to_owned(),
         retired_schema: "crossfade_m_retired".to_owned(),
         role: "engine".to_owned(),
-        key: key.iter().map(|&column| column.to_owned()).collect(),
         hold_budget_ms: 5_000,
+    }
+}
+
+/// The successor of the source, with that key.
+fn successor<'a>(definition: &'a Definition, key: &[&str]) -> NewTable<'a> {
+    NewTable {
+        definition,
+        row_key: key.iter().map(|&column| column.to_owned()).collect(),
+        source_key: None,
+        successor: true,
+        number: 0,
     }
 }
 

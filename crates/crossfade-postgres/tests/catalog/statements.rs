@@ -4,7 +4,7 @@ use crossfade_core::plan::Statement;
 use crossfade_postgres::catalog::{self, Definition};
 use crossfade_postgres::ddl;
 
-use crate::{context, describe, desired, server_with_carried};
+use crate::{context, describe, desired, server_with_carried, successor};
 
 fn shown(statements: &[Statement]) -> String {
     let one = |statement: &Statement| {
@@ -51,22 +51,23 @@ async fn documents_are_stored_and_read_again_unchanged() {
 fn rendered() {
     let source: Definition = serde_json::from_str(SOURCE).unwrap();
     let desired: Definition = serde_json::from_str(DESIRED).unwrap();
-    let context = context(&["the name", "id"]);
+    let context = context();
+    let new = [successor(&desired, &["the name", "id"])];
     insta::assert_snapshot!("probe", ddl::probe_clone(&source, "probe").join(";\n"));
-    insta::assert_snapshot!("shadow", shown(&ddl::shadow(&context, &desired)));
+    insta::assert_snapshot!("shadow", shown(&ddl::shadow(&context, &new)));
     let index_statements = [
-        ddl::key_index(&context, &desired),
-        ddl::indexes(&context, &desired),
-        ddl::analyze(&context, &desired),
+        ddl::key_index(&context, &new[0]),
+        ddl::indexes(&context, &new[0]),
+        ddl::analyze(&context, &new[0]),
     ];
     insta::assert_snapshot!("indexes", shown(&index_statements.concat()));
     let cutover = [
-        ddl::locks(&context, &source, &desired),
-        ddl::swap(&context, &source, &desired),
+        ddl::locks(&context, &source, &new),
+        ddl::swap(&context, &source, &new),
     ];
     insta::assert_snapshot!("cutover", shown(&cutover.concat()));
     let after = [
-        ddl::after_swap(&context, &desired),
+        ddl::after_swap(&new),
         ddl::complete(&context),
         ddl::drop(&context, &source),
         ddl::abort(&context),

@@ -7,30 +7,31 @@ use crossfade_postgres::catalog::{self, Definition};
 use crossfade_postgres::ddl::{self, DdlContext, Way};
 use tokio_postgres::Client;
 
-use crate::{context, describe, desired, differences, run, server_with, server_with_carried};
+use crate::{context, describe, desired, differences, run, server_with, server_with_carried, successor};
 
 const TABLE: &str = "s.\"Order\"";
 
 /// Runs all statements, with the copy of the rows by `columns`, and compares in the swap as the cutover does.
 async fn swap(client: &Client, source: &Definition, desired: &Definition, columns: &str, key: &[&str]) {
-    let context = context(key);
-    run(client, &ddl::shadow(&context, desired)).await;
+    let context = context();
+    let new = [successor(desired, key)];
+    run(client, &ddl::shadow(&context, &new)).await;
     let copy = format!(
         "INSERT INTO crossfade_m.\"Order\" ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ONLY {TABLE}"
     );
     client.batch_execute(&copy).await.unwrap();
-    run(client, &ddl::key_index(&context, desired)).await;
-    run(client, &ddl::indexes(&context, desired)).await;
-    run(client, &ddl::analyze(&context, desired)).await;
+    run(client, &ddl::key_index(&context, &new[0])).await;
+    run(client, &ddl::indexes(&context, &new[0])).await;
+    run(client, &ddl::analyze(&context, &new[0])).await;
     client.batch_execute("BEGIN").await.unwrap();
-    run(client, &ddl::locks(&context, source, desired)).await;
+    run(client, &ddl::locks(&context, source, &new)).await;
     let before = describe(client, TABLE).await;
     assert_eq!(differences(source, &before), [""; 0]);
-    run(client, &ddl::swap(&context, source, desired)).await;
+    run(client, &ddl::swap(&context, source, &new)).await;
     let swapped = describe(client, TABLE).await;
     assert_eq!(differences(&desired.with_fks_unvalidated(), &swapped), [""; 0]);
     client.batch_execute("COMMIT").await.unwrap();
-    let after = ddl::after_swap(&context, desired);
+    let after = ddl::after_swap(&new);
     assert!(after.iter().all(|statement| statement.stage == Stage::AfterSwap));
     run(client, &after).await;
     run(client, &ddl::complete(&context)).await;
@@ -101,7 +102,7 @@ async fn retired_table_is_at_rest(client: &Client, server: &Server) {
         .batch_execute("DELETE FROM crossfade_m_retired.\"Order\"")
         .await;
     assert_eq!(delete.unwrap_err().code().unwrap().code(), "42501");
-    let context = context(&[]);
+    let context = context();
     run(client, &ddl::drop(&context, &retired)).await;
 }
 
@@ -177,12 +178,13 @@ async fn abort_leaves_nothing_whatever_has_been_done() {
     let client = engine(&server).await;
     let source = describe(&client, TABLE).await;
     let desired = desired(&client, &source, None).await;
-    let context = context(&["id"]);
+    let context = context();
+    let new = [successor(&desired, &["id"])];
     let statements = [
-        ddl::shadow(&context, &desired),
-        ddl::key_index(&context, &desired),
-        ddl::indexes(&context, &desired),
-        ddl::analyze(&context, &desired),
+        ddl::shadow(&context, &new),
+        ddl::key_index(&context, &new[0]),
+        ddl::indexes(&context, &new[0]),
+        ddl::analyze(&context, &new[0]),
     ];
     let statements = statements.concat();
     for done in [0, 1, 2, statements.len() / 2, statements.len()] {
@@ -202,18 +204,20 @@ async fn there_and_back(alter: Option<&str>, columns: &str) {
     let desired = desired(&client, &source, alter).await;
     let there = DdlContext {
         way: Way::ThereWithWayBack,
-        ..context(&["id"])
+        ..context()
     };
-    run(&client, &ddl::shadow(&there, &desired)).await;
+    let new = [successor(&desired, &["id"])];
+    let old = [successor(&source, &["id"])];
+    run(&client, &ddl::shadow(&there, &new)).await;
     let copy = format!(
         "INSERT INTO crossfade_m.\"Order\" ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ONLY {TABLE}"
     );
     client.batch_execute(&copy).await.unwrap();
-    run(&client, &ddl::key_index(&there, &desired)).await;
-    run(&client, &ddl::indexes(&there, &desired)).await;
-    run(&client, &ddl::analyze(&there, &desired)).await;
-    in_one_transaction(&client, &ddl::swap(&there, &source, &desired)).await;
-    run(&client, &ddl::after_swap(&there, &desired)).await;
+    run(&client, &ddl::key_index(&there, &new[0])).await;
+    run(&client, &ddl::indexes(&there, &new[0])).await;
+    run(&client, &ddl::analyze(&there, &new[0])).await;
+    in_one_transaction(&client, &ddl::swap(&there, &source, &new)).await;
+    run(&client, &ddl::after_swap(&new)).await;
     let follow = "UPDATE crossfade_m_retired.\"Order\" SET id = id, \"Always\" = \"Always\"";
     client.batch_execute(follow).await.unwrap();
 
@@ -223,8 +227,8 @@ async fn there_and_back(alter: Option<&str>, columns: &str) {
         retired_schema: there.shadow_schema.clone(),
         ..there
     };
-    in_one_transaction(&client, &ddl::swap(&back, &desired, &source)).await;
-    run(&client, &ddl::after_swap(&back, &source)).await;
+    in_one_transaction(&client, &ddl::swap(&back, &desired, &old)).await;
+    run(&client, &ddl::after_swap(&old)).await;
     assert_eq!(differences(&source, &describe(&client, TABLE).await), [""; 0]);
     let superuser = server.connect(SUPERUSER, "postgres").await.unwrap();
     let left = describe(&superuser, "crossfade_m.\"Order\"").await;

@@ -206,7 +206,7 @@ fn bound(number: u8) -> Bound {
     let key = vec![number.to_string()];
     Bound {
         source: key.clone(),
-        target: key,
+        targets: vec![key],
     }
 }
 
