@@ -8,6 +8,7 @@
 //! - `pace`: each input of the gate for pace, with a real standby.
 //! - `verify`: equal tables while writers write, and differences planted by hand.
 //! - `differential`: the simulator's world against PostgreSQL.
+//! - `splits`: the examples of `docs/examples`, under writers.
 //! - `tables`: tables out of the ordinary, in both ways to copy.
 //! - `docs`: every test and planted bug that the documents name exists.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
@@ -29,5 +30,6 @@ mod pace;
 mod plan;
 mod scenario;
 mod soak;
+mod splits;
 mod tables;
 mod verify;

@@ -20,8 +20,10 @@ mod probe;
 mod round_trip;
 mod source;
 mod statements;
+mod tables;
 mod target;
 mod validity;
+mod written;
 
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{Estimate, Plan};

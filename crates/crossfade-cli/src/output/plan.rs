@@ -65,7 +65,11 @@ fn copy_step(text: &mut String, step: &CopyStep) {
     section(text, "What", &facts);
     for target in &step.targets {
         let heading = format!("New {}, built as {}", target.name, target.shadow);
-        section(text, &heading, &column_lines(target));
+        section(
+            text,
+            &heading,
+            &[column_lines(target), which_rows(target)].concat(),
+        );
     }
     section(text, "Way back", &way_back_lines(step));
     statements(text, "Statements, in order", step, 0, describe);
@@ -74,6 +78,30 @@ fn copy_step(text: &mut String, step: &CopyStep) {
         let heading = "Statements of the way back";
         statements(text, heading, back, step.statements.len(), describe_back);
     }
+}
+
+/// Which rows of it come of a row of the source, if that is not one.
+fn which_rows(target: &Target) -> Vec<String> {
+    let Some(derived) = &target.derived else {
+        return Vec::new();
+    };
+    let names: Vec<&str> = derived
+        .key
+        .iter()
+        .map(|place| target.columns[*place].name.as_str())
+        .collect();
+    let rows = derived.rows.as_ref().map(|rows| {
+        let columns = rows.columns.join(", ");
+        format!("rows      one for each of {} as {columns}", rows.call.sql)
+    });
+    let filter = target
+        .filter
+        .as_ref()
+        .map(|filter| format!("only      {}", filter.sql));
+    rows.into_iter()
+        .chain(filter)
+        .chain([format!("key       {}", names.join(", "))])
+        .collect()
 }
 
 fn statements(

@@ -70,9 +70,9 @@ pub enum Writing {
     },
 }
 
-/// The statements that a plan shows, in the order in which a piece runs them.
-pub fn apply_templates(source: &Source, target: &Target) -> Vec<String> {
-    let all = ApplyStatements::render(source, target, 0, &[]);
+/// The statements that a plan shows for the target of this ordinal, in the order in which a piece runs them.
+pub fn apply_templates(source: &Source, target: &Target, ordinal: usize) -> Vec<String> {
+    let all = ApplyStatements::render(source, target, ordinal, &[]);
     let mut shown = all.create_staging;
     shown.push(all.copy_puts);
     let Some(keyed) = all.keyed else {
@@ -458,17 +458,31 @@ fn stage_keys(names: &Names<'_>, staging: &str) -> String {
 }
 
 fn delete(names: &Names<'_>) -> String {
-    let unproduced = format!(
-        "\n   AND NOT EXISTS (SELECT FROM {image} AS i WHERE {same_row})",
-        image = names.image,
-        same_row = names.same_row("i", "t"),
-    );
+    match names.target.derived {
+        None => format!(
+            "DELETE FROM {shadow} AS t\n USING {key} AS k\n WHERE {same_key}",
+            shadow = names.shadow,
+            key = names.key,
+            same_key = names.same_source_key("t", "k"),
+        ),
+        Some(_) => delete_unproduced(names),
+    }
+}
+
+/// Each `OFFSET 0` keeps the planner from turning the joins around: from the touched keys to their rows, from these to
+/// the images, each by its index. What is staged is never analyzed, and the target is not until the end.
+fn delete_unproduced(names: &Names<'_>) -> String {
+    let row_key = ident::list(names.row_key_columns().map(|column| column.name.as_str()));
     format!(
-        "DELETE FROM {shadow} AS t\n USING {key} AS k\n WHERE {same_key}{unproduced}",
+        "DELETE FROM {shadow} AS t\n USING (SELECT r.*\n          FROM {key} AS k\n         \
+         CROSS JOIN LATERAL (SELECT {row_key} FROM {shadow} AS t WHERE {same_key} OFFSET 0) AS r\n         \
+         WHERE NOT EXISTS (SELECT FROM {image} AS i WHERE {produced}) OFFSET 0) AS gone\n WHERE {same_row}",
         shadow = names.shadow,
         key = names.key,
+        image = names.image,
         same_key = names.same_source_key("t", "k"),
-        unproduced = names.target.derived.as_ref().map_or("", |_| &unproduced),
+        produced = names.same_row("i", "r"),
+        same_row = names.same_row("t", "gone"),
     )
 }
 
@@ -523,7 +537,7 @@ mod tests {
             retry.map(|retry| [retry.remember, retry.take_out, retry.put_back, retry.put_new].join(";\n\n"));
         format!(
             "{};\n\n{};\n\n-- retry\n{}",
-            apply_templates(source, target).join(";\n\n"),
+            apply_templates(source, target, 0).join(";\n\n"),
             all.clear_staging,
             retry.unwrap_or_default()
         )

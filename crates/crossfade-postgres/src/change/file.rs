@@ -1,6 +1,6 @@
 //! The change file: TOML in, [`ChangeRequest`] out, and every mistake with its line and column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crossfade_core::limits::Limits;
@@ -10,14 +10,18 @@ use toml::Spanned;
 use super::alter::{AlterError, Alteration};
 use super::limits::{self, LimitError};
 use super::name::{InvalidName, TypedName};
-use super::{ChangeRequest, CopyRequest, TargetRequest, WayBackRequest};
+use super::table::{ColumnRequest, Placed, RowsRequest, TableProblem, TableRequest};
+use super::{ChangeRequest, CopyRequest, WayBackRequest};
 
 /// The file's own shape. The texts inside are parsed afterwards, where their positions are still known.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChangeFile {
     table: Spanned<String>,
-    alter: Spanned<Vec<Spanned<String>>>,
+    alter: Option<Spanned<Vec<Spanned<String>>>>,
+    source: Option<SourceWord>,
+    #[serde(default)]
+    target: Vec<Spanned<TableOfFile>>,
     search_path: Option<String>,
     #[serde(default)]
     way_back: WayBack,
@@ -38,6 +42,46 @@ enum WayBack {
     Auto,
     /// No.
     None,
+}
+
+/// What becomes of the table itself, where `alter` does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SourceWord {
+    /// Nothing takes its place.
+    Retire,
+}
+
+/// A further table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableOfFile {
+    name: Spanned<String>,
+    #[serde(default)]
+    columns: Vec<ColumnOfFile>,
+    #[serde(default)]
+    key: Vec<Spanned<String>>,
+    filter: Option<Spanned<String>>,
+    rows: Option<Spanned<String>>,
+    #[serde(default)]
+    rows_as: Vec<Spanned<String>>,
+    #[serde(default)]
+    constraints: Vec<Spanned<String>>,
+    #[serde(default)]
+    indexes: Vec<Spanned<String>>,
+}
+
+/// A column of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ColumnOfFile {
+    name: Spanned<String>,
+    value: Option<Spanned<String>>,
+    #[serde(rename = "type")]
+    type_name: Option<Spanned<String>>,
+    #[serde(default)]
+    not_null: bool,
+    default: Option<Spanned<String>>,
 }
 
 /// A change file that cannot be used.
@@ -69,6 +113,17 @@ pub enum FileProblem {
     /// `alter` holds something that is no `ALTER TABLE` of the table.
     #[error(transparent)]
     Alter(#[from] AlterError),
+    /// A `[[target]]` cannot be meant.
+    #[error(transparent)]
+    Target(#[from] TableProblem),
+    /// Nothing says what becomes of the table.
+    #[error(
+        "know what becomes of the table: give `alter`, what to change of it, or `source = \"retire\"` beside `[[target]]`"
+    )]
+    Aimless,
+    /// Two things say what becomes of the table.
+    #[error("do both: `alter` keeps the table in its place, `source` takes it away")]
+    Contradiction,
     /// A limit is unknown or has no value of its kind.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -83,7 +138,7 @@ impl ChangeRequest {
     /// # Errors
     /// With line and column of the first mistake.
     pub fn from_toml(file: &str, text: &str) -> Result<ChangeRequest, ChangeFileError> {
-        read(text).map_err(|Misplaced(span, problem)| {
+        read(file, text).map_err(|Misplaced(span, problem)| {
             let (line, column) = line_and_column(text, span.start);
             ChangeFileError {
                 file: file.to_owned(),
@@ -95,13 +150,32 @@ impl ChangeRequest {
     }
 }
 
-fn read(text: &str) -> Result<ChangeRequest, Misplaced> {
+fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
     let file: ChangeFile = toml::from_str(text).map_err(|error| {
         let message = error.message().to_owned();
         Misplaced(error.span().unwrap_or_default(), FileProblem::Toml { message })
     })?;
     let table: TypedName = file.table.get_ref().parse().map_err(at(file.table.span()))?;
-    let alteration = alteration(&table, &file.alter)?;
+    let alteration = match (&file.alter, file.source) {
+        (Some(alter), None) => Some(alteration(&table, alter)?),
+        (Some(alter), Some(_)) => return Err(Misplaced(alter.span(), FileProblem::Contradiction)),
+        (None, Some(SourceWord::Retire)) if !file.target.is_empty() => None,
+        (None, _) => return Err(Misplaced(file.table.span(), FileProblem::Aimless)),
+    };
+    let tables = Tables { name, text }.read(&file.target)?;
+    let quoted = table.quoted();
+    let taken = std::iter::once(&table).filter(|_| alteration.is_some());
+    let mut taken: BTreeSet<String> = taken.map(TypedName::quoted).collect();
+    for (target, request) in file.target.iter().zip(&tables) {
+        if !taken.insert(request.name.quoted()) {
+            let table = request.name.to_string();
+            let problem = match request.name.quoted() == quoted {
+                true => TableProblem::TheSource { table },
+                false => TableProblem::TableTwice { table },
+            };
+            return Err(Misplaced(target.get_ref().name.span(), problem.into()));
+        }
+    }
     let mut limits = Limits::default();
     for (name, value) in &file.limits {
         let text = limit_text(name, value)?;
@@ -112,7 +186,8 @@ fn read(text: &str) -> Result<ChangeRequest, Misplaced> {
     }
     Ok(ChangeRequest {
         table,
-        targets: vec![TargetRequest { alteration }],
+        alteration,
+        tables,
         copy: file.copy,
         limits,
         search_path: file.search_path,
@@ -121,6 +196,83 @@ fn read(text: &str) -> Result<ChangeRequest, Misplaced> {
             columns: file.back,
         },
     })
+}
+
+/// Reads `[[target]]`; texts keep their places for what is found out later.
+struct Tables<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Tables<'_> {
+    fn read(&self, tables: &[Spanned<TableOfFile>]) -> Result<Vec<TableRequest>, Misplaced> {
+        tables.iter().map(|table| self.table(table)).collect()
+    }
+
+    fn table(&self, spanned: &Spanned<TableOfFile>) -> Result<TableRequest, Misplaced> {
+        let table = spanned.get_ref();
+        let all = |texts: &[Spanned<String>]| texts.iter().map(|text| self.placed(text)).collect();
+        let rows = match (&table.rows, &table.rows_as[..]) {
+            (None, []) => None,
+            (Some(call), [_, ..]) => Some(RowsRequest {
+                call: self.placed(call),
+                columns: all(&table.rows_as),
+            }),
+            (None, [name, ..]) => return Err(Misplaced(name.span(), TableProblem::RowsUnnamed.into())),
+            (Some(call), []) => return Err(Misplaced(call.span(), TableProblem::RowsUnnamed.into())),
+        };
+        let request = TableRequest {
+            name: table.name.get_ref().parse().map_err(at(table.name.span()))?,
+            place: self.place(table.name.span()),
+            columns: table.columns.iter().map(|column| self.column(column)).collect(),
+            key: all(&table.key),
+            filter: table.filter.as_ref().map(|filter| self.placed(filter)),
+            rows,
+            constraints: all(&table.constraints),
+            indexes: all(&table.indexes),
+        };
+        match request.problem() {
+            None => Ok(request),
+            Some((problem, text)) => {
+                let named = text.and_then(|text| self.span_of(table, text));
+                Err(Misplaced(
+                    named.unwrap_or_else(|| table.name.span()),
+                    problem.into(),
+                ))
+            }
+        }
+    }
+
+    fn column(&self, column: &ColumnOfFile) -> ColumnRequest {
+        let placed = |text: &Option<Spanned<String>>| text.as_ref().map(|text| self.placed(text));
+        ColumnRequest {
+            name: self.placed(&column.name),
+            value: placed(&column.value),
+            type_name: placed(&column.type_name),
+            not_null: column.not_null,
+            default: placed(&column.default),
+        }
+    }
+
+    fn placed(&self, text: &Spanned<String>) -> Placed {
+        Placed {
+            text: text.get_ref().clone(),
+            place: self.place(text.span()),
+        }
+    }
+
+    fn place(&self, span: Range<usize>) -> String {
+        let (line, column) = line_and_column(self.text, span.start);
+        format!("{}, line {line}, column {column}", self.name)
+    }
+
+    /// Where a text of a table stands.
+    fn span_of(&self, table: &TableOfFile, text: &Placed) -> Option<Range<usize>> {
+        let names = table.columns.iter().map(|column| &column.name);
+        let all = names.chain(&table.key).chain(&table.constraints);
+        let mut spans = all.map(Spanned::span);
+        spans.find(|span| self.place(span.clone()) == text.place)
+    }
 }
 
 fn at<E: Into<FileProblem>>(span: Range<usize>) -> impl FnOnce(E) -> Misplaced {

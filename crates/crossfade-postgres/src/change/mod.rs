@@ -7,6 +7,7 @@ mod alter;
 mod file;
 pub mod limits;
 mod name;
+mod table;
 mod template;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
 pub use self::file::{ChangeFileError, FileProblem};
 pub use self::name::{InvalidName, NameProblem, TypedName};
+pub use self::table::{ColumnRequest, Placed, RowsRequest, TableProblem, TableRequest};
 pub use self::template::template;
 
 /// A change as it was asked for.
@@ -24,8 +26,10 @@ pub use self::template::template;
 pub struct ChangeRequest {
     /// The table.
     pub table: TypedName,
-    /// What shall come of it. Exactly one today: a split into several will be a list of these.
-    pub targets: Vec<TargetRequest>,
+    /// What shall become of the table itself; `None`: it is retired, and nothing takes its place.
+    pub alteration: Option<Alteration>,
+    /// Further tables that shall be made from its rows.
+    pub tables: Vec<TableRequest>,
     /// How the rows shall get there.
     pub copy: CopyRequest,
     /// The bounds of the run.
@@ -68,13 +72,6 @@ impl CopyRequest {
     }
 }
 
-/// One table that shall come of the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetRequest {
-    /// The source, altered.
-    pub alteration: Alteration,
-}
-
 /// Arguments that make no change.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
@@ -96,7 +93,8 @@ impl ChangeRequest {
         let alteration = Alteration::parse(&table, alters)?;
         Ok(ChangeRequest {
             table,
-            targets: vec![TargetRequest { alteration }],
+            alteration: Some(alteration),
+            tables: Vec::new(),
             copy: CopyRequest::default(),
             limits: Limits::default(),
             search_path: None,
@@ -107,8 +105,9 @@ impl ChangeRequest {
     /// The change in one form, whether it came from a file or from arguments: two are the same if and only if their
     /// forms are.
     pub fn canonical(&self) -> String {
-        let alterations = self.targets.iter().map(|target| &target.alteration);
-        let statements: Vec<String> = alterations
+        let statements: Vec<String> = self
+            .alteration
+            .iter()
             .flat_map(|alteration| &alteration.statements)
             .map(|statement| statement.on(&self.table.quoted()))
             .collect();
@@ -129,7 +128,11 @@ impl ChangeRequest {
         let back: String = columns
             .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
             .collect();
-        format!("{}\n{path}{copy}{off}{back}{limits}", statements.join(";\n"))
+        let tables: String = self.tables.iter().map(TableRequest::canonical).collect();
+        format!(
+            "{}\n{tables}{path}{copy}{off}{back}{limits}",
+            statements.join(";\n")
+        )
     }
 }
 

@@ -165,7 +165,7 @@ fn a_change_file_is_read() {
     "#;
     let request = ChangeRequest::from_toml("change.toml", text).unwrap();
     assert_eq!(request.table, table("public.\"Orders\""));
-    assert_eq!(request.targets[0].alteration.statements.len(), 2);
+    assert_eq!(request.alteration.unwrap().statements.len(), 2);
     assert_eq!(request.search_path.as_deref(), Some("app, public"));
     let expected = Limits {
         lock_timeout_ms: 1_000,

@@ -14,20 +14,20 @@ use crossfade_core::plan::{
 use crossfade_core::refusal::Refusal;
 use crossfade_core::way_back::{Caveat, Direction, WayBack, WayBackClass};
 
-use super::expression;
 use super::inverse::{self, ColumnType, Inverse};
 use super::key::{self, KeyChoice};
-use super::node_tree;
 use super::probe::{self, Probed};
 use super::round_trip;
 use super::source::{self, TableColumn};
 use super::statements;
+use super::written::{Paper, Unwritten, Wanted};
 use super::{PlanError, Surroundings};
 use crate::catalog::{Column, Definition};
 use crate::change::WayBackRequest;
-use crate::ident::{self, Ident};
+use crate::ident::Ident;
 use crate::preflight::refusal;
 use crate::session::Session;
+use tokio_postgres::Row;
 
 /// What the step backwards is made from.
 pub(super) struct Pieces<'a> {
@@ -78,6 +78,22 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Result<Result<Planned, Vec<Refu
     drafting.finish(key).await.map(Ok)
 }
 
+/// Of several tables no row of the old one is made yet.
+pub(super) fn of_a_split(request: &WayBackRequest) -> Planned {
+    let way_back = match request.off {
+        true => WayBack::default(),
+        false => WayBack {
+            class: WayBackClass::Impossible,
+            caveats: vec![Caveat {
+                column: None,
+                what: "A table that is split into several does not follow them yet".to_owned(),
+            }],
+            ..WayBack::default()
+        },
+    };
+    Planned { way_back, step: None }
+}
+
 /// A column of the old table and what fills it.
 struct Filled {
     column: TargetColumn,
@@ -117,7 +133,7 @@ impl Drafting<'_> {
                 continue;
             }
             if let Some(given) = self.pieces.request.columns.get(&column.name) {
-                match self.given(place, &column, given).await? {
+                match self.given(&column, given).await? {
                     Ok(filled) => self.filled.push(filled),
                     Err(more) => refusals.extend(more),
                 }
@@ -239,51 +255,28 @@ impl Drafting<'_> {
         }
     }
 
-    async fn given(
-        &self,
-        place: usize,
-        column: &Column,
-        text: &str,
-    ) -> Result<Result<Filled, Vec<Refusal>>, PlanError> {
+    async fn given(&self, column: &Column, text: &str) -> Result<Result<Filled, Vec<Refusal>>, PlanError> {
         let object = format!("column {} of {} on the way back", column.name, self.today().name);
-        let session = self.pieces.session;
-        let clone = ident::table(&self.pieces.probed.definition.name);
-        let constraint = format!("crossfade back {place}");
-        let sql = format!(
-            "ALTER TABLE {clone} ADD CONSTRAINT {} CHECK ((\n{text}\n) IS NOT NULL) NOT VALID",
-            Ident(&constraint)
-        );
-        session.batch_execute("SAVEPOINT crossfade").await?;
-        probe::set_search_path(session, self.pieces.search_path).await?;
-        let answer = session.client().execute(sql.as_str(), &[]).await;
-        if let Err(error) = answer {
-            session.batch_execute("ROLLBACK TO SAVEPOINT crossfade").await?;
-            let told = error.as_db_error().map_or("", |told| told.message()).to_owned();
-            return Ok(Err(vec![refusal(
-                "back_not_understood",
-                object,
-                format!("The server says: {told}."),
-                "Write an expression over the columns that the new table has.",
-            )]));
-        }
-        probe::set_search_path(session, "pg_catalog").await?;
-        let oid = self.pieces.probed.definition.outside.oid;
-        let rows = session.query(probe::CHECKS, &[&oid]).await?;
-        let own = rows.iter().find(|row| row.get::<_, String>(0) == constraint);
-        let Some((text, attnums, tree)) = own.map(|row| {
-            (
-                row.get::<_, String>(1),
-                row.get::<_, Vec<i16>>(2),
-                row.get::<_, String>(3),
-            )
-        }) else {
-            return Ok(Err(vec![not_over_columns(object)]));
+        let paper = Paper {
+            session: self.pieces.session,
+            table: &self.pieces.probed.definition.name,
+            search_path: self.pieces.search_path,
         };
-        session.batch_execute("ROLLBACK TO SAVEPOINT crossfade").await?;
-        if let Err(refusals) = expression::judge(session, &node_tree::read(&tree), &object).await? {
-            return Ok(Err(refusals));
-        }
-        let (Some(sql), Some(reads)) = (probe::unwrap(&text), self.positions(oid, &attnums).await?) else {
+        let written = match paper.write_down(text, Wanted::Value, &object).await? {
+            Ok(written) => written,
+            Err(Unwritten::Refused(message)) => {
+                return Ok(Err(vec![refusal(
+                    "back_not_understood",
+                    object,
+                    format!("The server says: {message}."),
+                    "Write an expression over the columns that the new table has.",
+                )]));
+            }
+            Err(Unwritten::NotOverColumns) => return Ok(Err(vec![not_over_columns(object)])),
+            Err(Unwritten::Changing(refusals)) => return Ok(Err(refusals)),
+        };
+        let oid = self.pieces.probed.definition.outside.oid;
+        let Some(reads) = self.positions(oid, &written.reads).await? else {
             return Ok(Err(vec![not_over_columns(object)]));
         };
         Ok(Ok(Filled {
@@ -293,7 +286,7 @@ impl Drafting<'_> {
                 name: column.name.clone(),
                 type_name: column.type_name.clone(),
                 value: Expression {
-                    sql: sql.to_owned(),
+                    sql: written.sql,
                     reads,
                 },
             },
@@ -301,16 +294,15 @@ impl Drafting<'_> {
     }
 
     /// Places in the stream of these columns of the clone; `None` if it does not carry one of them.
-    async fn positions(&self, clone: u32, attnums: &[i16]) -> Result<Option<Vec<usize>>, PlanError> {
+    async fn positions(&self, clone: u32, places: &[usize]) -> Result<Option<Vec<usize>>, PlanError> {
         let rows = self.pieces.session.query(probe::COLUMN_NAMES, &[&clone]).await?;
-        let position = |attnum: &i16| {
-            let row = rows
-                .iter()
-                .find(|row| row.get::<_, i64>(0) == i64::from(*attnum))?;
+        let position = |place: &usize| {
+            let is_it = |row: &&Row| usize::try_from(row.get::<_, i64>(0) - 1) == Ok(*place);
+            let row = rows.iter().find(is_it)?;
             let name: String = row.get(1);
             self.new.iter().position(|new| new.column.name == name)
         };
-        Ok(attnums.iter().map(position).collect())
+        Ok(places.iter().map(position).collect())
     }
 
     /// Rows are found in the retired table by its own key: each of its columns must come from the new table's key,

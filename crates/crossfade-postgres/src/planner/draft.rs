@@ -13,7 +13,7 @@ use super::copy_mode;
 use super::key::{KeyChoice, NoKey};
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
-use super::{back, carry, foreign_keys, key, notices, nulls, probe, source, statements, target};
+use super::{back, carry, foreign_keys, key, notices, nulls, probe, source, statements, tables, target};
 use crate::catalog::{self, Definition};
 use crate::change::{Alteration, ChangeRequest};
 use crate::ident;
@@ -33,6 +33,13 @@ pub(super) struct Draft<'a> {
 /// Both sides of the copy.
 struct Sides {
     source: Source,
+    /// What becomes of the table itself.
+    successor: Option<Successor>,
+    tables: Vec<tables::Planned>,
+}
+
+/// What takes the place of the source.
+struct Successor {
     target: Target,
     desired: Definition,
     probed: Probed,
@@ -43,22 +50,22 @@ impl Draft<'_> {
     pub(super) async fn finish(&self) -> Result<Planned, PlanError> {
         let mut refusals = self.preflight();
         refusals.extend(self.pace_query().await?);
-        let alteration = match self.alteration() {
-            Ok(alteration) => alteration,
-            Err(refusal) => {
-                refusals.push(refusal);
-                return Err(refused(refusals));
-            }
-        };
-        refusals.extend(alteration.refusals.iter().cloned());
+        let alteration = self.request.alteration.as_ref();
+        refusals.extend(
+            alteration
+                .iter()
+                .flat_map(|alteration| &alteration.refusals)
+                .cloned(),
+        );
+        refusals.extend(self.left_behind());
         let (source, more) = self.source().await?;
         refusals.extend(more);
         let mode = self.copy_mode(&source);
         refusals.extend(mode.as_ref().err().cloned());
-        if self.can_probe(alteration) {
-            match (self.sides(alteration, source).await?, mode) {
+        if self.can_probe() {
+            match (self.sides(source).await?, mode) {
                 (Ok(sides), Ok(mode)) if refusals.is_empty() => {
-                    return self.plan(alteration, sides, mode).await;
+                    return self.plan(sides, mode).await;
                 }
                 (Ok(_), _) => {}
                 (Err(more), _) => refusals.extend(more),
@@ -116,20 +123,27 @@ impl Draft<'_> {
         refusal.code == "privilege_missing" || (of_owner && !facts.owns_table)
     }
 
-    fn alteration(&self) -> Result<&Alteration, Refusal> {
-        match self.request.targets.as_slice() {
-            [target] => Ok(&target.alteration),
-            _ => Err(refusal(
-                "split_not_served",
-                self.found.name.to_string(),
-                "Splitting a table into several is not served yet.".to_owned(),
-                "Plan a change of one table.",
-            )),
+    /// What refers to a table that nothing takes the place of.
+    fn left_behind(&self) -> Vec<Refusal> {
+        let definition = &self.surroundings.definition;
+        if self.request.alteration.is_some() {
+            return Vec::new();
         }
+        let incoming = definition.incoming.iter().map(|key| {
+            let table = key.referencing.as_ref().unwrap_or(&definition.name);
+            refusal(
+                "foreign_key_left_behind",
+                format!("foreign key {} on {table}", key.name),
+                format!("It refers to {}, and nothing takes its place.", definition.name),
+                "Drop it before the change, or keep the table with `alter`.",
+            )
+        });
+        incoming.collect()
     }
 
-    fn can_probe(&self, alteration: &Alteration) -> bool {
-        let served = alteration.refusals.is_empty();
+    fn can_probe(&self) -> bool {
+        let alteration = self.request.alteration.as_ref();
+        let served = alteration.is_none_or(|alteration| alteration.refusals.is_empty());
         let table = self.surroundings.definition.table.kind == "r";
         served && table && self.surroundings.facts.may_create_schemas
     }
@@ -188,11 +202,50 @@ impl Draft<'_> {
         ))
     }
 
-    async fn sides(
+    async fn sides(&self, source: Source) -> Result<Result<Sides, Vec<Refusal>>, PlanError> {
+        let mut refusals = Vec::new();
+        let mut successor = None;
+        if let Some(alteration) = &self.request.alteration {
+            match self.successor(alteration, &source).await? {
+                Ok(planned) => successor = Some(planned),
+                Err(more) => refusals.extend(more),
+            }
+        }
+        let mut tables = Vec::new();
+        for (number, request) in self.request.tables.iter().enumerate() {
+            let pieces = tables::Pieces {
+                session: self.session,
+                name: self.name,
+                search_path: &self.found.search_path,
+                source: &source,
+                surroundings: self.surroundings,
+                request,
+                number,
+                source_stays: self.request.alteration.is_some(),
+            };
+            match tables::plan(&pieces).await? {
+                Ok(mut planned) => {
+                    planned.target.definition = document(&planned.desired)?;
+                    tables.push(planned);
+                }
+                Err(more) => refusals.extend(more),
+            }
+        }
+        Ok(match refusals.is_empty() {
+            true => Ok(Sides {
+                source,
+                successor,
+                tables,
+            }),
+            false => Err(refusals),
+        })
+    }
+
+    async fn successor(
         &self,
         alteration: &Alteration,
-        source: Source,
-    ) -> Result<Result<Sides, Vec<Refusal>>, PlanError> {
+        source: &Source,
+    ) -> Result<Result<Successor, Vec<Refusal>>, PlanError> {
         let today = &self.surroundings.definition;
         let options = ProbeOptions {
             source: today,
@@ -219,7 +272,7 @@ impl Draft<'_> {
         refusals.extend(trial.refusals().await?);
         let built = target::build(&target::Pieces {
             name: self.name,
-            source: &source,
+            source,
             today,
             desired: &desired,
             probed: &probed,
@@ -233,22 +286,19 @@ impl Draft<'_> {
             }
         };
         target.definition = document(&desired)?;
-        Ok(Ok(Sides {
-            source,
+        Ok(Ok(Successor {
             target,
             desired,
             probed,
         }))
     }
 
-    async fn plan(
-        &self,
-        alteration: &Alteration,
-        sides: Sides,
-        mode: (CopyMode, String),
-    ) -> Result<Planned, PlanError> {
-        let notices = self.notices(alteration, &sides);
-        let carried = catalog::carried(&sides.desired);
+    async fn plan(&self, sides: Sides, mode: (CopyMode, String)) -> Result<Planned, PlanError> {
+        let notices = self.notices(&sides);
+        let carried = sides
+            .successor
+            .as_ref()
+            .map(|successor| catalog::carried(&successor.desired));
         let step = self.step(sides, mode).await?;
         let plan = Plan {
             version: PLAN_VERSION,
@@ -260,7 +310,10 @@ impl Draft<'_> {
             limits: self.request.limits.clone(),
             notices,
         };
-        Ok(Planned { plan, carried })
+        Ok(Planned {
+            plan,
+            carried: carried.unwrap_or_default(),
+        })
     }
 
     /// The step there, and the step back.
@@ -269,28 +322,40 @@ impl Draft<'_> {
         sides: Sides,
         (copy_mode, copy_mode_reason): (CopyMode, String),
     ) -> Result<CopyStep, PlanError> {
+        let Sides {
+            source,
+            successor,
+            tables,
+        } = sides;
+        let (mut targets, mut desired) = (Vec::new(), Vec::new());
+        let mut probed = None;
+        if let Some(successor) = successor {
+            targets.push(successor.target);
+            desired.push(successor.desired);
+            probed = Some(successor.probed);
+        }
+        let successor = probed.as_ref().map(|_| 0);
+        for table in tables {
+            targets.push(table.target);
+            desired.push(table.desired);
+        }
         let mut step = CopyStep {
             copy_mode,
             copy_mode_reason,
             estimate: self.surroundings.estimate,
-            source: sides.source,
-            targets: vec![sides.target],
+            source,
+            targets,
             statements: Vec::new(),
             way_back: WayBack::default(),
             back: None,
         };
-        let pieces = back::Pieces {
-            session: self.session,
-            request: &self.request.way_back,
-            name: self.name,
-            search_path: &self.found.search_path,
-            surroundings: self.surroundings,
-            limits: &self.request.limits,
-            probed: &sides.probed,
-            desired: &sides.desired,
-            step: &step,
+        let planned = match &probed {
+            Some(probed) if self.request.tables.is_empty() => self
+                .way_back(&step, probed, &desired[0])
+                .await?
+                .map_err(refused)?,
+            Some(_) | None => back::of_a_split(&self.request.way_back),
         };
-        let planned = back::plan(&pieces).await?.map_err(refused)?;
         (step.way_back, step.back) = (planned.way_back, planned.step);
         nulls::note(self.session, &mut step).await?;
         if let Some(back) = &mut step.back {
@@ -301,8 +366,8 @@ impl Draft<'_> {
             source: &step.source,
             today: &self.surroundings.definition,
             targets: &step.targets,
-            desired: std::slice::from_ref(&sides.desired),
-            successor: Some(0),
+            desired: &desired,
+            successor,
             role: &self.surroundings.facts.role,
             limits: &self.request.limits,
             copy_mode: step.copy_mode,
@@ -311,17 +376,44 @@ impl Draft<'_> {
         Ok(step)
     }
 
-    fn notices(&self, alteration: &Alteration, sides: &Sides) -> Vec<Notice> {
-        let pieces = notices::Pieces {
-            today: &self.surroundings.definition,
-            desired: &sides.desired,
-            probed: &sides.probed,
-            alteration,
-            keyless: sides.source.key.is_none(),
+    async fn way_back(
+        &self,
+        step: &CopyStep,
+        probed: &Probed,
+        desired: &Definition,
+    ) -> Result<Result<back::Planned, Vec<Refusal>>, PlanError> {
+        let pieces = back::Pieces {
+            session: self.session,
+            request: &self.request.way_back,
+            name: self.name,
+            search_path: &self.found.search_path,
+            surroundings: self.surroundings,
+            limits: &self.request.limits,
+            probed,
+            desired,
+            step,
         };
-        let mut notices = notices::all(&pieces);
+        back::plan(&pieces).await
+    }
+
+    fn notices(&self, sides: &Sides) -> Vec<Notice> {
+        let today = &self.surroundings.definition;
+        let mut notices = match (&sides.successor, &self.request.alteration) {
+            (Some(successor), Some(alteration)) => notices::all(&notices::Pieces {
+                today,
+                desired: &successor.desired,
+                probed: &successor.probed,
+                alteration,
+                keyless: sides.source.key.is_none(),
+                alone: sides.tables.is_empty(),
+            }),
+            (None, _) | (_, None) => notices::of_retirement(today, sides.source.key.is_none()),
+        };
+        for table in &sides.tables {
+            notices.extend(notices::of_table(&table.target, &table.by_settings));
+        }
         notices.extend(preflight::notices(&self.context()));
-        notices.extend(catalog::notices(&self.surroundings.definition));
+        notices.extend(catalog::notices(today));
         notices
     }
 

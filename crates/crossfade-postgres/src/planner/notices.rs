@@ -1,5 +1,6 @@
 //! What the user should know of a change that can be run.
 
+use crossfade_core::plan::Target;
 use crossfade_core::refusal::Notice;
 
 use super::probe::Probed;
@@ -14,6 +15,71 @@ pub(super) struct Pieces<'a> {
     pub(super) probed: &'a Probed,
     pub(super) alteration: &'a Alteration,
     pub(super) keyless: bool,
+    /// Nothing else is made from the table.
+    pub(super) alone: bool,
+}
+
+/// Of a table that nothing takes the place of.
+pub(super) fn of_retirement(today: &Definition, keyless: bool) -> Vec<Notice> {
+    let table = today.name.to_string();
+    let names = |kind: &'static str, names: Vec<&String>| -> Vec<String> {
+        names.into_iter().map(|name| format!("{kind} {name}")).collect()
+    };
+    let attached = [
+        names(
+            "trigger",
+            today.triggers.iter().map(|trigger| &trigger.name).collect(),
+        ),
+        names(
+            "foreign key",
+            today.foreign_keys.iter().map(|key| &key.name).collect(),
+        ),
+    ]
+    .concat();
+    let message = match attached.is_empty() {
+        true => "After the swap there is no table of that name: whoever names it gets an error.".to_owned(),
+        false => format!(
+            "After the swap there is no table of that name: whoever names it gets an error. The new tables do not get its {}.",
+            attached.join(", ")
+        ),
+    };
+    let retired = Notice {
+        code: "source_retired".to_owned(),
+        object: table.clone(),
+        message,
+        offer: None,
+    };
+    std::iter::once(retired)
+        .chain(keyless.then(|| append_only(table)))
+        .collect()
+}
+
+/// Of a further table.
+pub(super) fn of_table(target: &Target, by_settings: &[String]) -> Vec<Notice> {
+    let of_settings = by_settings
+        .iter()
+        .map(|column| depends_on_settings(column, &target.name.to_string()));
+    of_settings.collect()
+}
+
+fn append_only(table: String) -> Notice {
+    Notice {
+        code: "append_only".to_owned(),
+        object: table,
+        message: "It has no key, so only inserts can be followed. The first UPDATE or DELETE succeeds as ever, and \
+                  stops the run without harm to the table."
+            .to_owned(),
+        offer: None,
+    }
+}
+
+fn depends_on_settings(column: &str, table: &str) -> Notice {
+    Notice {
+        code: "depends_on_settings".to_owned(),
+        object: format!("column {column} of {table}"),
+        message: "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY.".to_owned(),
+        offer: None,
+    }
 }
 
 /// All of them.
@@ -36,7 +102,7 @@ struct Retyped<'a> {
 
 impl Pieces<'_> {
     fn no_rewrite(&self) -> Option<Notice> {
-        if self.probed.rewritten {
+        if self.probed.rewritten || !self.alone {
             return None;
         }
         let scans = self.alteration.actions().any(|action| match action {
@@ -61,16 +127,7 @@ impl Pieces<'_> {
     }
 
     fn keyless_table(&self) -> Option<Notice> {
-        self.keyless.then(|| {
-            self.notice(
-                "append_only",
-                self.today.name.to_string(),
-                "It has no key, so only inserts can be followed. The first UPDATE or DELETE succeeds as ever, and \
-                 stops the run without harm to the table."
-                    .to_owned(),
-                None,
-            )
-        })
+        self.keyless.then(|| append_only(self.today.name.to_string()))
     }
 
     fn changing_defaults(&self) -> Vec<Notice> {
@@ -88,16 +145,11 @@ impl Pieces<'_> {
     }
 
     fn settings(&self) -> Vec<Notice> {
-        let notice = |column: &String| {
-            self.notice(
-                "depends_on_settings",
-                format!("column {column} of {}", self.today.name),
-                "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY."
-                    .to_owned(),
-                None,
-            )
-        };
-        self.probed.by_settings.iter().map(notice).collect()
+        let table = self.today.name.to_string();
+        let columns = self.probed.by_settings.iter();
+        columns
+            .map(|column| depends_on_settings(column, &table))
+            .collect()
     }
 
     fn retyped(&self) -> Vec<Retyped<'_>> {

@@ -1,9 +1,10 @@
 //! Which columns a change must bring, because nothing can stand for them where they are missing: what the stream leaves out
-//! is staged as `NULL`, and a domain may take none (`NOT NULL`, or a check that says so). Their rows are fetched (R16).
+//! is staged as `NULL`, and a domain may take none (`NOT NULL`, or a check that says so); and a derived target's rows are
+//! produced anew, whether they were there before or not (R20). Their rows are fetched (R16).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossfade_core::plan::{CopyStep, TargetColumn};
+use crossfade_core::plan::{CopyStep, Target, TargetColumn};
 
 use crate::session::{Session, SqlClass, SqlError};
 
@@ -22,7 +23,14 @@ pub(super) async fn note(session: &Session, step: &mut CopyStep) -> Result<(), S
     let read = target()
         .filter(|column| strict.contains(&column.type_name))
         .flat_map(reads);
-    let all: BTreeSet<usize> = (0..step.source.columns.len()).filter(own).chain(read).collect();
+    // What decides over the rows of a target, and is filled anew whenever they are.
+    let derived = step.targets.iter().filter(|target| target.derived.is_some());
+    let decides = derived.flat_map(Target::reads);
+    let all: BTreeSet<usize> = (0..step.source.columns.len())
+        .filter(own)
+        .chain(read)
+        .chain(decides)
+        .collect();
     step.source.never_missing = all.into_iter().collect();
     Ok(())
 }

@@ -109,7 +109,7 @@ SELECT a.attname::text, d.adbin::text, a.attidentity <> ''
    AND (d.oid IS NOT NULL OR a.attidentity <> '')
  ORDER BY a.attnum";
 
-pub(super) const CHECKS: &str = "\
+const CHECKS: &str = "\
 SELECT conname::text, pg_get_expr(conbin, conrelid), coalesce(conkey, '{}'), conbin::text
   FROM pg_constraint WHERE conrelid = $1 ORDER BY conname";
 
@@ -404,7 +404,10 @@ impl<'a> Probe<'a> {
         if !self.retyped.get(&place).is_some_and(|using| *using) {
             return Ok(());
         }
-        match (unwrap(&text), attnums.iter().find(|attnum| **attnum <= 0)) {
+        match (
+            unwrap(&text, "IS NOT NULL"),
+            attnums.iter().find(|attnum| **attnum <= 0),
+        ) {
             (_, Some(0)) => self
                 .refusals
                 .push(reads_row(&object, "the whole row, whose type changes too")),
@@ -441,10 +444,14 @@ fn place_of(attnum: i16) -> usize {
     place(i64::from(attnum))
 }
 
-/// The expression within `(… IS NOT NULL)`, which the server has written. A bare literal has no type there, and
-/// so no meaning of its own.
-pub(super) fn unwrap(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix('(')?.strip_suffix(" IS NOT NULL)")?;
+/// The expression within `(… IS NOT NULL)` or another `test`, which the server has written. A bare literal has no type
+/// there, and so no meaning of its own.
+pub(super) fn unwrap<'a>(text: &'a str, test: &str) -> Option<&'a str> {
+    let inner = text
+        .strip_prefix('(')?
+        .strip_suffix(')')?
+        .strip_suffix(test)?
+        .strip_suffix(' ')?;
     Some(inner).filter(|inner| !inner.ends_with("::unknown"))
 }
 
@@ -462,7 +469,7 @@ async fn oid(session: &Session, table: &TableName) -> Result<u32, SqlError> {
     Ok(row.get(0))
 }
 
-fn create_image(source: &Definition, image: &TableName) -> String {
+pub(super) fn create_image(source: &Definition, image: &TableName) -> String {
     let columns = source.columns.iter().map(|column| {
         let collation = column
             .collation
@@ -494,7 +501,7 @@ mod tests {
             ("something else", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(unwrap(text), expected, "{text}");
+            assert_eq!(unwrap(text, "IS NOT NULL"), expected, "{text}");
         }
     }
 }

@@ -272,7 +272,8 @@ impl BackPieces<'_> {
 fn apply(source: &Source, targets: &[Target]) -> Vec<Statement> {
     let templates = targets
         .iter()
-        .flat_map(|target| apply::apply_templates(source, target));
+        .enumerate()
+        .flat_map(|(ordinal, target)| apply::apply_templates(source, target, ordinal));
     let templates = templates.map(|sql| on_nothing(Stage::Apply, sql));
     templates.chain(fetches(source)).collect()
 }

@@ -74,7 +74,7 @@ pub fn bound(source: &Source, targets: &[Target]) -> Option<String> {
         "SELECT {}, {}\n  {}\n WHERE {}\n ORDER BY {}\nOFFSET $2::pg_catalog.int8 LIMIT 1",
         texts(&side.key),
         images.join(", "),
-        side.from_table(),
+        side.table_named(),
         from_on(&side.key, 1),
         order.join(", "),
     ))
@@ -163,10 +163,10 @@ fn of_target(target: &Target) -> Side {
 impl Side {
     /// The rows that are compared.
     fn from(&self) -> String {
-        format!("{}{}", self.from_table(), self.beside)
+        format!("{}{}", self.table_named(), self.beside)
     }
 
-    fn from_table(&self) -> String {
+    fn table_named(&self) -> String {
         format!("FROM ONLY {} AS {}", self.table, self.alias)
     }
 

@@ -1,0 +1,133 @@
+//! Each example, in both ways to copy.
+
+use anyhow::Result;
+
+use super::{Example, Split};
+
+/// A jsonb column becomes a table; profiles are emptied, nulled, big, and keys of users change.
+static USER_SETTINGS: Example = Example {
+    file: "user_settings.toml",
+    setup: "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, profile jsonb);
+            INSERT INTO users SELECT i, 'user ' || i,
+                   CASE WHEN i % 7 = 0 THEN NULL WHEN i % 5 = 0 THEN '{}'
+                        ELSE jsonb_build_object('theme', i % 3, 'lang', 'l' || i, 'big', repeat(md5(i::text), (i % 100)::integer)) END
+              FROM generate_series(1, 5000) AS i",
+    table: "users",
+    column: "profile",
+    writes: &[
+        "UPDATE {t} SET profile = NULL WHERE id = {k}",
+        "UPDATE {t} SET profile = '{}' WHERE id = {k}",
+        "UPDATE {t} SET profile = jsonb_build_object('theme', {n}, 'extra {n}', '', 'none', null) WHERE id = {k}",
+        "UPDATE {t} SET profile = jsonb_build_object('big', (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 300) AS i)) WHERE id = {k}",
+        "UPDATE {t} SET profile = profile || '{\"theme\": {n}}' WHERE id = {k}",
+        "UPDATE {t} SET profile = profile - 'theme' WHERE id = {k}",
+        "UPDATE {t} SET name = 'renamed {n}' WHERE id = {k}",
+        "UPDATE {t} SET name = 'all of them {n}' WHERE id BETWEEN {k} AND {k} + 20",
+        "UPDATE {t} SET id = {new} WHERE id = {k}",
+        "DELETE FROM {t} WHERE id = {k}",
+        "INSERT INTO {t} VALUES ({k}, 'back', '{\"theme\": {n}}') ON CONFLICT (id) DO UPDATE SET profile = '{\"over\": 1}'",
+    ],
+    equal: &[
+        ("SELECT id, name FROM public.users", "SELECT id, name FROM twin.users"),
+        (
+            "SELECT user_id, setting, content FROM public.user_settings",
+            "SELECT id, key, value FROM twin.users, jsonb_each_text(profile)",
+        ),
+    ],
+};
+
+/// An array column becomes a table, and the key is retyped in the same run.
+static ORDER_TAGS: Example = Example {
+    file: "order_tags.toml",
+    setup: "CREATE TABLE orders (id integer PRIMARY KEY, note text, tags text[]);
+            INSERT INTO orders SELECT i, 'note', (ARRAY['A' || i % 7, 'b', 'c' || i])[1:(i % 4)] FROM generate_series(1, 5000) AS i",
+    table: "orders",
+    column: "tags",
+    writes: &[
+        "UPDATE {t} SET tags = NULL WHERE id = {k}",
+        "UPDATE {t} SET tags = tags || 'more {n}'::text WHERE id = {k}",
+        "UPDATE {t} SET tags = ARRAY['', NULL, 'kept {n}', ''] WHERE id = {k}",
+        "UPDATE {t} SET tags = tags[2:] WHERE id = {k}",
+        "UPDATE {t} SET tags = ARRAY(SELECT md5(i::text || '{n}') FROM generate_series(1, 200) AS i) WHERE id = {k}",
+        "UPDATE {t} SET note = 'n {n}' WHERE id = {k}",
+        "UPDATE {t} SET id = {new} WHERE id = {k}",
+        "DELETE FROM {t} WHERE id = {k}",
+        "INSERT INTO {t} VALUES ({k}, 'back', '{x,Y,z}') ON CONFLICT (id) DO NOTHING",
+    ],
+    equal: &[
+        ("SELECT id, note FROM public.orders", "SELECT id::bigint, note FROM twin.orders"),
+        (
+            "SELECT order_id, position, tag FROM public.order_tags",
+            "SELECT id::bigint, position, lower(tag) FROM twin.orders, unnest(tags) WITH ORDINALITY AS x (tag, position) WHERE tag <> ''",
+        ),
+    ],
+};
+
+/// Tenants move to tables of their own; documents change hands.
+static TENANTS: Example = Example {
+    file: "tenants.toml",
+    setup: "CREATE TABLE documents (id serial PRIMARY KEY, tenant integer NOT NULL, title text NOT NULL, body text);
+            INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
+              FROM generate_series(1, 5000) AS i",
+    table: "documents",
+    column: "tenant",
+    writes: &[
+        "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
+        "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
+        "UPDATE {t} SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
+        "UPDATE {t} SET body = NULL, tenant = 2 WHERE id = {k}",
+        "UPDATE {t} SET id = {new}, tenant = 1 WHERE id = {k}",
+        "DELETE FROM {t} WHERE id = {k}",
+        "INSERT INTO {t} VALUES ({k}, {n} % 5, 'Other title {new}', 'new {n}') ON CONFLICT (id) DO UPDATE SET tenant = {n} % 5",
+    ],
+    equal: &[
+        (
+            "SELECT id, title, body FROM public.tenant_1_documents",
+            "SELECT id, title, body FROM twin.documents WHERE tenant = 1",
+        ),
+        (
+            "SELECT id, title, body FROM public.tenant_2_documents",
+            "SELECT id, title, body FROM twin.documents WHERE tenant = 2",
+        ),
+        (
+            "SELECT id, tenant, title, body FROM public.other_documents",
+            "SELECT id, tenant, title, body FROM twin.documents WHERE tenant NOT IN (1, 2)",
+        ),
+    ],
+};
+
+async fn split(example: &'static Example, copy: &str) -> Result<()> {
+    let split = Split::start(example, 1).await?;
+    let engine = split.run(&["--copy", copy])?;
+    split.to_the_end(engine).await
+}
+
+#[tokio::test]
+async fn user_settings_under_one_snapshot() -> Result<()> {
+    split(&USER_SETTINGS, "snapshot").await
+}
+
+#[tokio::test]
+async fn user_settings_in_chunks() -> Result<()> {
+    split(&USER_SETTINGS, "incremental").await
+}
+
+#[tokio::test]
+async fn order_tags_under_one_snapshot() -> Result<()> {
+    split(&ORDER_TAGS, "snapshot").await
+}
+
+#[tokio::test]
+async fn order_tags_in_chunks() -> Result<()> {
+    split(&ORDER_TAGS, "incremental").await
+}
+
+#[tokio::test]
+async fn tenants_under_one_snapshot() -> Result<()> {
+    split(&TENANTS, "snapshot").await
+}
+
+#[tokio::test]
+async fn tenants_in_chunks() -> Result<()> {
+    split(&TENANTS, "incremental").await
+}
