@@ -99,7 +99,7 @@ static TENANTS: Example = Example {
 async fn split(example: &'static Example, copy: &str) -> Result<()> {
     let split = Split::start(example, 1).await?;
     let engine = split.run(&["--copy", copy])?;
-    split.to_the_end(engine).await
+    split.finish(engine).await
 }
 
 #[tokio::test]

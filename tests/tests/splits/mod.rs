@@ -101,7 +101,7 @@ impl Split {
     }
 
     /// Verified while writers write, swapped, and the same as the twin.
-    pub(crate) async fn to_the_end(mut self, mut engine: Process) -> Result<()> {
+    pub(crate) async fn finish(mut self, mut engine: Process) -> Result<()> {
         self.stage.reached_by(&mut engine, Phase::Ready).await?;
         self.goes_on(50).await?;
         self.stage.operate("verify", &[]).await?.expect(0)?;
