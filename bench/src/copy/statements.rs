@@ -108,6 +108,7 @@ fn source() -> Source {
         full_identity: false,
         binary: true,
         never_missing: Vec::new(),
+        each_row_once: false,
         definition: String::new(),
     }
 }

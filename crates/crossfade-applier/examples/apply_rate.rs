@@ -143,6 +143,7 @@ fn step() -> CopyStep {
             full_identity: false,
             binary: true,
             never_missing: Vec::new(),
+            each_row_once: false,
             definition: String::new(),
         },
         targets: vec![Target {

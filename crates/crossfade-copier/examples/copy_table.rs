@@ -104,6 +104,7 @@ fn step(oid: u32) -> CopyStep {
             full_identity: false,
             binary: true,
             never_missing: Vec::new(),
+            each_row_once: false,
             definition: String::new(),
         },
         targets: vec![Target {

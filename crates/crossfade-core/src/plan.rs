@@ -118,6 +118,9 @@ pub struct Source {
     /// that of a target's column which reads them, is a domain that takes none.
     #[serde(default)]
     pub never_missing: Vec<usize>,
+    /// Each of its rows is to be in exactly one of the targets, as their filters say.
+    #[serde(default)]
+    pub each_row_once: bool,
     /// Everything known of the table when the plan was made, in canonical form; compared again under the
     /// cutover's lock. A document of the shell's, opaque here.
     pub definition: String,

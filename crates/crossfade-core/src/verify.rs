@@ -68,6 +68,8 @@ pub enum Kind {
     Extra,
     /// Both have the key, with different rows.
     Different,
+    /// A row of the source that is to be in exactly one target, and is in none or in several.
+    NotOnce,
 }
 
 /// A row that differs, by its key.
@@ -107,7 +109,7 @@ pub struct Verified {
     pub slices: u32,
     /// Of these, slices that differ.
     pub slices_different: u32,
-    /// Rows of the source in them.
+    /// Rows in them, as the source has them: of several targets, as often as they have them.
     pub rows: u64,
     /// Where the last pair was aligned.
     pub aligned: Lsn,
@@ -213,8 +215,16 @@ pub struct Compared {
     pub source: Totals,
     /// The target's side.
     pub target: Totals,
+    /// Rows of the source that are to be in exactly one target, and are not.
+    pub not_once: u64,
     /// The image of every row of the source's side is within the target's: the two keys are in one order here.
     pub ordered: bool,
+}
+
+impl Compared {
+    fn is_equal(&self) -> bool {
+        self.source == self.target && self.not_once == 0
+    }
 }
 
 /// Why there is no aligned pair yet.
@@ -525,7 +535,7 @@ impl Verification {
         self.resize(now);
         self.tally.take(&compared);
         let left = DIFFERENCES_MAX.saturating_sub(self.tally.found.differences.len());
-        if compared.source == compared.target {
+        if compared.is_equal() {
             self.go_on(now, held_back);
         } else if left == 0 {
             self.tally.found.more = true;
@@ -607,7 +617,7 @@ impl Tally {
         self.done = self.next.is_none();
         self.found.slices += 1;
         self.found.rows += compared.source.rows;
-        self.found.slices_different += u32::from(compared.source != compared.target);
+        self.found.slices_different += u32::from(!compared.is_equal());
     }
 }
 

@@ -126,7 +126,7 @@ pub fn show_key(source: &Source) -> String {
 }
 
 /// The key of a row of the source's alias, as a text.
-fn shown_key(source: &Source) -> String {
+pub(crate) fn shown_key(source: &Source) -> String {
     let alias = Ident(&source.name.name);
     let columns = source.key.iter().flat_map(|key| &key.columns);
     let shown: Vec<String> = columns

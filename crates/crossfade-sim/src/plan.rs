@@ -71,6 +71,7 @@ impl Scenario {
             full_identity: false,
             binary: false,
             never_missing: Vec::new(),
+            each_row_once: false,
             definition: String::new(),
         }
     }

@@ -248,6 +248,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
             full_identity: false,
             binary: table.binary,
             never_missing: Vec::new(),
+            each_row_once: false,
             definition: String::new(),
         },
         targets: vec![Target {

@@ -101,6 +101,7 @@ fn line(direction: Direction, difference: &Difference) -> String {
         Kind::Missing => format!("missing in the {table} table"),
         Kind::Extra => format!("in the {table} table only"),
         Kind::Different => "different".to_owned(),
+        Kind::NotOnce => "not in exactly one of the new tables, as the change wants it".to_owned(),
     };
     if difference.key.is_empty() {
         format!("  a row {kind}\n")

@@ -34,6 +34,7 @@ pub(crate) fn source(equality: Equality, keyed: bool) -> Source {
         full_identity: false,
         binary: false,
         never_missing: Vec::new(),
+        each_row_once: false,
         definition: String::new(),
     }
 }

@@ -70,6 +70,7 @@ impl Scene {
             slice: Slice { lower, upper },
             source: totals(rows.0),
             target: totals(rows.1),
+            not_once: 0,
             ordered: true,
         }));
     }
@@ -179,6 +180,7 @@ fn a_pair_is_let_go_when_its_time_has_passed_and_when_held_back() {
         },
         source: Totals::default(),
         target: Totals::default(),
+        not_once: 0,
         ordered: true,
     };
     let now = scene.now;
@@ -203,6 +205,7 @@ fn keys_in_another_order_are_compared_as_a_whole() {
         },
         source: Totals::default(),
         target: Totals::default(),
+        not_once: 0,
         ordered: false,
     }));
     assert_eq!(scene.asked(), (None, None), "from the beginning, without an end");
@@ -318,4 +321,18 @@ fn a_file_that_was_replaced_meanwhile_is_not_the_one_that_was_compared() {
         assert!(found.is_equal());
         assert_eq!(found.file, expected);
     }
+}
+
+#[test]
+fn a_row_that_is_not_in_exactly_one_target_is_a_difference() {
+    let mut scene = Scene::new();
+    scene.asked();
+    scene.tell(VerifyEvent::Compared(Compared {
+        slice: Slice::default(),
+        source: Totals::default(),
+        target: Totals::default(),
+        not_once: 1,
+        ordered: true,
+    }));
+    assert!(matches!(scene.command(), Some(VerifyCommand::Drill { .. })));
 }

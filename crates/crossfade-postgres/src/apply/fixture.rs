@@ -48,6 +48,7 @@ pub(crate) fn orders() -> (Source, Target) {
         full_identity: false,
         binary: true,
         never_missing: Vec::new(),
+        each_row_once: false,
         definition: String::new(),
     };
     let target = Target {

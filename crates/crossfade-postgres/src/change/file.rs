@@ -20,6 +20,7 @@ struct ChangeFile {
     table: Spanned<String>,
     alter: Option<Spanned<Vec<Spanned<String>>>>,
     source: Option<SourceWord>,
+    each_row: Option<Spanned<EachRow>>,
     #[serde(default)]
     target: Vec<Spanned<TableOfFile>>,
     search_path: Option<String>,
@@ -50,6 +51,16 @@ enum WayBack {
 enum SourceWord {
     /// Nothing takes its place.
     Retire,
+}
+
+/// In how many of the new tables a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EachRow {
+    /// In exactly one.
+    Once,
+    /// In as many as their filters say.
+    Any,
 }
 
 /// A further table.
@@ -124,6 +135,11 @@ pub enum FileProblem {
     /// Two things say what becomes of the table.
     #[error("do both: `alter` keeps the table in its place, `source` takes it away")]
     Contradiction,
+    /// Rows of a table that makes several of one, or is altered, cannot be counted like that.
+    #[error(
+        "hold each row to one new table: that is for tables with `filter` and without `rows`, of a table that is retired"
+    )]
+    NotCountable,
     /// A limit is unknown or has no value of its kind.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -176,6 +192,17 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
             return Err(Misplaced(target.get_ref().name.span(), problem.into()));
         }
     }
+    // Without another word no row is left behind when the table goes.
+    let splits = tables
+        .iter()
+        .all(|table| table.filter.is_some() && table.rows.is_none());
+    let countable = alteration.is_none() && splits;
+    let each_row_once = match &file.each_row {
+        None => countable,
+        Some(word) if *word.get_ref() == EachRow::Any => false,
+        Some(_) if countable => true,
+        Some(word) => return Err(Misplaced(word.span(), FileProblem::NotCountable)),
+    };
     let mut limits = Limits::default();
     for (name, value) in &file.limits {
         let text = limit_text(name, value)?;
@@ -188,6 +215,7 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
         table,
         alteration,
         tables,
+        each_row_once,
         copy: file.copy,
         limits,
         search_path: file.search_path,

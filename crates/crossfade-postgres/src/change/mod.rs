@@ -30,6 +30,8 @@ pub struct ChangeRequest {
     pub alteration: Option<Alteration>,
     /// Further tables that shall be made from its rows.
     pub tables: Vec<TableRequest>,
+    /// Each row of the table shall be in exactly one of them.
+    pub each_row_once: bool,
     /// How the rows shall get there.
     pub copy: CopyRequest,
     /// The bounds of the run.
@@ -95,6 +97,7 @@ impl ChangeRequest {
             table,
             alteration: Some(alteration),
             tables: Vec::new(),
+            each_row_once: false,
             copy: CopyRequest::default(),
             limits: Limits::default(),
             search_path: None,
@@ -128,7 +131,10 @@ impl ChangeRequest {
         let back: String = columns
             .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
             .collect();
-        let tables: String = self.tables.iter().map(TableRequest::canonical).collect();
+        let mut tables: String = self.tables.iter().map(TableRequest::canonical).collect();
+        if self.each_row_once {
+            tables += "each_row = once\n";
+        }
         format!(
             "{}\n{tables}{path}{copy}{off}{back}{limits}",
             statements.join(";\n")

@@ -473,6 +473,7 @@ impl Drafting<'_> {
             full_identity: pieces.desired.table.replica_identity == ReplicaIdentity::Full,
             binary: self.new.iter().all(|new| new.binary),
             never_missing: Vec::new(),
+            each_row_once: false,
             definition: new.definition.clone(),
         };
         let target = Target {

@@ -176,6 +176,7 @@ impl Draft<'_> {
             identity_to_restore,
             binary: columns.iter().all(|column| column.binary),
             never_missing: Vec::new(),
+            each_row_once: self.request.each_row_once,
             columns: source::in_one_form(columns),
             definition: document(definition)?,
         };
@@ -230,6 +231,9 @@ impl Draft<'_> {
                 }
                 Err(more) => refusals.extend(more),
             }
+        }
+        if refusals.is_empty() {
+            refusals.extend(tables::without_one_home(self.session, &source, &tables).await?);
         }
         Ok(match refusals.is_empty() {
             true => Ok(Sides {

@@ -18,9 +18,11 @@ use super::written::{Paper, Unwritten, Wanted, Written};
 use super::{PlanError, Surroundings};
 use crate::catalog::{self, Definition, Grant};
 use crate::change::{ColumnRequest, Placed, RowsRequest, TableRequest};
+use crate::copy;
 use crate::ident::{self, Ident};
 use crate::preflight::refusal;
 use crate::session::{Session, SqlError};
+use crate::verify;
 
 /// What a further table is planned from.
 pub(super) struct Pieces<'a> {
@@ -70,6 +72,38 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
         })),
         _ => Ok(Err(planning.refusals)),
     }
+}
+
+/// So many rows are tried.
+const ROWS_MAX: u32 = 10_000;
+
+/// A row that is not in exactly one of the tables, where each is to be, among the first ones.
+pub(super) async fn without_one_home(
+    session: &Session,
+    source: &Source,
+    tables: &[Planned],
+) -> Result<Option<Refusal>, SqlError> {
+    if !source.each_row_once {
+        return Ok(None);
+    }
+    let targets: Vec<Target> = tables.iter().map(|table| table.target.clone()).collect();
+    let alias = Ident(&source.name.name);
+    let homes = verify::homes(&targets);
+    let sql = format!(
+        "SELECT {homes}, {}\n  FROM (SELECT ctid, * FROM ONLY {} LIMIT {ROWS_MAX}) AS {alias}\n WHERE {homes} <> 1 LIMIT 1",
+        copy::shown_key(source),
+        ident::table(&source.name),
+    );
+    let row = session.query_opt(&sql, &[]).await?;
+    Ok(row.map(|row| {
+        let (homes, key): (i32, String) = (row.get(0), row.get(1));
+        refusal(
+            "row_without_one_home",
+            format!("row {key} of {}", source.name),
+            format!("It would be in {homes} of the {} new tables.", targets.len()),
+            "Change the filters so that each row is in exactly one, or write `each_row = \"any\"`.",
+        )
+    }))
 }
 
 struct Planning<'a> {

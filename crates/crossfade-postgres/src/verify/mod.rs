@@ -17,7 +17,8 @@ use tokio_postgres::types::ToSql;
 use crate::ident;
 use crate::session::{Session, SqlError};
 
-pub use self::statements::{VerifyStatements, bound, templates};
+pub(crate) use self::statements::homes;
+pub use self::statements::{NotOnce, VerifyStatements, bound, templates};
 
 /// Compares one source with its targets.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Verifier {
     pairs: Vec<Pair>,
     /// Where a slice ends.
     bound: Option<String>,
+    /// Each row of the source is to be in exactly one target.
+    not_once: Option<NotOnce>,
     /// Ranges of the source's key are ranges of every target's.
     ordered: bool,
     /// Columns of the targets that the server fills: their values have no counterpart.
@@ -90,6 +93,7 @@ impl Verifier {
         Ok(Verifier {
             pairs: pairs.collect(),
             bound: bound(source, targets),
+            not_once: NotOnce::render(source, targets),
             ordered,
             unverified,
         })
@@ -131,8 +135,14 @@ impl Verifier {
             slice: Slice { lower, upper },
             source: Totals::default(),
             target: Totals::default(),
+            not_once: 0,
             ordered: true,
         };
+        if let Some(statements) = &self.not_once {
+            let [lower, upper] = of_source(&compared.slice);
+            let count = source.query_one(&statements.count, &[&lower, &upper]).await?;
+            compared.not_once = count.get::<_, i64>(0).cast_unsigned();
+        }
         for (number, pair) in (1..).zip(&self.pairs) {
             let (left, right) = tokio::try_join!(
                 pair.source_buckets(source, &compared.slice, 0),
@@ -198,6 +208,15 @@ impl Verifier {
                 drilled.suspects.extend(key.map(suspect));
             }
         }
+        if let Some(statements) = &self.not_once {
+            let [lower, upper] = of_source(slice);
+            let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+            let keys = source.query(&statements.keys, &[&lower, &upper, &most]).await?;
+            drilled.differences.extend(keys.iter().map(|row| Difference {
+                key: row.get(0),
+                kind: Kind::NotOnce,
+            }));
+        }
         drilled.more |= drilled.differences.len() > limit;
         drilled.differences.truncate(limit);
         Ok(drilled)
@@ -226,6 +245,7 @@ fn unordered(lower: Option<Bound>) -> Compared {
         slice: Slice { lower, upper: None },
         source: Totals::default(),
         target: Totals::default(),
+        not_once: 0,
         ordered: false,
     }
 }

@@ -48,6 +48,12 @@ impl VerifyStatements {
 /// All of them, for the plan: those that read the source, and those that read the targets.
 pub fn templates(source: &Source, targets: &[Target]) -> (Vec<String>, Vec<String>) {
     let mut of_source: Vec<String> = bound(source, targets).into_iter().collect();
+    let not_once = NotOnce::render(source, targets);
+    of_source.extend(
+        not_once
+            .into_iter()
+            .flat_map(|statements| [statements.count, statements.keys]),
+    );
     let mut of_targets = Vec::new();
     for target in targets {
         let statements = VerifyStatements::render(source, target);
@@ -78,6 +84,49 @@ pub fn bound(source: &Source, targets: &[Target]) -> Option<String> {
         from_on(&side.key, 1),
         order.join(", "),
     ))
+}
+
+/// Rows between two bounds that are not in exactly one target, where they are to be: how many, and their keys up to the
+/// number `$3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotOnce {
+    pub(super) count: String,
+    pub(super) keys: String,
+}
+
+impl NotOnce {
+    /// `None` where it does not matter.
+    pub fn render(source: &Source, targets: &[Target]) -> Option<Self> {
+        let side = of_source(source, targets.first()?);
+        let rows = format!(
+            "{}\n WHERE {}\n   AND {} <> 1",
+            side.table_named(),
+            within(&side.key, 1, 2),
+            homes(targets),
+        );
+        let key = match &side.key[..] {
+            [] => format!("{}.ctid::pg_catalog.text", side.alias),
+            [column] => text(column),
+            columns => {
+                let all: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();
+                format!("ROW({})::pg_catalog.text", all.join(", "))
+            }
+        };
+        source.each_row_once.then(|| NotOnce {
+            count: format!("SELECT pg_catalog.count(*)\n  {rows}"),
+            keys: format!("SELECT {key}\n  {rows}\n LIMIT $3::pg_catalog.int8"),
+        })
+    }
+}
+
+/// In how many targets a row of the source is, as their filters say.
+pub(crate) fn homes(targets: &[Target]) -> String {
+    let one = |target: &Target| match &target.filter {
+        Some(filter) => format!("CASE WHEN {} THEN 1 ELSE 0 END", filter.sql),
+        None => "1".to_owned(),
+    };
+    let all: Vec<String> = targets.iter().map(one).collect();
+    format!("({})", all.join(" + "))
 }
 
 fn lock_target(target: &Target) -> String {

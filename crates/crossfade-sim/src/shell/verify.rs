@@ -160,6 +160,7 @@ impl Simulation {
             source: totals(source.iter().filter(|row| inside(row.key.number))),
             target: totals(pair.target.values().filter(|row| inside(row.key.number))),
             slice: Slice { lower, upper },
+            not_once: 0,
             ordered: true,
         };
         if compared.slice.upper.is_some() {
