@@ -95,6 +95,51 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
     everything_planned_is_executed_in_order(&executed, &plan)
 }
 
+/// As above, of a split: the table itself, altered, and a table with several rows for each of its own.
+#[tokio::test]
+async fn what_is_planned_of_a_split_is_what_the_server_executes() -> Result<()> {
+    let stage = logged().await?;
+    let client = stage.client().await?;
+    let (file, change) = (
+        stage.folder().join("plan.json"),
+        stage.folder().join("change.toml"),
+    );
+    std::fs::write(
+        &change,
+        "table = \"zebras\"\nalter = [\"ALTER COLUMN id TYPE bigint\"]\n\
+         [[target]]\nname = \"words\"\nrows = \"string_to_table(story, ' ')\"\nrows_as = [\"word\", \"n\"]\n\
+         filter = \"stripes > 1\"\nkey = [\"zebra\", \"n\"]\nindexes = [\"(word)\"]\n\
+         columns = [{ name = \"zebra\", value = \"id\" }, { name = \"n\", value = \"n\" }, { name = \"word\", value = \"word\" }]",
+    )?;
+    let (path, change) = (file.display().to_string(), change.display().to_string());
+    let plan = [
+        "plan",
+        "--name",
+        stage.name().as_str(),
+        "--change",
+        &change,
+        "--out",
+        &path,
+    ];
+    stage.ended(&plan).await?.expect(0)?;
+    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &path])?;
+    stage
+        .reached_by(&mut engine, crossfade_core::phase::Phase::Ready)
+        .await?;
+    client.batch_execute(CHANGES).await?;
+    stage.operate("cutover", &[]).await?.expect(0)?;
+    engine.end().await?.expect(0)?;
+    let words: i64 = client
+        .query_one("SELECT count(*) FROM words WHERE zebra = 100400", &[])
+        .await?
+        .get(0);
+    ensure!(words > 2000, "the story has {words} words");
+    let executed = log::statements(&stage.server().log()?, stage.name());
+    everything_executed_is_planned(&executed, &plan)?;
+    everything_planned_is_executed_in_order(&executed, &plan)
+}
+
 /// As above, with a way back that is gone: the step backwards is planned as truthfully.
 #[tokio::test]
 async fn what_is_planned_for_the_way_back_is_what_the_server_executes() -> Result<()> {

@@ -1,17 +1,21 @@
 //! Each example, in both ways to copy.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use super::{Example, Split};
 
 /// A jsonb column becomes a table; profiles are emptied, nulled, big, and keys of users change.
-static USER_SETTINGS: Example = Example {
+pub(super) static USER_SETTINGS: Example = Example {
     file: "user_settings.toml",
     setup: "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, profile jsonb);
             INSERT INTO users SELECT i, 'user ' || i,
                    CASE WHEN i % 7 = 0 THEN NULL WHEN i % 5 = 0 THEN '{}'
                         ELSE jsonb_build_object('theme', i % 3, 'lang', 'l' || i, 'big', repeat(md5(i::text), (i % 100)::integer)) END
-              FROM generate_series(1, 5000) AS i",
+              FROM generate_series(1, 6000) AS i",
     table: "users",
     column: "profile",
     writes: &[
@@ -64,7 +68,7 @@ static ORDER_TAGS: Example = Example {
 };
 
 /// Tenants move to tables of their own; documents change hands.
-static TENANTS: Example = Example {
+pub(super) static TENANTS: Example = Example {
     file: "tenants.toml",
     setup: "CREATE TABLE documents (id serial PRIMARY KEY, tenant integer NOT NULL, title text NOT NULL, body text);
             INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
@@ -99,7 +103,8 @@ static TENANTS: Example = Example {
 async fn split(example: &'static Example, copy: &str) -> Result<()> {
     let split = Split::start(example, 1).await?;
     let engine = split.run(&["--copy", copy])?;
-    split.finish(engine).await
+    split.finish(engine).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -130,4 +135,35 @@ async fn tenants_under_one_snapshot() -> Result<()> {
 #[tokio::test]
 async fn tenants_in_chunks() -> Result<()> {
     split(&TENANTS, "incremental").await
+}
+
+/// Killed at random moments until it is ready, and gone on with each time.
+async fn killed(example: &'static Example, copy: &str, seed: u64) -> Result<()> {
+    let split = Split::start(example, seed).await?;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut engine = split.run(&["--copy", copy])?;
+    for _ in 0..6 {
+        let moment = Duration::from_millis(random.random_range(50..1500));
+        tokio::time::sleep(moment).await;
+        engine.kill_9().await?;
+        split.goes_on(5).await?;
+        engine = split.run(&["--copy", copy])?;
+    }
+    split.finish(engine).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn user_settings_killed_again_and_again() -> Result<()> {
+    killed(&USER_SETTINGS, "incremental", 5).await
+}
+
+#[tokio::test]
+async fn order_tags_killed_again_and_again() -> Result<()> {
+    killed(&ORDER_TAGS, "snapshot", 6).await
+}
+
+#[tokio::test]
+async fn tenants_killed_again_and_again() -> Result<()> {
+    killed(&TENANTS, "incremental", 7).await
 }

@@ -5,6 +5,7 @@
 //! takes the old shape away and with it the writers' last transaction.
 
 mod examples;
+mod found;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Split {
     }
 
     /// Verified while writers write, swapped, and the same as the twin.
-    pub(crate) async fn finish(mut self, mut engine: Process) -> Result<()> {
+    pub(crate) async fn finish(mut self, mut engine: Process) -> Result<Stage> {
         self.stage.reached_by(&mut engine, Phase::Ready).await?;
         self.goes_on(50).await?;
         self.stage.operate("verify", &[]).await?.expect(0)?;
@@ -110,7 +111,8 @@ impl Split {
         while let Some(writer) = self.writers.join_next().await {
             writer??;
         }
-        self.compare().await
+        self.compare().await?;
+        Ok(self.stage)
     }
 
     async fn compare(&self) -> Result<()> {

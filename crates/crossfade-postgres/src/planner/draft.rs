@@ -207,9 +207,17 @@ impl Draft<'_> {
         let mut refusals = Vec::new();
         let mut successor = None;
         if let Some(alteration) = &self.request.alteration {
+            self.session
+                .batch_execute("SAVEPOINT crossfade_successor")
+                .await?;
             match self.successor(alteration, &source).await? {
                 Ok(planned) => successor = Some(planned),
-                Err(more) => refusals.extend(more),
+                Err(more) => {
+                    refusals.extend(more);
+                    // What the server refused has broken the transaction, and there is more to look at.
+                    let back = "ROLLBACK TO SAVEPOINT crossfade_successor";
+                    self.session.batch_execute(back).await?;
+                }
             }
         }
         let mut tables = Vec::new();

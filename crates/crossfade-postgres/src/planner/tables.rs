@@ -53,6 +53,10 @@ type Found<T> = Result<Result<T, Vec<Refusal>>, PlanError>;
 pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
     let mut planning = Planning::begin(pieces).await?;
     let rows = planning.rows().await?;
+    if rows.is_none() && pieces.request.rows.is_some() {
+        // Without its columns nothing else can be understood.
+        return Ok(Err(planning.refusals));
+    }
     planning.input(rows.as_ref()).await?;
     let filter = planning.filter().await?;
     let columns = planning.columns().await?;

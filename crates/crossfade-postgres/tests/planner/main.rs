@@ -7,6 +7,7 @@ mod keys;
 mod nothing_changes;
 mod plans;
 mod refusals;
+mod splits;
 
 use crossfade_core::plan::{CopyStep, Plan, Step};
 use crossfade_core::refusal::Refusal;

@@ -1,0 +1,197 @@
+//! `[[target]]`: what is refused, each with its place in the file; and the plan of what is not.
+
+use crossfade_core::plan::{CopyMode, Stage};
+use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::planner::{self, PlanError};
+
+use crate::{NAME, World, shown, step};
+
+const EVENTS: &str = "
+SET ROLE app;
+CREATE TABLE shop.events (id int PRIMARY KEY, kind text NOT NULL, payload jsonb, tags text[],
+                          twice int GENERATED ALWAYS AS (id * 2) STORED);
+CREATE TABLE shop.taken (id int);
+CREATE FUNCTION shop.three() RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 3';
+INSERT INTO shop.events (id, kind) SELECT i, 'k' || i % 3 FROM generate_series(1, 100) AS i;
+RESET ROLE";
+
+/// The rest of the file after `table = "events"` and what becomes of the table.
+const BAD: &[&str] = &[
+    // What the file itself shows.
+    "[[target]]\ncolumns = []",
+    "[[target]]\nname = \"a b\"",
+    "[[target]]\nname = \"new\"",
+    "[[target]]\nname = \"new\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"nr\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"id\", value = \"kind\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"note\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", type = \"int\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nrows = \"unnest(tags)\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nrows_as = [\"tag\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\", typ = \"int\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\nconstraints = [\"FOREIGN KEY (id) REFERENCES orders\"]",
+    "[[target]]\nname = \"events\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\n\n[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    // What the server knows.
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"knd\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"kind\", type = \"int\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"kind\", type = \"nonsense\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"(SELECT max(id) FROM events)\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"max(id)\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"random()\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"three()\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"now()\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"twice\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"unnest(tags)\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"events\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", value = \"ctid\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nfilter = \"kind\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nfilter = \"random() < 0.5\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nfilter = \"exists (SELECT FROM orders)\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"x\"]\ncolumns = [{ name = \"x\", value = \"kind\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id % 7\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\", type = \"smallint\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\", type = \"int GENERATED ALWAYS AS IDENTITY\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"(SELECT 1)\"\nrows_as = [\"t\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"generate_series(1, three())\"\nrows_as = [\"t\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"unnest(tags)\"\nrows_as = [\"id\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"unnest(tags)\"\nrows_as = [\"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"unnest(tags)\"\nrows_as = [\"t\", \"n\", \"m\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"generate_series(1, twice)\"\nrows_as = [\"t\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\nconstraints = [\"CHECK (nr > 0)\"]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\nindexes = [\"(nr)\"]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\nindexes = [\"(id); DROP TABLE shop.events\"]",
+    "[[target]]\nname = \"taken\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"nowhere.new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"pg_catalog.new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+];
+
+/// The same, of a table that is retired.
+const BAD_SPLITS: &[&str] = &[
+    // A row in two, and one in none.
+    "[[target]]\nname = \"a\"\nkey = [\"id\"]\nfilter = \"id < 60\"\ncolumns = [{ name = \"id\", value = \"id\" }]\n\n[[target]]\nname = \"b\"\nkey = [\"id\"]\nfilter = \"id > 50\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"a\"\nkey = [\"id\"]\nfilter = \"kind = 'k1'\"\ncolumns = [{ name = \"id\", value = \"id\" }]\n\n[[target]]\nname = \"b\"\nkey = [\"id\"]\nfilter = \"kind = 'k2'\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
+];
+
+async fn told(world: &World, file: &str) -> String {
+    let request = match ChangeRequest::from_toml("change.toml", file) {
+        Ok(request) => request,
+        Err(error) => return format!("{error}\n"),
+    };
+    let session = world.session("engine").await;
+    match planner::plan(&session, &request, &NAME.parse().unwrap()).await {
+        Ok(planned) => panic!("planned: {file}\n{:#?}", planned.plan),
+        Err(PlanError::Refused(refusals)) => shown(&refusals),
+        Err(error) => panic!("{file}\n{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn bad_files_are_refused_with_their_place_and_a_remedy() {
+    let world = World::create().await;
+    world.sql(EVENTS).await;
+    let altered = BAD.iter().map(|rest| ("alter = [\"ADD COLUMN more int\"]", rest));
+    let retired = BAD_SPLITS.iter().map(|rest| ("source = \"retire\"", rest));
+    let mut text = String::new();
+    for (source, rest) in altered.chain(retired) {
+        let file = format!("table = \"events\"\n{source}\n{rest}");
+        let told = told(&world, &file).await;
+        assert!(
+            told.contains("line ") || rest.contains("name = \"b\""),
+            "{rest}\n{told}"
+        );
+        text += &format!("{rest}\n--> {told}\n");
+    }
+    for rest in [
+        "",
+        "source = \"retire\"",
+        "alter = []\nsource = \"retire\"",
+        "alter = [\"ADD COLUMN more int\"]\neach_row = \"once\"",
+    ] {
+        text += &format!(
+            "{rest}\n--> {}\n",
+            told(&world, &format!("table = \"events\"\n{rest}")).await
+        );
+    }
+    insta::assert_snapshot!(text);
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'crossfade%'";
+    assert_eq!(
+        world
+            .superuser
+            .query_one(left, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_refers_to_a_retired_table_stands_in_the_way() {
+    let world = World::create().await;
+    let file = "table = \"orders\"\nsource = \"retire\"\n[[target]]\nname = \"new\"\nkey = [\"id\"]\n\
+                columns = [{ name = \"id\", value = \"id\" }]";
+    insta::assert_snapshot!(told(&world, file).await);
+}
+
+#[tokio::test]
+async fn a_split_is_planned() {
+    let world = World::create().await;
+    world.sql(EVENTS).await;
+    let file = "
+table = \"events\"
+source = \"retire\"
+copy = \"incremental\"
+
+[[target]]
+name = \"public.event_tags\"
+rows = \"unnest(tags)\"
+rows_as = [\"tag\", \"n\"]
+filter = \"tag <> ''\"
+columns = [
+    { name = \"nr\", type = \"bigint GENERATED ALWAYS AS IDENTITY\" },
+    { name = \"event_id\", value = \"id\", type = \"bigint\" },
+    { name = \"n\", value = \"n\" },
+    { name = \"tag\", value = \"lower(events.kind || tag)\", type = \"varchar(40)\", not_null = true, default = \"'x'\" },
+]
+key = [\"event_id\", \"n\"]
+constraints = [\"CHECK (n > 0)\", \"UNIQUE (nr)\"]
+indexes = [\"UNIQUE (tag, event_id)\", \"USING hash (tag)\"]
+
+[[target]]
+name = \"kinds\"
+columns = [{ name = \"id\", value = \"id\" }, { name = \"kind\", value = \"kind\" }]
+key = [\"id\"]
+";
+    world.sql("GRANT CREATE ON SCHEMA public TO app, engine").await;
+    let request = ChangeRequest::from_toml("change.toml", file).unwrap();
+    let session = world.session("engine").await;
+    let planned = planner::plan(&session, &request, &NAME.parse().unwrap())
+        .await
+        .unwrap();
+    let step = step(&planned.plan);
+    assert_eq!(step.copy_mode, CopyMode::Incremental);
+    assert!(step.targets[0].derived.is_some() && step.targets[1].derived.is_none());
+    // Whatever decides over the rows of a target comes with every change.
+    let names: Vec<&str> = step
+        .source
+        .never_missing
+        .iter()
+        .map(|place| step.source.columns[*place].name.as_str())
+        .collect();
+    assert_eq!(names, ["id", "kind", "tags"]);
+    let stages = [
+        Stage::Prepare,
+        Stage::KeyIndex,
+        Stage::Index,
+        Stage::LockTarget,
+        Stage::Lock,
+        Stage::Swap,
+    ];
+    let statements = step
+        .statements
+        .iter()
+        .filter(|statement| stages.contains(&statement.stage));
+    let statements: Vec<&str> = statements.map(|statement| statement.sql.as_str()).collect();
+    insta::assert_snapshot!(statements.join(";\n"));
+}
