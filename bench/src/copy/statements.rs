@@ -129,6 +129,7 @@ fn copy() -> Target {
         key: None,
         filter: None,
         derived: None,
+        partitioned: false,
         definition: String::new(),
     }
 }

@@ -153,6 +153,7 @@ fn step() -> CopyStep {
             key: Some(vec![0]),
             filter: None,
             derived: None,
+            partitioned: false,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -205,6 +205,9 @@ pub struct Target {
     /// Not each source row has exactly one row here. `None`: it has, and `key` tells them apart.
     #[serde(default)]
     pub derived: Option<Derived>,
+    /// It is partitioned: its rows are in tables below it.
+    #[serde(default)]
+    pub partitioned: bool,
     /// The target's definition after the swap, in the form of [`Source::definition`].
     pub definition: String,
 }

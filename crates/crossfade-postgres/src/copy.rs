@@ -97,7 +97,8 @@ pub fn ranges(heap_pages: u32, total_bytes: u64, range_bytes: u64) -> Vec<CtidRa
 
 /// Empties a target before the copy begins, or begins again.
 pub fn empty(target: &Target) -> String {
-    format!("TRUNCATE TABLE ONLY {}", ident::table(&target.shadow))
+    let only = derive::only(target);
+    format!("TRUNCATE TABLE {only}{}", ident::table(&target.shadow))
 }
 
 /// The statement that copies one range into one target; `$1` and `$2` are the range's bounds.

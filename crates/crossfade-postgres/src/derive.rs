@@ -26,3 +26,8 @@ pub(crate) fn filtered(target: &Target) -> String {
     let filter = target.filter.as_ref();
     filter.map_or(String::new(), |filter| format!("\n   AND ({})", filter.sql))
 }
+
+/// Before a target's name, where nothing but its own rows is meant: those of a partitioned one are in its partitions.
+pub(crate) fn only(target: &Target) -> &'static str {
+    if target.partitioned { "" } else { "ONLY " }
+}

@@ -103,6 +103,7 @@ impl Scenario {
             key: Some(vec![0]),
             filter: None,
             derived: None,
+            partitioned: false,
             definition: String::new(),
         }
     }

@@ -17,7 +17,7 @@ pub(super) static USER_SETTINGS: Example = Example {
                         ELSE jsonb_build_object('theme', i % 3, 'lang', 'l' || i, 'big', repeat(md5(i::text), (i % 100)::integer)) END
               FROM generate_series(1, 6000) AS i",
     table: "users",
-    column: "profile",
+    look: "SELECT profile FROM public.users LIMIT 0",
     writes: &[
         "UPDATE {t} SET profile = NULL WHERE id = {k}",
         "UPDATE {t} SET profile = '{}' WHERE id = {k}",
@@ -46,7 +46,7 @@ static ORDER_TAGS: Example = Example {
     setup: "CREATE TABLE orders (id integer PRIMARY KEY, note text, tags text[]);
             INSERT INTO orders SELECT i, 'note', (ARRAY['A' || i % 7, 'b', 'c' || i])[1:(i % 4)] FROM generate_series(1, 5000) AS i",
     table: "orders",
-    column: "tags",
+    look: "SELECT tags FROM public.orders LIMIT 0",
     writes: &[
         "UPDATE {t} SET tags = NULL WHERE id = {k}",
         "UPDATE {t} SET tags = tags || 'more {n}'::text WHERE id = {k}",
@@ -74,7 +74,7 @@ pub(super) static TENANTS: Example = Example {
             INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
               FROM generate_series(1, 5000) AS i",
     table: "documents",
-    column: "tenant",
+    look: "SELECT tenant FROM public.documents LIMIT 0",
     writes: &[
         "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
         "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
@@ -98,6 +98,33 @@ pub(super) static TENANTS: Example = Example {
             "SELECT id, tenant, title, body FROM twin.documents WHERE tenant NOT IN (1, 2)",
         ),
     ],
+};
+
+/// A table becomes a partitioned one; rows move between partitions, and come from before the first.
+static MONTHLY: Example = Example {
+    file: "monthly_partitions.toml",
+    setup: "CREATE TABLE events (id serial PRIMARY KEY, happened timestamptz NOT NULL, kind text, payload jsonb);
+            CREATE INDEX ON events (happened);
+            INSERT INTO events (happened, kind, payload)
+            SELECT date_trunc('day', now()) - (i % 250) * interval '1 day', 'k' || i % 9, jsonb_build_object('n', i) FROM generate_series(1, 5000) AS i",
+    table: "events",
+    look: "LOCK TABLE public.events IN ACCESS SHARE MODE;
+           DO $$ BEGIN
+             IF (SELECT relkind FROM pg_class WHERE oid = 'public.events'::regclass) <> 'r' THEN RAISE undefined_table; END IF;
+           END $$",
+    writes: &[
+        "UPDATE {t} SET happened = happened + interval '31 days' WHERE id = {k}",
+        "UPDATE {t} SET happened = happened - ({n} % 2000) * interval '1 hour' WHERE id = {k}",
+        "UPDATE {t} SET kind = 'k {n}' WHERE id BETWEEN {k} AND {k} + 9",
+        "UPDATE {t} SET payload = jsonb_build_object('big', (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 300) AS i)) WHERE id = {k}",
+        "UPDATE {t} SET id = {new}, happened = now() - interval '300 days' WHERE id = {k}",
+        "DELETE FROM {t} WHERE id = {k}",
+        "INSERT INTO {t} VALUES ({k}, '2031-01-01', 'again', NULL) ON CONFLICT (id) DO UPDATE SET happened = EXCLUDED.happened",
+    ],
+    equal: &[(
+        "SELECT id, happened, kind, payload FROM public.events",
+        "SELECT id::bigint, happened, kind, payload FROM twin.events",
+    )],
 };
 
 async fn split(example: &'static Example, copy: &str) -> Result<()> {
@@ -166,4 +193,19 @@ async fn order_tags_killed_again_and_again() -> Result<()> {
 #[tokio::test]
 async fn tenants_killed_again_and_again() -> Result<()> {
     killed(&TENANTS, "incremental", 7).await
+}
+
+#[tokio::test]
+async fn monthly_partitions_under_one_snapshot() -> Result<()> {
+    split(&MONTHLY, "snapshot").await
+}
+
+#[tokio::test]
+async fn monthly_partitions_in_chunks() -> Result<()> {
+    split(&MONTHLY, "incremental").await
+}
+
+#[tokio::test]
+async fn monthly_partitions_killed_again_and_again() -> Result<()> {
+    killed(&MONTHLY, "snapshot", 8).await
 }

@@ -31,8 +31,8 @@ pub(crate) struct Example {
     setup: &'static str,
     /// The table's name.
     table: &'static str,
-    /// A column of the old shape alone.
-    column: &'static str,
+    /// Keeps the table in its old shape while a transaction lives; fails when it has another one.
+    look: &'static str,
     /// What writers do to `{t}`; `{k}` is a key that may be there, `{n}` any number, `{new}` a key that was not yet.
     writes: &'static [&'static str],
     /// Each a query over the new tables, and one over the twin that must have the same rows.
@@ -148,11 +148,9 @@ async fn write(
     let mut new = 1_000_000 * (writer + 1);
     loop {
         let transaction = client.transaction().await?;
-        // As long as this transaction lives, the table keeps its shape.
-        let look = format!("SELECT {} FROM public.{} LIMIT 0", example.column, example.table);
-        match transaction.batch_execute(&look).await {
+        match transaction.batch_execute(example.look).await {
             Err(error) if has_another_shape(&error) => return Ok(()),
-            done => done.with_context(|| look.clone())?,
+            done => done.context(example.look)?,
         }
         for _ in 0..random.random_range(1..4) {
             new += 1;

@@ -258,6 +258,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
             key: table.key.map(<[usize]>::to_vec),
             filter: None,
             derived: None,
+            partitioned: false,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

@@ -141,6 +141,7 @@ fn step(oid: u32) -> CopyStep {
             key: None,
             filter: None,
             derived: None,
+            partitioned: false,
             definition: String::new(),
         }],
         copy_mode: CopyMode::Snapshot,

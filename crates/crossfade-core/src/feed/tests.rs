@@ -55,6 +55,7 @@ pub(crate) fn target() -> Target {
         key: Some(vec![0]),
         filter: None,
         derived: None,
+        partitioned: false,
         definition: String::new(),
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn orders() -> (Source, Target) {
         key: Some(vec![0]),
         filter: None,
         derived: None,
+        partitioned: false,
         definition: String::new(),
     };
     (source, target)

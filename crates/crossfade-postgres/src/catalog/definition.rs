@@ -82,10 +82,26 @@ pub struct Table {
     pub children: Vec<String>,
     /// The bound, if it is a partition.
     pub partition_bound: Option<String>,
+    /// How it is partitioned: what follows `PARTITION BY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Its partitions, in its own schema; those elsewhere are in `children` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<Partition>,
     /// Its comment.
     pub comment: Option<String>,
     /// Security labels of table and columns, as `object provider=label`.
     pub security_labels: Vec<String>,
+}
+
+/// A partition in the schema of its table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// Its name.
+    pub name: String,
+    /// `FOR VALUES …` or `DEFAULT`, deparsed.
+    pub bound: String,
 }
 
 /// The composite type that comes with the table.

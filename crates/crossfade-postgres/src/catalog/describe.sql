@@ -92,6 +92,11 @@ document as materialized (
       'children', coalesce((
         select jsonb_agg(inhrelid::regclass::text) from pg_inherits where inhparent = c.oid), '[]'),
       'partition_bound', pg_get_expr(c.relpartbound, c.oid),
+      'partition_key', case when c.relkind = 'p' then pg_get_partkeydef(c.oid) end,
+      'partitions', coalesce((
+        select jsonb_agg(jsonb_build_object('name', p.relname, 'bound', pg_get_expr(p.relpartbound, p.oid)))
+        from pg_inherits h join pg_class p on p.oid = h.inhrelid
+        where h.inhparent = c.oid and c.relkind = 'p' and p.relnamespace = c.relnamespace), '[]'),
       'comment', obj_description(c.oid, 'pg_class'),
       'security_labels', (
         select coalesce(jsonb_agg(own.label || coalesce(' column ' || a.attname, '') || ': '

@@ -17,8 +17,8 @@ pub use carried::{CarriedItem, carried};
 pub use compare::{Difference, compare};
 pub use definition::{
     Column, Constraint, ConstraintKind, Definition, Edge, Fires, ForeignKey, Generated, Grant, Identity,
-    Index, Outside, Owned, Policy, Publication, PublishedBy, RiTrigger, RowType, Rule, Sequence, Storage,
-    Table, Trigger,
+    Index, Outside, Owned, Partition, Policy, Publication, PublishedBy, RiTrigger, RowType, Rule, Sequence,
+    Storage, Table, Trigger,
 };
 pub use describe::{CatalogError, Describe, describe, exists};
 pub use desired::desired;

@@ -6,6 +6,8 @@ impl Definition {
     /// Brings the lists into canonical order, which does not depend on any collation. Options and grants keep
     /// the server's order: a new table is given them in the same one, so that even its dump has the same text.
     pub(crate) fn sort(&mut self) {
+        self.table.partitions.sort();
+        self.name_partitions_once();
         self.table.children.sort();
         self.table.security_labels.sort();
         self.constraints.sort_by(|a, b| a.name.cmp(&b.name));
@@ -21,6 +23,26 @@ impl Definition {
         self.subscriptions.sort();
         self.depend.sort();
         self.depend.dedup();
+    }
+
+    /// A partitioned table's partitions are named without its schema; what hangs on them follows from the table.
+    fn name_partitions_once(&mut self) {
+        if self.table.kind != "p" {
+            return;
+        }
+        if self.table.children.len() == self.table.partitions.len() {
+            self.table.children.clear();
+        }
+        self.depend
+            .retain(|edge| edge.dependent_own || !matches!(edge.kind.as_str(), "a" | "i" | "P" | "S"));
+    }
+
+    /// Names that its partitions occupy.
+    pub fn partition_names(&self) -> impl Iterator<Item = &str> {
+        self.table
+            .partitions
+            .iter()
+            .map(|partition| partition.name.as_str())
     }
 
     /// The definition without that publication (ours, made after the plan).

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::alter::{AlterError, Alteration};
 use super::limits::{self, LimitError};
 use super::name::{InvalidName, TypedName};
-use super::table::{ColumnRequest, Placed, RowsRequest, TableProblem, TableRequest};
+use super::table::{ColumnRequest, PartitioningRequest, Placed, RowsRequest, TableProblem, TableRequest};
 use super::{ChangeRequest, CopyRequest, WayBackRequest};
 
 /// The file's own shape. The texts inside are parsed afterwards, where their positions are still known.
@@ -80,7 +80,24 @@ struct TableOfFile {
     constraints: Vec<Spanned<String>>,
     #[serde(default)]
     indexes: Vec<Spanned<String>>,
+    partition_by: Option<Spanned<String>>,
+    #[serde(default)]
+    partitions: Vec<PartitionOfFile>,
+    partition_every: Option<Spanned<String>>,
+    partitions_ahead: Option<u32>,
+    partitions_from: Option<Spanned<String>>,
 }
+
+/// A partition of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartitionOfFile {
+    name: Spanned<String>,
+    values: Spanned<String>,
+}
+
+/// Partitions after the one of today, if nothing else is said.
+const PARTITIONS_AHEAD: u32 = 3;
 
 /// A column of it.
 #[derive(Deserialize)]
@@ -258,6 +275,7 @@ impl Tables<'_> {
             rows,
             constraints: all(&table.constraints),
             indexes: all(&table.indexes),
+            partitioning: self.partitioning(table)?,
         };
         match request.problem() {
             None => Ok(request),
@@ -267,6 +285,33 @@ impl Tables<'_> {
                     named.unwrap_or_else(|| table.name.span()),
                     problem.into(),
                 ))
+            }
+        }
+    }
+
+    fn partitioning(&self, table: &TableOfFile) -> Result<Option<PartitioningRequest>, Misplaced> {
+        let parts = !table.partitions.is_empty() || table.partition_every.is_some();
+        let rest = parts || table.partitions_ahead.is_some() || table.partitions_from.is_some();
+        let named = || table.name.get_ref().clone();
+        match &table.partition_by {
+            None if rest => {
+                let problem = TableProblem::NotPartitioned { table: named() };
+                Err(Misplaced(table.name.span(), problem.into()))
+            }
+            None => Ok(None),
+            Some(by) if !parts => {
+                let problem = TableProblem::NoPartitions { table: named() };
+                Err(Misplaced(by.span(), problem.into()))
+            }
+            Some(by) => {
+                let one = |part: &PartitionOfFile| (self.placed(&part.name), self.placed(&part.values));
+                Ok(Some(PartitioningRequest {
+                    by: self.placed(by),
+                    partitions: table.partitions.iter().map(one).collect(),
+                    every: table.partition_every.as_ref().map(|every| self.placed(every)),
+                    ahead: table.partitions_ahead.unwrap_or(PARTITIONS_AHEAD),
+                    from: table.partitions_from.as_ref().map(|from| self.placed(from)),
+                }))
             }
         }
     }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
 pub use self::file::{ChangeFileError, FileProblem};
 pub use self::name::{InvalidName, NameProblem, TypedName};
-pub use self::table::{ColumnRequest, Placed, RowsRequest, TableProblem, TableRequest};
+pub use self::table::{ColumnRequest, PartitioningRequest, Placed, RowsRequest, TableProblem, TableRequest};
 pub use self::template::template;
 
 /// A change as it was asked for.

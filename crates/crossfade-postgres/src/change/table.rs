@@ -33,6 +33,23 @@ pub struct TableRequest {
     pub constraints: Vec<Placed>,
     /// What may follow `CREATE INDEX ON table`; `UNIQUE` may stand before it.
     pub indexes: Vec<Placed>,
+    /// Into what it is partitioned.
+    pub partitioning: Option<PartitioningRequest>,
+}
+
+/// The partitions of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitioningRequest {
+    /// What follows `PARTITION BY`.
+    pub by: Placed,
+    /// Partitions by name, each with what follows `FOR VALUES`, or `DEFAULT`.
+    pub partitions: Vec<(Placed, Placed)>,
+    /// Ranges of time of one length, made for the rows there are and for the time ahead.
+    pub every: Option<Placed>,
+    /// How many of these after the one of today.
+    pub ahead: u32,
+    /// The first of them; without it the source's oldest value decides, by an index.
+    pub from: Option<Placed>,
 }
 
 /// A column.
@@ -105,6 +122,18 @@ pub enum TableProblem {
         "name what `rows` returns: `rows` and `rows_as` come together, with the ordinal's name at the end of the latter"
     )]
     RowsUnnamed,
+    /// `partitions` or one of its like without `partition_by`.
+    #[error("make partitions of {table}: give `partition_by`")]
+    NotPartitioned {
+        /// The table.
+        table: String,
+    },
+    /// `partition_by` and no partition.
+    #[error("fill {table}: it is partitioned and has no partition; give `partitions` or `partition_every`")]
+    NoPartitions {
+        /// The table.
+        table: String,
+    },
     /// A table refers to another one.
     #[error("take over a foreign key: the new tables get none yet; add it after the change")]
     ForeignKey,
@@ -186,12 +215,30 @@ impl TableRequest {
             .as_ref()
             .map(|rows| (text(&rows.call), texts(&rows.columns)));
         format!(
-            "table {} {columns:?} {:?} {:?} {rows:?} {:?} {:?}\n",
+            "table {} {columns:?} {:?} {:?} {rows:?} {:?} {:?} {:?}\n",
             self.name.quoted(),
             texts(&self.key),
             self.filter.as_ref().map(text),
             texts(&self.constraints),
             texts(&self.indexes),
+            self.partitioning.as_ref().map(PartitioningRequest::canonical),
+        )
+    }
+}
+
+impl PartitioningRequest {
+    fn canonical(&self) -> impl fmt::Debug + use<> {
+        let text = |placed: &Placed| placed.text.clone();
+        let partitions = self
+            .partitions
+            .iter()
+            .map(|(name, values)| (text(name), text(values)));
+        (
+            text(&self.by),
+            partitions.collect::<Vec<_>>(),
+            self.every.as_ref().map(text),
+            self.ahead,
+            self.from.as_ref().map(text),
         )
     }
 }

@@ -131,7 +131,9 @@ pub fn analyze(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
 /// The statement that builds an index, alone or with the constraint that insists on building it.
 pub(super) fn create(table: &str, definition: &Definition, index: &Index) -> String {
     match constraint_of(definition, index) {
-        Some(constraint) if builds_its_index(constraint, index) => render::add_constraint(table, constraint),
+        Some(constraint) if builds_its_index(definition, constraint, index) => {
+            render::add_constraint(table, constraint)
+        }
         Some(_) | None => render::create_index(table, index),
     }
 }
@@ -139,7 +141,8 @@ pub(super) fn create(table: &str, definition: &Definition, index: &Index) -> Str
 /// The statement that makes a constraint of a built index, if it belongs to one.
 pub(super) fn attach(table: &str, definition: &Definition, index: &Index) -> Option<String> {
     let constraint = constraint_of(definition, index)?;
-    (!builds_its_index(constraint, index)).then(|| render::constraint_using_index(table, constraint, index))
+    (!builds_its_index(definition, constraint, index))
+        .then(|| render::constraint_using_index(table, constraint, index))
 }
 
 /// Everything that is attached to indexes and not part of their `CREATE`.
@@ -150,7 +153,7 @@ pub(super) fn properties(schema: &str, definition: &Definition) -> Vec<String> {
         let name = ident::qualified(schema, &index.name);
         let constraint = constraint_of(definition, index);
         if let (Some(constraint), Some(tablespace)) = (constraint, &index.tablespace)
-            && builds_its_index(constraint, index)
+            && builds_its_index(definition, constraint, index)
         {
             sql.push(format!("ALTER INDEX {name} SET TABLESPACE {}", Ident(tablespace)));
         }

@@ -3,8 +3,8 @@
 use crossfade_core::name::TableName;
 
 use crate::catalog::{
-    Column, Constraint, ConstraintKind, Definition, ForeignKey, Grant, Identity, Index, Owned, Sequence,
-    Storage,
+    Column, Constraint, ConstraintKind, Definition, ForeignKey, Grant, Identity, Index, Owned, Partition,
+    Sequence, Storage,
 };
 use crate::ident::{self, Ident};
 
@@ -24,6 +24,9 @@ pub(super) fn create_table(schema: &str, definition: &Definition, checks: &[&Con
         ident::qualified(schema, &definition.name.name),
         parts.join(",\n  ")
     );
+    if let Some(key) = &table.partition_key {
+        sql += &format!(" PARTITION BY {key}");
+    }
     if let Some(method) = &table.access_method {
         sql += &format!(" USING {}", Ident(method));
     }
@@ -230,6 +233,21 @@ pub(super) fn create_index(table: &str, index: &Index) -> String {
     sql
 }
 
+/// Before a table's name, where no table below it is meant; a partitioned one is nothing without its partitions.
+pub(super) fn only(definition: &Definition) -> &'static str {
+    if definition.table.kind == "p" { "" } else { "ONLY " }
+}
+
+/// Its partitions, below the table that is there.
+pub(super) fn create_partitions(schema: &str, definition: &Definition) -> Vec<String> {
+    let table = ident::qualified(schema, &definition.name.name);
+    let create = |partition: &Partition| {
+        let name = ident::qualified(schema, &partition.name);
+        format!("CREATE TABLE {name} PARTITION OF {table} {}", partition.bound)
+    };
+    definition.table.partitions.iter().map(create).collect()
+}
+
 /// The constraint of an index.
 pub(super) fn constraint_of<'a>(definition: &'a Definition, index: &Index) -> Option<&'a Constraint> {
     definition
@@ -239,9 +257,11 @@ pub(super) fn constraint_of<'a>(definition: &'a Definition, index: &Index) -> Op
 }
 
 /// A constraint that builds its index itself: there is no `USING INDEX` for exclusion constraints, nor for keys
-/// `WITHOUT OVERLAPS`.
-pub(super) fn builds_its_index(constraint: &Constraint, index: &Index) -> bool {
-    constraint.kind == ConstraintKind::Exclusion || !index.definition.starts_with("btree ")
+/// `WITHOUT OVERLAPS`, nor of a partitioned table.
+pub(super) fn builds_its_index(definition: &Definition, constraint: &Constraint, index: &Index) -> bool {
+    definition.table.kind == "p"
+        || constraint.kind == ConstraintKind::Exclusion
+        || !index.definition.starts_with("btree ")
 }
 
 /// `ADD CONSTRAINT … USING INDEX`.

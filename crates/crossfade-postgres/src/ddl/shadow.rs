@@ -53,8 +53,13 @@ fn one_shadow(context: &DdlContext, desired: &Definition) -> Vec<String> {
     let table = context.shadow(desired);
     let owner = &desired.table.owner;
     let mut sql = table_itself(&context.shadow_schema, &following(desired));
+    sql.extend(render::create_partitions(&context.shadow_schema, desired));
     if *owner != context.role {
-        sql.push(format!("ALTER TABLE {table} OWNER TO {}", Ident(owner)));
+        let partitions = desired.partition_names();
+        let partitions = partitions.map(|name| ident::qualified(&context.shadow_schema, name));
+        for table in std::iter::once(table).chain(partitions) {
+            sql.push(format!("ALTER TABLE {table} OWNER TO {}", Ident(owner)));
+        }
     }
     sql.extend(privileges(context, desired));
     sql

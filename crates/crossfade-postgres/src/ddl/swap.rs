@@ -30,7 +30,8 @@ pub fn locks(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) ->
     let others: BTreeSet<&TableName> = ends.flatten().filter(|table| **table != source.name).collect();
     let shadows = definitions().map(|table| {
         let shadow = context.shadow(table);
-        let sql = format!("LOCK TABLE ONLY {shadow} IN SHARE UPDATE EXCLUSIVE MODE");
+        let only = render::only(table);
+        let sql = format!("LOCK TABLE {only}{shadow} IN SHARE UPDATE EXCLUSIVE MODE");
         context.under_lock(Stage::LockTarget, sql, Vec::new())
     });
     let tables = [&source.name].into_iter().chain(others).map(|table| {
@@ -84,7 +85,8 @@ impl<'a> Swap<'a> {
     fn run(mut self) -> Vec<Statement> {
         for table in self.definitions() {
             let shadow = self.context.shadow(table);
-            self.private(format!("LOCK TABLE ONLY {shadow} IN ACCESS EXCLUSIVE MODE"));
+            let only = render::only(table);
+            self.private(format!("LOCK TABLE {only}{shadow} IN ACCESS EXCLUSIVE MODE"));
         }
         self.release_sequences();
         self.detach_incoming();
@@ -342,6 +344,10 @@ impl<'a> Swap<'a> {
                 "ALTER TABLE {} SET SCHEMA {schema}",
                 context.shadow(table)
             ));
+            for partition in table.partition_names() {
+                let partition = ident::qualified(&context.shadow_schema, partition);
+                self.private(format!("ALTER TABLE {partition} SET SCHEMA {schema}"));
+            }
         }
     }
 

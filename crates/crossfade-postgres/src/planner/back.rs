@@ -483,6 +483,7 @@ impl Drafting<'_> {
             key: Some(keys.target),
             filter: None,
             derived: None,
+            partitioned: false,
             definition: old.definition.clone(),
         };
         let statements = statements::list_back(&statements::BackPieces {

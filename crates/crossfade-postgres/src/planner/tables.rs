@@ -4,6 +4,8 @@
 //! source's columns under the source's name: the set-returning call is tried beside it, in a view. The **input** has
 //! also the columns of that call: expressions are written down over it. The **probe** is the new table itself.
 
+mod partitions;
+
 use std::collections::BTreeSet;
 
 use crossfade_core::name::{MigrationName, TableName};
@@ -66,7 +68,7 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
     let Some(probe) = planning.probe(&columns).await? else {
         return Ok(Err(planning.refusals));
     };
-    planning.taken_names(&probe).await?;
+    planning.taken_names().await?;
     let target = planning.target(rows, filter, columns, &probe);
     match target {
         Some(target) if planning.refusals.is_empty() => Ok(Ok(Planned {
@@ -175,6 +177,10 @@ SELECT format_type(a.atttypid, a.atttypmod)
 const NAMED: &str = "\
 SELECT c.relname::text, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1::text AND c.relname = ANY ($2::text[]) ORDER BY 1";
+
+const OF_SCHEMA: &str = "\
+SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = $1::text AND c.relkind IN ('r', 'p', 'i', 'I', 'S') ORDER BY 1";
 
 const SCHEMA: &str = "\
 SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
@@ -523,16 +529,28 @@ impl<'a> Planning<'a> {
         });
         let key = ident::list(request.key.iter().map(|name| name.text.as_str()));
         let parts: Vec<String> = parts.chain([format!("PRIMARY KEY ({key})")]).collect();
-        let create = format!("CREATE TABLE {table} ({})", parts.join(", "));
+        let partitioned = request.partitioning.as_ref();
+        let partitioned = partitioned.map_or(String::new(), |by| format!(" PARTITION BY\n{}\n", by.by));
+        let create = format!("CREATE TABLE {table} ({}){partitioned}", parts.join(", "));
         if let Err(message) = self.try_as_the_user(&create).await? {
             let object = format!("target {} ({})", self.place, request.place);
+            let remedy = match request.partitioning {
+                None => "Look at the types and defaults of its columns, and at its key.",
+                Some(_) => {
+                    "Look at the types and defaults of its columns, and at its key: of a partitioned table each key and \
+                     each unique index has the columns of `partition_by` too."
+                }
+            };
             self.refuse(
                 "target_not_accepted",
                 object,
                 format!("The server says: {message}."),
-                "Look at the types and defaults of its columns, and at its key.",
+                remedy,
             );
             return Ok(None);
+        }
+        if let Some(partitioning) = &request.partitioning {
+            self.partitions(partitioning, columns).await?;
         }
         for constraint in &request.constraints {
             let sql = format!("ALTER TABLE {table} ADD\n{constraint}\n");
@@ -602,7 +620,7 @@ impl<'a> Planning<'a> {
     }
 
     /// What has the names that the table and what belongs to it would have.
-    async fn taken_names(&mut self, probe: &Definition) -> Result<(), PlanError> {
+    async fn taken_names(&mut self) -> Result<(), PlanError> {
         let session = self.pieces.session;
         let may_create = session.query_opt(SCHEMA, &[&self.place.schema]).await?;
         let object = format!("target {} ({})", self.place, self.pieces.request.place);
@@ -620,12 +638,8 @@ impl<'a> Planning<'a> {
                 return Ok(());
             }
         }
-        let indexes = probe.indexes.iter().map(|index| index.name.clone());
-        let sequences = probe.sequences.iter().map(|sequence| sequence.name.clone());
-        let names: Vec<String> = indexes
-            .chain(sequences)
-            .chain([self.place.name.clone()])
-            .collect();
+        // Also those of the partitions and their indexes.
+        let names = self.texts(OF_SCHEMA, &[&self.probe.schema]).await?;
         let mut taken = self.texts(NAMED, &[&self.place.schema, &names]).await?;
         taken.retain(|name| !self.goes_away(name));
         for name in taken {
@@ -685,6 +699,7 @@ impl<'a> Planning<'a> {
             key,
             filter,
             derived,
+            partitioned: probe.table.kind == "p",
             definition: String::new(),
         })
     }

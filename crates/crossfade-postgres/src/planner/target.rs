@@ -60,6 +60,7 @@ pub(super) fn build(pieces: &Pieces<'_>) -> Result<Target, Vec<Refusal>> {
         key,
         filter: None,
         derived: None,
+        partitioned: false,
         definition: String::new(),
     })
 }

@@ -131,7 +131,8 @@ pub(crate) fn homes(targets: &[Target]) -> String {
 
 fn lock_target(target: &Target) -> String {
     format!(
-        "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+        "LOCK TABLE {}{} IN ACCESS SHARE MODE",
+        derive::only(target),
         ident::table(&target.shadow)
     )
 }
@@ -176,7 +177,7 @@ fn of_source(source: &Source, target: &Target) -> Side {
         type_name: target.columns[*position].type_name.clone(),
     };
     Side {
-        table: ident::table(&source.name),
+        table: format!("ONLY {}", ident::table(&source.name)),
         key: key.collect(),
         image: target.key.iter().flatten().map(typed).collect(),
         row_key: target.row_key().into_iter().flatten().map(typed).collect(),
@@ -197,7 +198,7 @@ fn of_target(target: &Target) -> Side {
     };
     let key = || target.key.iter().flatten().map(typed).collect();
     Side {
-        table: ident::table(&target.shadow),
+        table: format!("{}{}", derive::only(target), ident::table(&target.shadow)),
         key: key(),
         image: key(),
         row_key: target.row_key().into_iter().flatten().map(typed).collect(),
@@ -216,7 +217,7 @@ impl Side {
     }
 
     fn table_named(&self) -> String {
-        format!("FROM ONLY {} AS {}", self.table, self.alias)
+        format!("FROM {} AS {}", self.table, self.alias)
     }
 
     fn counterparts(&self) -> String {
