@@ -422,7 +422,11 @@ impl Draft<'_> {
             (None, _) | (_, None) => notices::of_retirement(today, sides.source.key.is_none()),
         };
         for table in &sides.tables {
-            notices.extend(notices::of_table(&table.target, &table.by_settings));
+            notices.extend(notices::of_table(
+                &table.target,
+                &table.desired,
+                &table.by_settings,
+            ));
         }
         notices.extend(preflight::notices(&self.context()));
         notices.extend(catalog::notices(today));

@@ -55,11 +55,50 @@ pub(super) fn of_retirement(today: &Definition, keyless: bool) -> Vec<Notice> {
 }
 
 /// Of a further table.
-pub(super) fn of_table(target: &Target, by_settings: &[String]) -> Vec<Notice> {
+pub(super) fn of_table(target: &Target, desired: &Definition, by_settings: &[String]) -> Vec<Notice> {
+    let table = target.name.to_string();
     let of_settings = by_settings
         .iter()
-        .map(|column| depends_on_settings(column, &target.name.to_string()));
-    of_settings.collect()
+        .map(|column| depends_on_settings(column, &table));
+    of_settings.chain(of_partitions(target, desired)).collect()
+}
+
+/// What its partitions cost, and what fits in none.
+fn of_partitions(target: &Target, desired: &Definition) -> Vec<Notice> {
+    let partitions = &desired.table.partitions;
+    let notice = |code: &str, message: String| Notice {
+        code: code.to_owned(),
+        object: target.name.to_string(),
+        message,
+        offer: None,
+    };
+    let image: Vec<&str> = target
+        .key
+        .iter()
+        .flatten()
+        .map(|place| target.columns[*place].name.as_str())
+        .collect();
+    let by_key = target.derived.is_some() && !image.is_empty();
+    let looked_up = (target.partitioned && by_key).then(|| {
+        let message = format!(
+            "Who looks for a row by {} alone looks into all of its {} partitions; so does each change that is applied.",
+            image.join(", "),
+            partitions.len()
+        );
+        notice("partitions_not_pruned", message)
+    });
+    let open = partitions.iter().any(|partition| partition.bound == "DEFAULT");
+    let hash = desired
+        .table
+        .partition_key
+        .as_ref()
+        .is_some_and(|key| key.starts_with("HASH"));
+    let closed = (target.partitioned && !open && !hash).then(|| {
+        let message = "A row that fits none of its partitions stops the run, and after the swap it fails the \
+                       application's statement: a partition with `values = \"DEFAULT\"` takes it.";
+        notice("no_default_partition", message.to_owned())
+    });
+    looked_up.into_iter().chain(closed).collect()
 }
 
 fn append_only(table: String) -> Notice {
