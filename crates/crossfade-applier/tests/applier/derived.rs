@@ -8,11 +8,15 @@ use super::scene::{Scene, Table, assert_applied, batch, expression, keeping, not
 
 /// `public.t (id, u, note)`; the target has only the rows with a positive `u`.
 async fn filtered(constraints: &str) -> Scene {
-    let mut scene = Scene::new(Table {
+    filtered_of(Table {
         constraints,
         ..Table::default()
     })
-    .await;
+    .await
+}
+
+async fn filtered_of(table: Table<'_>) -> Scene {
+    let mut scene = Scene::new(table).await;
     let target = &mut scene.step.targets[0];
     target.filter = Some(expression("u > 0", &[1]));
     target.derived = Some(Derived {
@@ -145,4 +149,24 @@ async fn all_rows_of_a_key_go_with_it() {
         .map(|row| row.get(0))
         .collect();
     assert_eq!(found, ["2alone", "9one", "9two"]);
+}
+
+/// Its rows are only inserted: two of one key are two, whatever the target's key says.
+#[tokio::test]
+async fn of_a_source_without_a_key_a_duplicate_is_an_error() {
+    let scene = filtered_of(Table {
+        key: None,
+        constraints: ", PRIMARY KEY (id)",
+        ..Table::default()
+    })
+    .await;
+    let mut applier = scene.applier().await;
+    let puts = scene
+        .puts("VALUES (1, 1, 'one'), (2, -1, 'out'), (3, 3, 'three')")
+        .await;
+    assert_applied(applier.apply(&batch(2, Vec::new(), puts)).await);
+    let puts = scene.puts("VALUES (1, 1, 'again')").await;
+    let error = not_applied(applier.apply(&batch(3, Vec::new(), puts)).await);
+    assert!(matches!(error, ApplyError::Violation { .. }), "{error}");
+    assert_eq!(scene.target().await, ["(1,1,one)", "(3,3,three)"]);
 }

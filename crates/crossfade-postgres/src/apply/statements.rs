@@ -407,9 +407,9 @@ fn upsert(names: &Names<'_>) -> String {
     format!("{insert}{}", on_conflict(names))
 }
 
-/// Over the row that is there.
+/// Over the row that is there. Of a source without a key each row is a new one, and what is there already is an error.
 fn on_conflict(names: &Names<'_>) -> String {
-    if names.target.row_key().is_none() {
+    if names.target.key.is_none() {
         return String::new();
     }
     let set = |column: &TargetColumn| format!("{name} = EXCLUDED.{name}", name = Ident(&column.name));

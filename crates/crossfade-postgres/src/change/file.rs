@@ -342,7 +342,11 @@ impl Tables<'_> {
     /// Where a text of a table stands.
     fn span_of(&self, table: &TableOfFile, text: &Placed) -> Option<Range<usize>> {
         let names = table.columns.iter().map(|column| &column.name);
-        let all = names.chain(&table.key).chain(&table.constraints);
+        let types = table
+            .columns
+            .iter()
+            .filter_map(|column| column.type_name.as_ref());
+        let all = names.chain(types).chain(&table.key).chain(&table.constraints);
         let mut spans = all.map(Spanned::span);
         spans.find(|span| self.place(span.clone()) == text.place)
     }

@@ -196,7 +196,9 @@ impl TableRequest {
                 .into_iter()
                 .any(|word| word.eq_ignore_ascii_case("references"))
         };
-        let foreign = self.constraints.iter().find(refers);
+        // A foreign key would lock the other table while the change is planned.
+        let types = self.columns.iter().filter_map(|column| column.type_name.as_ref());
+        let foreign = self.constraints.iter().chain(types).find(refers);
         foreign.map(|constraint| (TableProblem::ForeignKey, Some(constraint)))
     }
 

@@ -240,6 +240,10 @@ impl Draft<'_> {
                 Err(more) => refusals.extend(more),
             }
         }
+        let definitions = successor.iter().map(|successor| &successor.desired);
+        refusals.extend(twice(
+            definitions.chain(tables.iter().map(|table| &table.desired)),
+        ));
         if refusals.is_empty() {
             refusals.extend(tables::without_one_home(self.session, &source, &tables).await?);
         }
@@ -461,6 +465,26 @@ fn refused(mut refusals: Vec<Refusal>) -> PlanError {
     let mut seen = BTreeSet::new();
     refusals.retain(|refusal| seen.insert((refusal.code.clone(), refusal.object.clone())));
     PlanError::Refused(refusals)
+}
+
+/// Names that two of the new tables, their indexes, sequences or partitions would have: they are built in one schema.
+fn twice<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Refusal> {
+    let mut taken = BTreeSet::new();
+    let mut refusals = Vec::new();
+    for definition in definitions {
+        let names = definition.relation_names().into_iter();
+        for name in names.chain(definition.partition_names()) {
+            if !taken.insert(name.to_owned()) {
+                refusals.push(refusal(
+                    "name_taken",
+                    format!("target {}", definition.name),
+                    format!("It would have something of the name {name}, and another of the new tables has it too."),
+                    "Choose another name for the table or the partition, or another index.",
+                ));
+            }
+        }
+    }
+    refusals
 }
 
 fn document(definition: &Definition) -> Result<String, PlanError> {

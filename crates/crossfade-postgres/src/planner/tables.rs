@@ -165,6 +165,16 @@ SELECT DISTINCT refobjsubid - 1 FROM pg_depend
    AND refobjid = $2::text::regclass AND refobjsubid > 0
  ORDER BY 1";
 
+/// Whether the rule `$1` reads any other table than `$2` and its own view `$3`.
+const READS_OTHERS: &str = "\
+SELECT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND objid = $1
+   AND refclassid = 'pg_class'::regclass AND refobjid NOT IN ($2::text::regclass, $3::text::regclass))";
+
+/// How many tables of a schema are partitioned.
+const PARTITIONED: &str = "\
+SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = $1::text AND c.relkind = 'p'";
+
 /// Ready for a column's definition.
 const TYPES: &str = "\
 SELECT format_type(a.atttypid, a.atttypmod)
@@ -289,7 +299,18 @@ impl<'a> Planning<'a> {
             Ok(_) => {}
             Err(refusals) => self.refusals.extend(refusals),
         }
-        let parameters: [&(dyn ToSql + Sync); 2] = [&rule.get::<_, u32>(0), &ident::table(&self.row)];
+        let number: u32 = rule.get(0);
+        let others: [&(dyn ToSql + Sync); 3] = [&number, &ident::table(&self.row), &ident::table(&view)];
+        if self.pieces.session.query_one(READS_OTHERS, &others).await?.get(0) {
+            self.refuse(
+                "rows_read_others",
+                object,
+                "It reads another table, which may change by itself.".to_owned(),
+                "Write one call of a function over the source's own columns.",
+            );
+            return Ok(None);
+        }
+        let parameters: [&(dyn ToSql + Sync); 2] = [&number, &ident::table(&self.row)];
         let places = self.pieces.session.query(READS, &parameters).await?;
         let places: Vec<usize> = places
             .iter()
@@ -565,11 +586,41 @@ impl<'a> Planning<'a> {
         match oid {
             Some(oid) if self.refusals.is_empty() => {
                 let definition = catalog::describe(self.pieces.session.client(), oid).await?;
+                self.not_served(&definition).await?;
                 self.fits(columns, &definition).await?;
                 Ok(Some(definition))
             }
             _ => Ok(None),
         }
+    }
+
+    /// What a text may have brought along.
+    async fn not_served(&mut self, definition: &Definition) -> Result<(), PlanError> {
+        let object = format!("target {} ({})", self.place, self.pieces.request.place);
+        if !definition.foreign_keys.is_empty() {
+            let message = "The new tables get no foreign keys yet.".to_owned();
+            self.refuse(
+                "foreign_key_of_target",
+                object.clone(),
+                message,
+                "Add it after the change.",
+            );
+        }
+        let session = self.pieces.session;
+        let partitioned: i64 = session
+            .query_one(PARTITIONED, &[&self.probe.schema])
+            .await?
+            .get(0);
+        if partitioned > i64::from(definition.table.kind == "p") {
+            let message = "A partition of it is partitioned again.".to_owned();
+            self.refuse(
+                "partitions_of_partitions",
+                object,
+                message,
+                "Give each partition rows of its own.",
+            );
+        }
+        Ok(())
     }
 
     async fn try_part(&mut self, what: &str, text: &Placed, sql: &str) -> Result<(), PlanError> {
