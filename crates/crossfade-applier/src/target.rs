@@ -121,6 +121,9 @@ impl TargetApplier {
         keyed: &KeyedStatements,
     ) -> Result<(), ApplyError> {
         self.remove(session, piece, keyed).await?;
+        if !piece.truncate && piece.deletes.is_empty() && piece.puts.is_empty() {
+            return Ok(());
+        }
         match self.write(session, piece, keyed).await {
             Err(ApplyError::Sql(error)) if may_be_swapped_values(&error) => {
                 let retried = self.retry(session, piece, keyed).await;

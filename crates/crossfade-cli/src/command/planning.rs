@@ -35,7 +35,11 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
 }
 
 /// The plan of the migration of that name, unless it was aborted: then the name is free.
-pub(super) async fn stored(config: &ConnectConfig, name: &MigrationName) -> Result<Option<Plan>, Failure> {
+pub(super) async fn stored(
+    config: &ConnectConfig,
+    name: &MigrationName,
+    change: &str,
+) -> Result<Option<Plan>, Failure> {
     let session = open(config).await?;
     let stored = match state::exists(&session).await.map_err(Failure::no_access)? {
         true => state::load(&session, name.as_str())
@@ -43,8 +47,15 @@ pub(super) async fn stored(config: &ConnectConfig, name: &MigrationName) -> Resu
             .map_err(Failure::no_access)?,
         false => None,
     };
-    let begun = stored.filter(|stored| stored.phase != Phase::Aborted);
-    Ok(begun.map(|stored| stored.plan))
+    // Whatever else has ended is planned anew, and its name is free.
+    let going_on =
+        stored.filter(|stored| !stored.phase.is_final() || is_done(&stored.plan, stored.phase, change));
+    Ok(going_on.map(|stored| stored.plan))
+}
+
+/// Asked for once more, a change that is complete stays complete.
+fn is_done(plan: &Plan, phase: Phase, change: &str) -> bool {
+    phase == Phase::Completed && plan.change == change
 }
 
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {

@@ -29,7 +29,7 @@ pub(super) async fn perform(context: &Context, typed: Run) -> Outcome {
     let assent = typed.yes;
     let Some(plan) = agreed(context, &config, typed, assent).await? else {
         output::advise("Nothing was changed.");
-        return Ok(Exit::Done);
+        return Ok(Exit::Refused);
     };
     let name = plan.name.clone();
     let what = What::Plan(Box::new(plan));
@@ -86,10 +86,11 @@ async fn begun(
     request: &ChangeRequest,
     name: &MigrationName,
 ) -> Result<Option<Plan>, Failure> {
-    let Some(stored) = planning::stored(config, name).await? else {
+    let change = request.canonical();
+    let Some(stored) = planning::stored(config, name, &change).await? else {
         return Ok(None);
     };
-    if stored.change == request.canonical() {
+    if stored.change == change {
         return Ok(Some(stored));
     }
     let refusal = Refusal {

@@ -247,7 +247,10 @@ fn carried_lines(carried: &[CarriedItem]) -> Vec<String> {
 fn notice_lines(notices: &[Notice]) -> Vec<String> {
     let lines = |notice: &Notice| {
         let first = format!("{}  {}: {}", notice.code, notice.object, notice.message);
-        let offer = notice.offer.iter().map(|offer| format!("  you may add: {offer}"));
+        let offer = notice
+            .offer
+            .iter()
+            .map(|offer| format!("  you may add, before this is planned or after `complete`: {offer}"));
         std::iter::once(first).chain(offer).collect::<Vec<_>>()
     };
     notices.iter().flat_map(lines).collect()

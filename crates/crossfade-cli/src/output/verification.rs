@@ -87,7 +87,8 @@ pub(crate) fn advice(found: &Verification, name: &str) -> String {
         Direction::Back => format!(
             "The new table is in its place and complete. The old one does not take its place again before a verification \
              finds every row equal: mend these rows in the old table, as a role that may write to it, then `crossfade \
-             rollback {name}`, or let `crossfade rollback {name} --verify repair` write them anew. `crossfade continue {name}` only follows; `crossfade complete {name}` ends with the new table."
+             rollback {name}`, or let `crossfade rollback {name} --verify repair` write them anew \
+             from the new table: what that does not hold is lost then. `crossfade continue {name}` only follows; `crossfade complete {name}` ends with the new table."
         ),
     }
 }

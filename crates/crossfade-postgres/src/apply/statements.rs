@@ -163,7 +163,11 @@ impl<'a> Names<'a> {
         let mut kept = "crossfade_kept".to_owned();
         let taken = |kept: &String| {
             let of_source = source.columns.iter().any(|column| column.name == *kept);
-            of_source || target.columns.iter().any(|column| column.name == *kept)
+            let rows = target.derived.iter().flat_map(|derived| &derived.rows);
+            let mut of_rows = rows.flat_map(|rows| &rows.columns);
+            of_source
+                || target.columns.iter().any(|column| column.name == *kept)
+                || of_rows.any(|name| name == kept)
         };
         while taken(&kept) {
             kept.push('_');

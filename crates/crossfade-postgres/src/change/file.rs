@@ -346,7 +346,14 @@ impl Tables<'_> {
             .columns
             .iter()
             .filter_map(|column| column.type_name.as_ref());
-        let all = names.chain(types).chain(&table.key).chain(&table.constraints);
+        let defaults = table.columns.iter().filter_map(|column| column.default.as_ref());
+        let parts = table.partitions.iter().map(|part| &part.name);
+        let all = names
+            .chain(types)
+            .chain(defaults)
+            .chain(parts)
+            .chain(&table.rows_as);
+        let all = all.chain(&table.key).chain(&table.constraints);
         let mut spans = all.map(Spanned::span);
         spans.find(|span| self.place(span.clone()) == text.place)
     }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 pub use self::alter::{Action, AlterError, AlterStatement, Alteration, Using};
 pub use self::file::{ChangeFileError, FileProblem};
+pub(crate) use self::name::NAME_BYTES_MAX;
 pub use self::name::{InvalidName, NameProblem, TypedName};
 pub use self::table::{ColumnRequest, PartitioningRequest, Placed, RowsRequest, TableProblem, TableRequest};
 pub use self::template::template;

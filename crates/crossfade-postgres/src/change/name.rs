@@ -51,7 +51,7 @@ pub enum NameProblem {
 }
 
 /// `NAMEDATALEN - 1`: the server cuts longer names, with a mere notice.
-const NAME_BYTES_MAX: usize = 63;
+pub(crate) const NAME_BYTES_MAX: usize = 63;
 
 impl TypedName {
     /// Whether a name in a statement can mean the same table as this one: a missing schema matches any here,

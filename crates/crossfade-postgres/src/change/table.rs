@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::name::TypedName;
+use super::name::{NAME_BYTES_MAX, TypedName};
 
 /// A text of the user's and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,12 @@ pub enum TableProblem {
         /// The column.
         column: String,
     },
+    /// The server would cut it without a word.
+    #[error("use the name {name}: it is longer than 63 bytes")]
+    TooLong {
+        /// The name.
+        name: String,
+    },
     /// A column has neither value nor type.
     #[error("fill the column {column}: give its `value`, or its `type` and what the server fills it with")]
     Unfilled {
@@ -165,6 +171,22 @@ impl TableRequest {
         if self.columns.is_empty() {
             return Some((TableProblem::NoColumns { table }, None));
         }
+        let of_rows = self.rows.iter().flat_map(|rows| &rows.columns);
+        let parts = self
+            .partitioning
+            .iter()
+            .flat_map(|by| &by.partitions)
+            .map(|(name, _)| name);
+        let mut all = self
+            .columns
+            .iter()
+            .map(|column| &column.name)
+            .chain(of_rows)
+            .chain(parts);
+        if let Some(long) = all.find(|name| name.text.len() > NAME_BYTES_MAX) {
+            let name = long.text.clone();
+            return Some((TableProblem::TooLong { name }, Some(long)));
+        }
         let mut names = BTreeSet::new();
         for column in &self.columns {
             let name = column.name.text.clone();
@@ -198,7 +220,8 @@ impl TableRequest {
         };
         // A foreign key would lock the other table while the change is planned.
         let types = self.columns.iter().filter_map(|column| column.type_name.as_ref());
-        let foreign = self.constraints.iter().chain(types).find(refers);
+        let defaults = self.columns.iter().filter_map(|column| column.default.as_ref());
+        let foreign = self.constraints.iter().chain(types).chain(defaults).find(refers);
         foreign.map(|constraint| (TableProblem::ForeignKey, Some(constraint)))
     }
 

@@ -98,7 +98,7 @@ pub fn indexes(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
     let keys = desired.incoming.iter().chain(&desired.foreign_keys);
     let relied_on: BTreeSet<&String> = keys.filter_map(|key| key.index.as_ref()).collect();
     let (first, then): (Vec<&Index>, Vec<&Index>) =
-        others(new).partition(|index| relied_on.contains(&index.name));
+        side_by_side(new).partition(|index| relied_on.contains(&index.name));
     first
         .into_iter()
         .chain(then)
@@ -114,14 +114,27 @@ fn others<'a>(new: &NewTable<'a>) -> impl Iterator<Item = &'a Index> + use<'a> {
         .filter(move |index| index.valid && Some(&index.name) != key)
 }
 
+/// All but the constraints of a partitioned table, which lock it while they build their index.
+fn side_by_side<'a>(new: &NewTable<'a>) -> impl Iterator<Item = &'a Index> + use<'a> {
+    let definition = new.definition;
+    others(new).filter(move |index| !is_built_in_order(definition, index))
+}
+
+fn is_built_in_order(definition: &Definition, index: &Index) -> bool {
+    definition.table.kind == "p" && constraint_of(definition, index).is_some()
+}
+
 /// Stage `Analyze`, in order: constraints made of their indexes, what is attached to indexes, `ANALYZE`.
 /// Making a constraint of an index takes an exclusive lock on the shadow, so it must not run beside another
 /// index build, as the statements of stage `Index` do.
 pub fn analyze(context: &DdlContext, new: &NewTable<'_>) -> Vec<Statement> {
     let desired = new.definition;
     let table = context.shadow(desired);
+    let in_order = others(new).filter(|index| is_built_in_order(desired, index));
+    let in_order = in_order.map(|index| create(&table, desired, index));
     let attached = others(new).filter_map(|index| attach(&table, desired, index));
-    attached
+    in_order
+        .chain(attached)
         .chain(properties(&context.shadow_schema, desired))
         .chain([format!("ANALYZE {table}")])
         .map(|sql| private(Stage::Analyze, sql))

@@ -62,7 +62,25 @@ fn one_shadow(context: &DdlContext, desired: &Definition) -> Vec<String> {
         }
     }
     sql.extend(privileges(context, desired));
+    sql.extend(partitions_kept_private(context, desired));
     sql
+}
+
+/// Rows are reached through the table; a partition's own privileges are its owner's.
+fn partitions_kept_private(context: &DdlContext, desired: &Definition) -> Vec<String> {
+    let roles = desired.outside.default_grantees.iter().map(|role| match role {
+        Some(role) => Ident(role).to_string(),
+        None => "PUBLIC".to_owned(),
+    });
+    let roles: Vec<String> = roles.collect();
+    if roles.is_empty() {
+        return Vec::new();
+    }
+    let revoke = |name: &str| {
+        let name = ident::qualified(&context.shadow_schema, name);
+        format!("REVOKE ALL ON TABLE {name} FROM {}", roles.join(", "))
+    };
+    desired.partition_names().map(revoke).collect()
 }
 
 /// As the shadow is while it follows: changes write identity columns, and the server lets nobody update one that

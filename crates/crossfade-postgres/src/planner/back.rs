@@ -389,7 +389,7 @@ impl Drafting<'_> {
 
     async fn finish(mut self, keys: Option<Keys>) -> Result<Planned, PlanError> {
         let tried = match self.impossible.is_empty() {
-            true => self.try_on_rows(keys.as_ref()).await?,
+            true => self.try_on_rows().await?,
             false => None,
         };
         let class = if !self.impossible.is_empty() {
@@ -418,10 +418,7 @@ impl Drafting<'_> {
         })
     }
 
-    async fn try_on_rows(
-        &mut self,
-        keys: Option<&Keys>,
-    ) -> Result<Option<crossfade_core::way_back::RoundTrip>, PlanError> {
+    async fn try_on_rows(&mut self) -> Result<Option<crossfade_core::way_back::RoundTrip>, PlanError> {
         let changed: Vec<usize> = (0..self.filled.len())
             .filter(|place| !self.filled[*place].taken_over)
             .collect();
@@ -443,18 +440,14 @@ impl Drafting<'_> {
             }
             Some(Ok(tried)) => {
                 for (place, differing) in changed.iter().zip(&tried.differing).filter(|(_, n)| **n > 0) {
-                    let in_key = keys.is_some_and(|keys| keys.target.contains(place));
-                    let caveat = Caveat {
+                    // What a rollback would put in their place is not what was there.
+                    self.impossible.push(Caveat {
                         column: Some(self.filled[*place].column.name.clone()),
                         what: format!(
                             "{differing} of the {} rows tried come back different from what they were",
                             tried.trip.rows
                         ),
-                    };
-                    match in_key {
-                        true => self.impossible.push(caveat),
-                        false => self.caveats.push(caveat),
-                    }
+                    });
                 }
                 Ok(Some(tried.trip))
             }

@@ -41,6 +41,8 @@ pub struct CutoverChecks {
 struct Check {
     describe: Describe,
     planned: Definition,
+    /// Columns that rows are copied into.
+    filled: Vec<String>,
 }
 
 impl CutoverChecks {
@@ -63,6 +65,7 @@ impl CutoverChecks {
             let oid = table_oid(session, &target.shadow).await?.ok_or_else(missing)?;
             let mut check = Check::prepare(session, oid, &target.definition).await?;
             check.planned = check.planned.with_fks_unvalidated();
+            check.filled = target.columns.iter().map(|column| column.name.clone()).collect();
             targets.push(check);
         }
         Ok(CutoverChecks {
@@ -80,12 +83,12 @@ impl CutoverChecks {
     pub async fn sequences_that_do_not_fit(&self, session: &Session) -> Result<Vec<String>, SqlError> {
         let mut misfits = Vec::new();
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
-        for new in self
-            .targets
-            .iter()
-            .flat_map(|check| &check.planned.sequences)
-            .filter(identity)
-        {
+        let sequences = self.targets.iter().flat_map(|check| {
+            // Others begin anew, and have nothing to take over.
+            let filled = |sequence: &&Sequence| check.filled.contains(&sequence.column);
+            check.planned.sequences.iter().filter(identity).filter(filled)
+        });
+        for new in sequences {
             let of_same_column = |old: &&Sequence| old.column == new.column;
             let old = self
                 .check
@@ -148,7 +151,11 @@ impl Check {
         let planned = serde_json::from_str(planned).map_err(CheckError::Document)?;
         let describe = Describe::prepare(session.client(), oid).await?;
         describe.run(session.client()).await?;
-        Ok(Check { describe, planned })
+        Ok(Check {
+            describe,
+            planned,
+            filled: Vec::new(),
+        })
     }
 }
 

@@ -81,6 +81,7 @@ impl Draft<'_> {
             name: self.name,
             limits: &self.request.limits,
             estimate: &self.surroundings.estimate,
+            way_back: !self.request.way_back.off && self.request.tables.is_empty(),
         }
     }
 

@@ -42,7 +42,8 @@ pub(super) fn of(old: ColumnType<'_>, new: ColumnType<'_>, column: &str) -> Inve
             );
             Inverse::Conditional(sql, format!("a fraction, or a value beyond {}", old.name))
         }
-        (Kind::Numeric(None), Kind::Numeric(_)) => exact(),
+        // A scale rounds on the way there: what was cut off is in no new row.
+        (Kind::Numeric(None), Kind::Numeric(_)) => Inverse::Unknown,
         (Kind::Numeric(Some(old_fits)), Kind::Numeric(Some(new_fits))) => {
             old_fits.back_from(new_fits, column, old.name)
         }
@@ -120,9 +121,9 @@ impl Fits {
         })
     }
 
-    /// An assignment to a smaller scale rounds without a word.
+    /// An assignment to a smaller scale rounds without a word, there as well as back.
     fn back_from(self, new: Fits, column: &str, old_name: &str) -> Inverse {
-        if new.scale > self.scale {
+        if new.scale != self.scale {
             return Inverse::Unknown;
         }
         if new.precision - new.scale > self.precision - self.scale {
@@ -159,6 +160,9 @@ mod tests {
             ("numeric(10,2)", "numeric(8,1)"),
             ("numeric(10,2)", "numeric(12,4)"),
             ("numeric(10,2)", "numeric"),
+            ("numeric", "numeric(10,2)"),
+            ("numeric(12,2)", "numeric(12,0)"),
+            ("numeric(12,2)", "numeric(10,2)"),
             ("character varying(10)", "text"),
             ("character varying(10)", "character varying(20)"),
             ("text", "character varying(20)"),

@@ -76,6 +76,21 @@ const TYPE_FIELDS: &[&str] = &[
     ":typeId",
 ];
 
+/// Whether a variable stands for a whole row or a system column.
+pub(super) fn reads_rows(tree: &str) -> bool {
+    let mut words = tree.split([' ', '\n']).filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        if word == ":varattno"
+            && words
+                .next()
+                .is_none_or(|value| value.parse::<i32>().is_ok_and(|n| n <= 0))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads a node tree.
 pub(super) fn read(tree: &str) -> Calls {
     let mut calls = Calls::default();

@@ -18,7 +18,7 @@ use super::node_tree;
 use super::probe::{create_image, set_search_path};
 use super::written::{Paper, Unwritten, Wanted, Written};
 use super::{PlanError, Surroundings};
-use crate::catalog::{self, Definition, Grant};
+use crate::catalog::{self, Definition, Grant, Owned};
 use crate::change::{ColumnRequest, Placed, RowsRequest, TableRequest};
 use crate::copy;
 use crate::ident::{self, Ident};
@@ -79,6 +79,8 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
         _ => Ok(Err(planning.refusals)),
     }
 }
+
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// So many rows are tried.
 const ROWS_MAX: u32 = 10_000;
@@ -169,6 +171,28 @@ SELECT DISTINCT refobjsubid - 1 FROM pg_depend
 const READS_OTHERS: &str = "\
 SELECT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND objid = $1
    AND refclassid = 'pg_class'::regclass AND refobjid NOT IN ($2::text::regclass, $3::text::regclass))";
+
+/// Whether a default of the table `$1` draws from an identity sequence of the table `$2`.
+const DRAWS_FROM_IDENTITY: &str = "\
+SELECT EXISTS (SELECT FROM pg_attrdef f
+   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+   JOIN pg_depend i ON i.classid = 'pg_class'::regclass AND i.objid = d.refobjid AND i.deptype = 'i'
+  WHERE f.adrelid = $1::oid AND i.refclassid = 'pg_class'::regclass AND i.refobjid = $2::oid)";
+
+const WITH_OPTIONS: &str = "\
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = $1::text AND c.relispartition AND c.relkind = 'r'
+    AND (c.reloptions IS NOT NULL OR c.reltablespace <> 0))";
+
+const PUBLISHED: &str = "\
+SELECT EXISTS (SELECT FROM pg_publication_namespace p JOIN pg_namespace n ON n.oid = p.pnnspid
+  WHERE n.nspname = $1::text)";
+
+/// Types of a schema that are no table's row.
+const TYPES_NAMED: &str = "\
+SELECT t.typname::text FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_type e ON e.oid = t.typelem
+ WHERE n.nspname = $1::text AND t.typrelid = 0 AND coalesce(e.typrelid, 0) = 0 AND t.typname = ANY ($2::text[])";
 
 /// How many tables of a schema are partitioned.
 const PARTITIONED: &str = "\
@@ -293,7 +317,17 @@ impl<'a> Planning<'a> {
             .session
             .query_one(VIEW, &[&ident::table(&view)])
             .await?;
-        let mut calls = node_tree::read(rule.get(1));
+        let tree: String = rule.get(1);
+        if node_tree::reads_rows(&tree) {
+            self.refuse(
+                "rows_reads_row",
+                object,
+                "It reads the whole row or a system column, which are not the same in the copy and in the stream.".to_owned(),
+                "Name the columns that it shall read.",
+            );
+            return Ok(None);
+        }
+        let mut calls = node_tree::read(&tree);
         calls.unknown.retain(|tag| !QUERY_TAGS.contains(&tag.as_str()));
         match expression::judge(self.pieces.session, &calls, &object).await? {
             Ok(_) => {}
@@ -349,13 +383,14 @@ impl<'a> Planning<'a> {
         let mut taken: BTreeSet<&str> = BTreeSet::new();
         let columns = &self.pieces.surroundings.definition.columns;
         taken.extend(columns.iter().map(|column| column.name.as_str()));
+        taken.extend(SYSTEM_COLUMNS);
         let clash = request.columns.iter().find(|name| !taken.insert(&name.text));
         let Some(name) = clash else { return false };
         let object = self.object(&format!("rows_as {name}"), name);
         self.refuse(
             "rows_name_taken",
             object,
-            "The source has a column of that name, or it is there twice.".to_owned(),
+            "The source or the server has a column of that name, or it is there twice.".to_owned(),
             "Choose another one: expressions name columns without a table.",
         );
         true
@@ -594,31 +629,93 @@ impl<'a> Planning<'a> {
         }
     }
 
-    /// What a text may have brought along.
+    /// What a text may have brought along, and what would not be there after the swap as it is here.
     async fn not_served(&mut self, definition: &Definition) -> Result<(), PlanError> {
         let object = format!("target {} ({})", self.place, self.pieces.request.place);
+        let mut found: Vec<(&str, &str, &str)> = Vec::new();
         if !definition.foreign_keys.is_empty() {
-            let message = "The new tables get no foreign keys yet.".to_owned();
-            self.refuse(
+            found.push((
                 "foreign_key_of_target",
-                object.clone(),
-                message,
+                "The new tables get no foreign keys yet.",
                 "Add it after the change.",
-            );
+            ));
+        }
+        if definition
+            .sequences
+            .iter()
+            .any(|sequence| sequence.owned == Owned::Serial)
+        {
+            found.push((
+                "serial_of_target",
+                "A serial column's sequence is not carried into its place.",
+                "Write `type = \"bigint GENERATED BY DEFAULT AS IDENTITY\"`.",
+            ));
+        }
+        if definition.table.row_security || !definition.table.parents.is_empty() {
+            found.push((
+                "target_not_plain",
+                "It has row security, or inherits from a table.",
+                "Write constraints only into `constraints`.",
+            ));
         }
         let session = self.pieces.session;
+        let source = self.pieces.source.oid;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&definition.outside.oid, &source];
+        if session.query_one(DRAWS_FROM_IDENTITY, &parameters).await?.get(0) {
+            found.push((
+                "default_draws_from_identity",
+                "A default draws from the sequence of an identity column of the source, which goes with the source.",
+                "Create a sequence of your own, with a START beyond the source's, and draw from that.",
+            ));
+        }
         let partitioned: i64 = session
             .query_one(PARTITIONED, &[&self.probe.schema])
             .await?
             .get(0);
         if partitioned > i64::from(definition.table.kind == "p") {
-            let message = "A partition of it is partitioned again.".to_owned();
-            self.refuse(
+            found.push((
                 "partitions_of_partitions",
-                object,
-                message,
+                "A partition of it is partitioned again.",
                 "Give each partition rows of its own.",
-            );
+            ));
+        }
+        if session
+            .query_one(WITH_OPTIONS, &[&self.probe.schema])
+            .await?
+            .get(0)
+        {
+            found.push((
+                "partition_with_options",
+                "A partition has storage parameters or a tablespace of its own.",
+                "Set them after the change.",
+            ));
+        }
+        if session.version_num() >= 150_000
+            && session.query_one(PUBLISHED, &[&self.place.schema]).await?.get(0)
+        {
+            found.push((
+                "publication",
+                "A publication sends all tables of its schema: its subscribers would be sent the new table.",
+                "Choose another schema, or drop the publication before the change.",
+            ));
+        }
+        for (code, message, remedy) in found {
+            self.refuse(code, object.clone(), message.to_owned(), remedy);
+        }
+        for column in &definition.columns {
+            let request = self.pieces.request.column(&column.name);
+            let filled = request.is_some_and(|request| request.value.is_some());
+            let by_server =
+                column.default.is_some() || column.identity.is_some() || column.generated.is_some();
+            if !filled && !by_server && column.not_null {
+                let object = format!("column {} of {object}", column.name);
+                self.refuse(
+                    "added_column_has_no_value",
+                    object,
+                    "It is NOT NULL, and nothing fills it.".to_owned(),
+                    "Give it a `value` or a `default`.",
+                );
+            }
         }
         Ok(())
     }
@@ -693,6 +790,11 @@ impl<'a> Planning<'a> {
         let names = self.texts(OF_SCHEMA, &[&self.probe.schema]).await?;
         let mut taken = self.texts(NAMED, &[&self.place.schema, &names]).await?;
         taken.retain(|name| !self.goes_away(name));
+        let types: Vec<String> = names
+            .iter()
+            .flat_map(|name| [name.clone(), format!("_{name}")])
+            .collect();
+        taken.extend(self.texts(TYPES_NAMED, &[&self.place.schema, &types]).await?);
         for name in taken {
             let message = format!("{}.{name} is there already.", self.place.schema);
             let remedy = "Choose another name for the table, or drop what is there.";
@@ -706,7 +808,10 @@ impl<'a> Planning<'a> {
         let source = &self.pieces.surroundings.definition;
         let belongs = source.name.name == name
             || source.indexes.iter().any(|index| index.name == name)
-            || source.sequences.iter().any(|sequence| sequence.name == name);
+            || source
+                .sequences
+                .iter()
+                .any(|sequence| sequence.owned == Owned::Identity && sequence.name == name);
         !self.pieces.source_stays && self.place.schema == source.name.schema && belongs
     }
 
@@ -721,6 +826,7 @@ impl<'a> Planning<'a> {
             .into_iter()
             .filter_map(|column| {
                 let name = column.request.name.text.clone();
+                // Every one is there: names that the server would cut have been refused.
                 let described = probe.column(&name)?;
                 Some(TargetColumn {
                     type_name: described.type_name.clone(),
@@ -812,7 +918,7 @@ impl<'a> Planning<'a> {
                 "identity_filled",
                 object,
                 "Its values come from the source, and its own sequence would begin anew.".to_owned(),
-                "Draw from the source's sequence instead: `default = \"nextval('…')\"`; it stays where it is.",
+                "Draw from a sequence that no identity column owns instead: `default = \"nextval('…')\"`; it stays where it is.",
             );
         }
     }

@@ -36,6 +36,8 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Sizes.
     pub estimate: &'a Estimate,
+    /// The retired table shall follow: that takes a second slot and stream.
+    pub way_back: bool,
 }
 
 /// All refusals.
@@ -87,6 +89,7 @@ mod tests {
 
     fn codes(facts: &Facts, limits: &Limits, estimate: &Estimate) -> Vec<String> {
         let context = Context {
+            way_back: true,
             facts,
             table: &TableName::new("public", "orders"),
             name: &"widen".parse().unwrap(),
@@ -141,6 +144,7 @@ mod tests {
             table: &TableName::new("public", "orders"),
             name: &"widen".parse().unwrap(),
             limits: &limits,
+            way_back: true,
             estimate: &estimate,
         };
         insta::assert_debug_snapshot!(check(&context));

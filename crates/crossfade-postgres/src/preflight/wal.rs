@@ -16,19 +16,29 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
             "Set wal_level = logical and restart the server.",
         ));
     }
-    if facts.slots_used >= facts.slots_max {
+    let (needed, what) = match context.way_back {
+        true => (2, "two are needed, one of them for the way back"),
+        false => (1, "one is needed"),
+    };
+    if facts.slots_used + needed > facts.slots_max {
         refusals.push(refusal(
             "no_free_slot",
             "setting max_replication_slots",
-            format!("All {} replication slots are in use.", facts.slots_max),
+            format!(
+                "{} of {} replication slots are in use; {what}.",
+                facts.slots_used, facts.slots_max
+            ),
             "Drop a slot that nobody needs, or raise max_replication_slots and restart the server.",
         ));
     }
-    if facts.senders_used >= facts.senders_max {
+    if facts.senders_used + needed > facts.senders_max {
         refusals.push(refusal(
             "no_free_walsender",
             "setting max_wal_senders",
-            format!("All {} walsenders are in use.", facts.senders_max),
+            format!(
+                "{} of {} walsenders are in use; {what}.",
+                facts.senders_used, facts.senders_max
+            ),
             "Raise max_wal_senders and restart the server.",
         ));
     }

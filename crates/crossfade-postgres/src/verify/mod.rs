@@ -143,15 +143,16 @@ impl Verifier {
             let count = source.query_one(&statements.count, &[&lower, &upper]).await?;
             compared.not_once = count.get::<_, i64>(0).cast_unsigned();
         }
-        for (number, pair) in (1..).zip(&self.pairs) {
+        for pair in &self.pairs {
             let (left, right) = tokio::try_join!(
                 pair.source_buckets(source, &compared.slice, 0),
                 pair.target_buckets(target, &compared.slice, 0),
             )?;
             compared.ordered &= left.1 == 0;
-            // Weighted, so that a row in the wrong one of two targets is not made up for by the right one.
-            add(&mut compared.source, &left.0, number);
-            add(&mut compared.target, &right, number);
+            // Weighted, so that rows in wrong targets are not made up for by those that are missing in the right ones.
+            let weight = 1 << pair.number;
+            add(&mut compared.source, &left.0, weight);
+            add(&mut compared.target, &right, weight);
         }
         Ok(compared)
     }

@@ -11,6 +11,9 @@ SET ROLE app;
 CREATE TABLE shop.events (id int PRIMARY KEY, kind text NOT NULL, payload jsonb, tags text[],
                           twice int GENERATED ALWAYS AS (id * 2) STORED);
 CREATE TABLE shop.taken (id int);
+CREATE TYPE shop.mood AS ENUM ('sad');
+CREATE TABLE shop.numbered (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL);
+CREATE INDEX ON shop.numbered (at);
 CREATE FUNCTION shop.three() RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 3';
 INSERT INTO shop.events (id, kind) SELECT i, 'k' || i % 3 FROM generate_series(1, 100) AS i;
 RESET ROLE";
@@ -70,6 +73,16 @@ const BAD: &[&str] = &[
     "[[target]]\nname = \"new\"\nkey = [\"id\", \"kind\"]\npartition_by = \"LIST (kind)\"\npartitions = [{ name = \"p\", values = \"IN ('a') PARTITION BY LIST (id)\" }]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"kind\", value = \"kind\" }]",
     "[[target]]\nname = \"new\"\nkey = [\"id\"]\npartition_by = \"RANGE (id)\"\npartition_every = \"1 month\"\ncolumns = [{ name = \"id\", value = \"id\" }]",
     "[[target]]\nname = \"a\"\nkey = [\"id\"]\nindexes = [\"(b_c)\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"b_c\", value = \"kind\" }]\n\n[[target]]\nname = \"a_b\"\nkey = [\"id\"]\nindexes = [\"(c)\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"c\", value = \"kind\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"jsonb_each_text(to_jsonb(events))\"\nrows_as = [\"k\", \"v\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"unnest(ARRAY[events.ctid::text])\"\nrows_as = [\"t\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\", \"n\"]\nrows = \"unnest(tags)\"\nrows_as = [\"ctid\", \"n\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"n\", value = \"n\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"a_name_that_is_longer_than_the_sixty_three_bytes_which_the_server_keeps\", value = \"kind\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", type = \"bigserial\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", type = \"int\", not_null = true }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }, { name = \"x\", type = \"int\", default = \"0) REFERENCES orders(id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\nconstraints = [\"CHECK (id > 0), ENABLE ROW LEVEL SECURITY\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\npartition_by = \"LIST (id)\"\npartitions = [{ name = \"p\", values = \"IN (1) WITH (fillfactor = 50)\" }]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"mood\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
     "[[target]]\nname = \"taken\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
     "[[target]]\nname = \"nowhere.new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
     "[[target]]\nname = \"pg_catalog.new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
@@ -111,6 +124,25 @@ async fn bad_files_are_refused_with_their_place_and_a_remedy() {
         );
         text += &format!("{rest}\n--> {told}\n");
     }
+    let numbered = |rest: &str| {
+        format!(
+            "table = \"numbered\"\nsource = \"retire\"\n[[target]]\nname = \"new\"\nkey = [\"id\", \"at\"]\n\
+             partition_by = \"RANGE (at)\"\n{rest}"
+        )
+    };
+    let columns = "columns = [{ name = \"id\", value = \"id\" }, { name = \"at\", value = \"at\" }]";
+    for rest in [
+        "partition_every = \"1 month\"\npartitions_from = \"-infinity\"",
+        "partition_every = \"1 second\"\npartitions_from = \"2001-01-01\"",
+        "partition_every = \"-1 month\"\npartitions_from = \"2001-01-01\"",
+        "partition_every = \"0 days\"",
+        "partition_every = \"a while\"",
+    ] {
+        let file = numbered(&format!("{rest}\n{columns}"));
+        text += &format!("{rest}\n--> {}\n", told(&world, &file).await);
+    }
+    let drawing = "partition_every = \"1 year\"\ncolumns = [{ name = \"id\", value = \"id\", default = \"nextval('numbered_id_seq')\" }, { name = \"at\", value = \"at\" }]";
+    text += &format!("{drawing}\n--> {}\n", told(&world, &numbered(drawing)).await);
     for rest in [
         "",
         "source = \"retire\"",

@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::{Filled, Planning};
-use crate::change::{PartitioningRequest, Placed};
+use crate::change::{NAME_BYTES_MAX, PartitioningRequest, Placed};
 use crate::ident::{self, Ident};
 use crate::planner::PlanError;
 
@@ -17,13 +17,16 @@ WITH length(span) AS (SELECT $1::text::interval),
                    WHEN span = '7 days' THEN 'week' WHEN extract(day FROM span) > 0 THEN 'day' ELSE 'hour' END,
               CASE WHEN extract(year FROM span) > 0 THEN 'YYYY' WHEN extract(month FROM span) > 0 THEN 'YYYY_MM'
                    WHEN extract(day FROM span) > 0 THEN 'YYYY_MM_DD' ELSE 'YYYY_MM_DD_HH24' END
-         FROM length)
-SELECT to_char(lower, form), lower::text, (lower + span)::text
-  FROM length, unit, generate_series(date_trunc(word, coalesce($2::text::timestamptz, now())),
-                                     now() + $3::int * span, span) AS lower";
+         FROM length),
+     begins(lower) AS (
+       SELECT generate_series(date_trunc(word, coalesce($2::text::timestamptz, now())), now() + $3::int * span, span)
+         FROM length, unit
+        LIMIT $4)
+SELECT to_char(lower, form), lower::text, (lower + span)::text FROM begins, length, unit";
 
-/// More than this is a mistake.
-const PARTITIONS_MAX: usize = 5_000;
+/// Each takes several locks of the server's, whenever the table is written to without saying which: more of them would
+/// not leave enough for others.
+const PARTITIONS_MAX: usize = 400;
 
 impl Planning<'_> {
     /// Makes them below the probe.
@@ -32,6 +35,13 @@ impl Planning<'_> {
         request: &PartitioningRequest,
         columns: &[Filled<'_>],
     ) -> Result<(), PlanError> {
+        if let Some((name, _)) = request.partitions.get(PARTITIONS_MAX) {
+            self.refuse_partitions(
+                name,
+                format!("There would be more than {PARTITIONS_MAX} partitions."),
+            );
+            return Ok(());
+        }
         for (name, values) in &request.partitions {
             let bound = match values.text.trim().eq_ignore_ascii_case("default") {
                 true => "DEFAULT".to_owned(),
@@ -46,12 +56,19 @@ impl Planning<'_> {
             return Ok(());
         };
         let ahead = i32::try_from(request.ahead).unwrap_or(i32::MAX);
-        let parameters: [&(dyn ToSql + Sync); 3] = [&every.text, &oldest, &ahead];
+        let most = i64::try_from(PARTITIONS_MAX + 1).unwrap_or(i64::MAX);
+        let parameters: [&(dyn ToSql + Sync); 4] = [&every.text, &oldest, &ahead, &most];
         let ranges = match self.pieces.session.query(RANGES, &parameters).await {
-            Ok(ranges) if ranges.len() <= PARTITIONS_MAX => ranges,
-            Ok(ranges) => {
-                let message = format!("There would be {} partitions.", ranges.len());
-                self.refuse_partitions(every, message);
+            Ok(ranges) if ranges.is_empty() => {
+                self.refuse_partitions(every, "There would be no partition.".to_owned());
+                return Ok(());
+            }
+            Ok(ranges) if ranges.len() + request.partitions.len() <= PARTITIONS_MAX => ranges,
+            Ok(_) => {
+                self.refuse_partitions(
+                    every,
+                    format!("There would be more than {PARTITIONS_MAX} partitions."),
+                );
                 return Ok(());
             }
             Err(error) if error.code().is_some_and(|code| code.code().starts_with("22")) => {
@@ -65,6 +82,13 @@ impl Planning<'_> {
         for range in ranges {
             let (when, lower, upper): (String, String, String) = (range.get(0), range.get(1), range.get(2));
             let name = format!("{}_{when}", self.place.name);
+            if name.len() > NAME_BYTES_MAX {
+                self.refuse_partitions(
+                    every,
+                    format!("The name {name} would be longer than {NAME_BYTES_MAX} bytes."),
+                );
+                return Ok(());
+            }
             let bound = format!(
                 "FOR VALUES FROM ({}) TO ({})",
                 ident::literal(&lower),
@@ -120,7 +144,10 @@ impl Planning<'_> {
                 .indexes
                 .iter()
                 .filter(|index| index.valid && index.predicate.is_none());
-            indexes.any(|index| index.columns.first() == Some(&Some(name.to_owned())))
+            indexes.any(|index| {
+                index.definition.starts_with("btree ")
+                    && index.columns.first() == Some(&Some(name.to_owned()))
+            })
         };
         let Some(source) = source.filter(|name| is_first(name)) else {
             let message =
