@@ -4,8 +4,10 @@ use crossfade_core::migration::copy_step;
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Stage;
+use crossfade_core::position::Lsn;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::planner::table_oid;
 use crossfade_postgres::session::{Session, SessionOptions};
 use crossfade_postgres::state::{self, Stored, TakeOver, Verb};
 use crossfade_postgres::{slot, wal};
@@ -50,6 +52,8 @@ pub struct WayBackStatus {
     pub closed_since: Option<String>,
     /// Which row it refused, and why.
     pub reason: Option<String>,
+    /// It cannot follow any more, whatever is mended: why.
+    pub lost: Option<String>,
     /// Transactions of others than the engine that wrote to it (R31).
     pub strays: u64,
     /// Where a rollback first compares every row, and is refused if one differs: why.
@@ -163,14 +167,43 @@ async fn way_back(session: &Session, stored: &Stored) -> Result<Option<WayBackSt
         Some(applied) => Some(wal::insert_position(session).await?.0.saturating_sub(applied.0)),
         None => None,
     };
+    let lost = match applied {
+        Some(applied) => lost(session, stored, applied).await?,
+        None => None,
+    };
     Ok(Some(WayBackStatus {
-        ready: applied.is_some() && closed.is_none() && doubt.is_none(),
+        ready: applied.is_some() && closed.is_none() && doubt.is_none() && lost.is_none(),
+        lost,
         strays: strays.count,
         doubt,
         lag_bytes,
         closed_since: closed.as_ref().map(|closed| closed.since.to_string()),
         reason: closed.map(|closed| closed.reason),
     }))
+}
+
+/// What an engine would find out as soon as it went on.
+async fn lost(session: &Session, stored: &Stored, applied: Lsn) -> Result<Option<String>, Failure> {
+    let step = copy_step(&stored.plan);
+    let back = step.towards(Direction::Back);
+    for table in [&back.targets[0].shadow, &back.source.name] {
+        if table_oid(session, table).await?.is_none() {
+            return Ok(Some(format!("there is no table {table}")));
+        }
+    }
+    let name = stored.plan.name.back_slot();
+    let Some(slot) = slot::find(session, &name).await? else {
+        return Ok(Some(format!("the slot {name} is gone, and changes with it")));
+    };
+    let invalid = slot.wal_status == Some(slot::WalStatus::Lost);
+    let ahead = slot
+        .confirmed_flush_lsn
+        .is_some_and(|confirmed| confirmed > applied);
+    Ok(match (invalid, ahead) {
+        (true, _) => Some(format!("the WAL that the slot {name} needs has been removed")),
+        (false, true) => Some(format!("the slot {name} is ahead of the old table")),
+        (false, false) => None,
+    })
 }
 
 /// Leaves a request in the state schema. Returns whether an engine is there to take it.

@@ -1,11 +1,12 @@
 //! `kill -9` after the swap: the retired table goes on where it was, and the rollback is finished or not begun.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use crossfade_core::phase::Phase;
 use crossfade_tests::app::{Orders, RETYPE, TABLE};
 use crossfade_tests::gate::Gate;
 use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,6 +65,34 @@ async fn killed_within_the_rollback() -> Result<()> {
     gate.open().await?;
     orders.goes_on(20).await?;
     rolls_back(&stage, orders).await
+}
+
+/// Its slot is gone: no rollback is promised any more, also while no engine works.
+#[tokio::test]
+async fn a_way_back_without_its_slot_is_told_to_be_lost() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let orders = Orders::start(&stage, ROWS, WRITERS, 1).await?;
+    let mut engine = run(&stage)?;
+    stage.reached_by(&mut engine, Phase::Swapped).await?;
+    follows_back(&stage, &mut engine).await?;
+    engine.kill_9().await?;
+    let slot = stage.name().back_slot();
+    let superuser = stage.superuser().await?;
+    until::so("the slot is let go", || async {
+        let free = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+        Ok(!superuser.query_one(free, &[&slot]).await?.get::<_, bool>(0))
+    })
+    .await?;
+    let drop = "SELECT pg_drop_replication_slot($1::text)";
+    superuser.execute(drop, &[&slot]).await?;
+    let status = stage.status().await?;
+    let way_back = &status["way_back"];
+    ensure!(way_back["ready"] == false, "{status}");
+    let lost = way_back["lost"].as_str().unwrap_or_default();
+    ensure!(lost.contains(&slot), "{status}");
+    stage.operate("continue", &[]).await?.expect(30)?;
+    orders.stop_and_compare().await?;
+    Ok(())
 }
 
 /// So many moments.

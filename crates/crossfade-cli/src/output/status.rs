@@ -27,7 +27,10 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
         text.push_str(&format!("  waits: {waits_for}\n"));
     }
     if let Some(way_back) = &migration.way_back {
-        text.push_str(&format!("  way back: {}\n", state_of(way_back)));
+        text.push_str(&format!(
+            "  way back: {}\n",
+            state_of(way_back, migration.name.as_str())
+        ));
     }
     if let Some(why) = migration
         .engine
@@ -44,7 +47,10 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
     text
 }
 
-fn state_of(way_back: &WayBackStatus) -> String {
+fn state_of(way_back: &WayBackStatus, name: &str) -> String {
+    if let Some(lost) = &way_back.lost {
+        return format!("lost, {lost}: `crossfade complete {name}` ends with the new table");
+    }
     match (&way_back.closed_since, way_back.lag_bytes) {
         (Some(since), _) => format!(
             "closed since {since}: {}",
