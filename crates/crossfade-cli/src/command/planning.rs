@@ -11,7 +11,7 @@ use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner::{self, PlanError, Planned, ValidityError};
 use crossfade_postgres::session::{Session, SessionOptions};
-use crossfade_postgres::state;
+use crossfade_postgres::state::{self, Stored};
 
 use crate::failure::Failure;
 
@@ -34,7 +34,7 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
     text.map_err(|error| of_planning(None, error))
 }
 
-/// The plan of the migration of that name, unless it was aborted: then the name is free.
+/// The plan of the migration of that name, if `change` goes on with it.
 pub(super) async fn stored(
     config: &ConnectConfig,
     name: &MigrationName,
@@ -47,15 +47,14 @@ pub(super) async fn stored(
             .map_err(Failure::no_access)?,
         false => None,
     };
-    // Whatever else has ended is planned anew, and its name is free.
-    let going_on =
-        stored.filter(|stored| !stored.phase.is_final() || is_done(&stored.plan, stored.phase, change));
+    let going_on = stored.filter(|stored| stored.phase != Phase::Aborted && goes_on(stored, change));
     Ok(going_on.map(|stored| stored.plan))
 }
 
-/// Asked for once more, a change that is complete stays complete.
-fn is_done(plan: &Plan, phase: Phase, change: &str) -> bool {
-    phase == Phase::Completed && plan.change == change
+/// Of those that have ended only the same change: a complete one stays complete, one that was rolled back begins again.
+/// To any other change the name is free.
+fn goes_on(stored: &Stored, change: &str) -> bool {
+    !stored.phase.is_final() || stored.plan.change == change
 }
 
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {
