@@ -37,6 +37,23 @@ async fn the_same_run_goes_on_and_another_plan_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// What is complete is out of the way of the next change of the table.
+#[tokio::test]
+async fn the_name_of_a_complete_migration_is_free_for_another_change() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute("CREATE TABLE t (id integer PRIMARY KEY, n integer); INSERT INTO t VALUES (1, 1)")
+        .await?;
+    for (alter, column) in [("ALTER n TYPE bigint", "n"), ("ALTER id TYPE bigint", "id")] {
+        let engine = stage.run("t", alter, &["--cutover", "auto"])?;
+        engine.end().await?.expect(0)?;
+        stage.operate("complete", &["--drop"]).await?.expect(0)?;
+        ensure!(stage.column_type("t", column).await? == "bigint", "{alter}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_plan_of_a_table_that_has_changed_since_is_refused() -> Result<()> {
     let stage = Stage::shared().await?;
