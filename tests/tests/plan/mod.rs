@@ -4,10 +4,13 @@
 //! chatter: it looks at catalogs, sets something of its own session, or writes to the state schema. What names the
 //! user's table or the new one and is not in the plan is neither.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use crossfade_core::plan::{CopyStep, Plan, Stage as When, Step};
 use crossfade_lab::server::{LogStatement, ServerOptions};
 use crossfade_tests::log::{self, Logged};
+use crossfade_tests::process::Ended;
 use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 
@@ -50,10 +53,21 @@ async fn logged() -> Result<Stage> {
     Ok(stage)
 }
 
+/// Runs what was planned, with [`CHANGES`] on the way, to the end.
+async fn run_planned(stage: &Stage, file: &Path) -> Result<(Plan, Ended)> {
+    let plan = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &file.display().to_string()])?;
+    stage
+        .reached_by(&mut engine, crossfade_core::phase::Phase::Ready)
+        .await?;
+    stage.client().await?.batch_execute(CHANGES).await?;
+    stage.operate("cutover", &[]).await?.expect(0)?;
+    Ok((plan, engine.end().await?.expect(0)?))
+}
+
 #[tokio::test]
 async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
     let stage = logged().await?;
-    let client = stage.client().await?;
     let file = stage.folder().join("plan.json");
     let path = file.display().to_string();
     let name = stage.name().as_str();
@@ -74,15 +88,7 @@ async fn what_is_planned_is_what_the_server_executes() -> Result<()> {
         ])
         .await?
         .expect(0)?;
-    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-
-    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &path])?;
-    stage
-        .reached_by(&mut engine, crossfade_core::phase::Phase::Ready)
-        .await?;
-    client.batch_execute(CHANGES).await?;
-    stage.operate("cutover", &[]).await?.expect(0)?;
-    let ended = engine.end().await?.expect(0)?;
+    let (plan, ended) = run_planned(&stage, &file).await?;
     ensure!(
         ended.reported("rows_fetched")? > 0,
         "nothing was fetched: {}",
@@ -122,14 +128,7 @@ async fn what_is_planned_of_a_split_is_what_the_server_executes() -> Result<()> 
         &path,
     ];
     stage.ended(&plan).await?.expect(0)?;
-    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-    let mut engine = stage.crossfade(&["run", "--yes", "--plan", &path])?;
-    stage
-        .reached_by(&mut engine, crossfade_core::phase::Phase::Ready)
-        .await?;
-    client.batch_execute(CHANGES).await?;
-    stage.operate("cutover", &[]).await?.expect(0)?;
-    engine.end().await?.expect(0)?;
+    let (plan, _) = run_planned(&stage, &file).await?;
     let words: i64 = client
         .query_one("SELECT count(*) FROM words WHERE zebra = 100400", &[])
         .await?

@@ -110,14 +110,7 @@ async fn rows_that_are_produced_no_more_go_and_the_others_keep_what_is_not_writt
     assert_applied(applier.apply(&batch(2, Vec::new(), puts)).await);
     let rows = "SELECT format('%s %s %s %s', t_id, n, word, CASE WHEN added > 100 THEN added END) \
                   FROM shadow.words ORDER BY t_id, n";
-    let found: Vec<String> = scene
-        .session
-        .query(rows, &[])
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let found = scene.texts(rows).await;
     assert_eq!(
         found,
         [
@@ -140,14 +133,7 @@ async fn all_rows_of_a_key_go_with_it() {
     let mut applier = scene.applier().await;
     assert_applied(applier.apply(&batch(2, deletes, puts)).await);
     let rows = "SELECT t_id || word FROM shadow.words ORDER BY t_id, n";
-    let found: Vec<String> = scene
-        .session
-        .query(rows, &[])
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let found = scene.texts(rows).await;
     assert_eq!(found, ["2alone", "9one", "9two"]);
 }
 

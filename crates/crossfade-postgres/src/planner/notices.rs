@@ -57,10 +57,16 @@ pub(super) fn of_retirement(today: &Definition, keyless: bool) -> Vec<Notice> {
 /// Of a further table.
 pub(super) fn of_table(target: &Target, desired: &Definition, by_settings: &[String]) -> Vec<Notice> {
     let table = target.name.to_string();
-    let of_settings = by_settings
-        .iter()
-        .map(|column| depends_on_settings(column, &table));
-    of_settings.chain(of_partitions(target, desired)).collect()
+    let of_settings = by_settings.iter().map(|what| depends_on_settings(what, &table));
+    let unfilled = desired.columns.iter().filter(|column| {
+        let filled = target.columns.iter().any(|filled| filled.name == column.name);
+        !filled && column.generated.is_none() && (column.default.is_some() || column.identity.is_some())
+    });
+    let computed = unfilled.map(|column| default_per_row(&column.name, &table));
+    of_settings
+        .chain(computed)
+        .chain(of_partitions(target, desired))
+        .collect()
 }
 
 /// What its partitions cost, and what fits in none.
@@ -112,11 +118,23 @@ fn append_only(table: String) -> Notice {
     }
 }
 
-fn depends_on_settings(column: &str, table: &str) -> Notice {
+fn depends_on_settings(what: &str, table: &str) -> Notice {
     Notice {
         code: "depends_on_settings".to_owned(),
+        object: format!("{what} of {table}"),
+        message: "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY."
+            .to_owned(),
+        offer: None,
+    }
+}
+
+fn default_per_row(column: &str, table: &str) -> Notice {
+    Notice {
+        code: "default_per_row".to_owned(),
         object: format!("column {column} of {table}"),
-        message: "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY.".to_owned(),
+        message: "Its default is computed once for each row when the row is copied or applied, and kept from then on; it \
+                  is not verified."
+            .to_owned(),
         offer: None,
     }
 }
@@ -170,24 +188,16 @@ impl Pieces<'_> {
     }
 
     fn changing_defaults(&self) -> Vec<Notice> {
-        let notice = |column: &String| {
-            self.notice(
-                "default_per_row",
-                format!("column {column} of {}", self.today.name),
-                "Its default is computed once for each row when the row is copied or applied, and kept from then \
-                 on; it is not verified."
-                    .to_owned(),
-                None,
-            )
-        };
-        self.probed.changing_defaults.iter().map(notice).collect()
+        let table = self.today.name.to_string();
+        let columns = self.probed.changing_defaults.iter();
+        columns.map(|column| default_per_row(column, &table)).collect()
     }
 
     fn settings(&self) -> Vec<Notice> {
         let table = self.today.name.to_string();
         let columns = self.probed.by_settings.iter();
         columns
-            .map(|column| depends_on_settings(column, &table))
+            .map(|column| depends_on_settings(&format!("column {column}"), &table))
             .collect()
     }
 

@@ -2,7 +2,8 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::{Filled, Planning};
+use super::Planning;
+use super::columns::Filled;
 use crate::change::{NAME_BYTES_MAX, PartitioningRequest, Placed};
 use crate::ident::{self, Ident};
 use crate::planner::PlanError;

@@ -1,0 +1,192 @@
+//! The set-returning call of a further table: tried beside a row, in a view, and judged by what the server made of it.
+
+use std::collections::BTreeSet;
+
+use crossfade_core::name::TableName;
+use crossfade_core::plan::{Expression, Rows};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::{Planning, TYPES};
+use crate::change::RowsRequest;
+use crate::ident::{self, Ident};
+use crate::planner::{PlanError, expression, node_tree};
+
+/// The call, with the types of what it returns.
+pub(super) struct Call {
+    pub(super) rows: Rows,
+    pub(super) types: Vec<String>,
+}
+
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// Nodes of a query that do nothing but hold its parts together.
+const QUERY_TAGS: &[&str] = &[
+    "ALIAS",
+    "COLDEF",
+    "FROMEXPR",
+    "JOINEXPR",
+    "QUERY",
+    "RANGETBLENTRY",
+    "RANGETBLFUNCTION",
+    "RANGETBLREF",
+    "RTE",
+    "RTEPERMISSIONINFO",
+    "TARGETENTRY",
+];
+
+const VIEW: &str = "\
+SELECT r.oid, r.ev_action::text FROM pg_rewrite r WHERE r.ev_class = $1::text::regclass";
+
+/// The columns of the table `$2` that the rule `$1` reads.
+const READS: &str = "\
+SELECT DISTINCT refobjsubid - 1 FROM pg_depend
+ WHERE classid = 'pg_rewrite'::regclass AND objid = $1 AND refclassid = 'pg_class'::regclass
+   AND refobjid = $2::text::regclass AND refobjsubid > 0
+ ORDER BY 1";
+
+/// Whether the rule `$1` reads any other table than `$2` and its own view `$3`.
+const READS_OTHERS: &str = "\
+SELECT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND objid = $1
+   AND refclassid = 'pg_class'::regclass AND refobjid NOT IN ($2::text::regclass, $3::text::regclass))";
+
+impl Planning<'_> {
+    /// The call that is asked for, in a view; `None` without one, or if it was refused.
+    pub(super) async fn rows(&mut self) -> Result<Option<Call>, PlanError> {
+        let Some(request) = &self.pieces.request.rows else {
+            return Ok(None);
+        };
+        if self.names_clash(request) {
+            return Ok(None);
+        }
+        let object = self.object("rows", &request.call);
+        let view = TableName::new(self.row.schema.as_str(), "crossfade rows");
+        if !self.create_view(&view, request, &object).await? {
+            return Ok(None);
+        }
+        let rule = self
+            .pieces
+            .session
+            .query_one(VIEW, &[&ident::table(&view)])
+            .await?;
+        if !self.is_over_columns(&view, &rule, &object).await? {
+            return Ok(None);
+        }
+        let Some(reads) = self.read_by(rule.get(0)).await? else {
+            self.reads_generated(object);
+            return Ok(None);
+        };
+        let types = self.texts(TYPES, &[&ident::table(&view)]).await?;
+        if types.len() != request.columns.len() {
+            let (returned, named) = (types.len(), request.columns.len());
+            self.refuse(
+                "rows_not_named",
+                object,
+                format!("It returns {returned} columns, the ordinal included, and {named} are named."),
+                "Name each of them in `rows_as`, the ordinal at the end.",
+            );
+            return Ok(None);
+        }
+        let call = Expression {
+            sql: request.call.text.clone(),
+            reads,
+        };
+        let columns = request.columns.iter().map(|name| name.text.clone()).collect();
+        Ok(Some(Call {
+            rows: Rows { call, columns },
+            types,
+        }))
+    }
+
+    async fn create_view(
+        &mut self,
+        view: &TableName,
+        request: &RowsRequest,
+        object: &str,
+    ) -> Result<bool, PlanError> {
+        let sql = format!(
+            "CREATE VIEW {} AS SELECT r.* FROM {} AS {} CROSS JOIN LATERAL ROWS FROM (\n{}\n) WITH ORDINALITY AS r ({})",
+            ident::table(view),
+            ident::table(&self.row),
+            Ident(&self.row.name),
+            request.call.text,
+            ident::list(request.columns.iter().map(|name| name.text.as_str())),
+        );
+        let Err(message) = self.try_as_the_user(&sql).await? else {
+            return Ok(true);
+        };
+        self.refuse(
+            "rows_not_understood",
+            object.to_owned(),
+            format!("The server says: {message}."),
+            "Write one call of a set-returning function over the source's columns, such as `unnest(tags)`, and name each of \
+             its columns and the ordinal in `rows_as`.",
+        );
+        Ok(false)
+    }
+
+    /// It reads nothing but columns of the row, and always makes the same of them.
+    async fn is_over_columns(
+        &mut self,
+        view: &TableName,
+        rule: &Row,
+        object: &str,
+    ) -> Result<bool, PlanError> {
+        let (number, tree): (u32, &str) = (rule.get(0), rule.get(1));
+        if node_tree::reads_rows(tree) {
+            self.refuse(
+                "rows_reads_row",
+                object.to_owned(),
+                "It reads the whole row or a system column, which are not the same in the copy and in the stream.".to_owned(),
+                "Name the columns that it shall read.",
+            );
+            return Ok(false);
+        }
+        let others: [&(dyn ToSql + Sync); 3] = [&number, &ident::table(&self.row), &ident::table(view)];
+        if self.pieces.session.query_one(READS_OTHERS, &others).await?.get(0) {
+            self.refuse(
+                "rows_read_others",
+                object.to_owned(),
+                "It reads another table, which may change by itself.".to_owned(),
+                "Write one call of a function over the source's own columns.",
+            );
+            return Ok(false);
+        }
+        let mut calls = node_tree::read(tree);
+        calls.unknown.retain(|tag| !QUERY_TAGS.contains(&tag.as_str()));
+        match expression::judge(self.pieces.session, &calls, object).await? {
+            Ok(dependence) => self.note_settings(dependence, "rows"),
+            Err(refusals) => self.refusals.extend(refusals),
+        }
+        Ok(true)
+    }
+
+    /// Positions in the stream of what the rule reads; `None` if the stream does not carry one.
+    async fn read_by(&self, rule: u32) -> Result<Option<Vec<usize>>, PlanError> {
+        let parameters: [&(dyn ToSql + Sync); 2] = [&rule, &ident::table(&self.row)];
+        let places = self.pieces.session.query(READS, &parameters).await?;
+        let places: Vec<usize> = places
+            .iter()
+            .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
+            .collect();
+        Ok(self.streamed(&places))
+    }
+
+    /// Expressions name columns without a table.
+    fn names_clash(&mut self, request: &RowsRequest) -> bool {
+        let mut taken: BTreeSet<&str> = BTreeSet::new();
+        let columns = &self.pieces.surroundings.definition.columns;
+        taken.extend(columns.iter().map(|column| column.name.as_str()));
+        taken.extend(SYSTEM_COLUMNS);
+        let clash = request.columns.iter().find(|name| !taken.insert(&name.text));
+        let Some(name) = clash else { return false };
+        let object = self.object(&format!("rows_as {name}"), name);
+        self.refuse(
+            "rows_name_taken",
+            object,
+            "The source or the server has a column of that name, or it is there twice.".to_owned(),
+            "Choose another one: expressions name columns without a table.",
+        );
+        true
+    }
+}
