@@ -28,7 +28,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
                 "{} of {} replication slots are in use; {what}.",
                 facts.slots_used, facts.slots_max
             ),
-            "Drop a slot that nobody needs, or raise max_replication_slots and restart the server.",
+            "Drop a slot that nobody needs, raise max_replication_slots and restart the server, or do without a way back.",
         ));
     }
     if facts.senders_used + needed > facts.senders_max {
@@ -39,7 +39,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
                 "{} of {} walsenders are in use; {what}.",
                 facts.senders_used, facts.senders_max
             ),
-            "Raise max_wal_senders and restart the server.",
+            "Raise max_wal_senders and restart the server, or do without a way back.",
         ));
     }
     refusals

@@ -149,10 +149,8 @@ impl Verifier {
                 pair.target_buckets(target, &compared.slice, 0),
             )?;
             compared.ordered &= left.1 == 0;
-            // Weighted, so that rows in wrong targets are not made up for by those that are missing in the right ones.
-            let weight = 1 << pair.number;
-            add(&mut compared.source, &left.0, weight);
-            add(&mut compared.target, &right, weight);
+            add(&mut compared.source, &left.0, weight(pair.number));
+            add(&mut compared.target, &right, weight(pair.number));
         }
         Ok(compared)
     }
@@ -349,11 +347,19 @@ fn hashes(row: &Row) -> Hashed {
     }
 }
 
+/// Of a target in the sum over all, so that rows in wrong targets are not made up for by those that are missing in the
+/// right ones: powers of an odd number without a pattern, modulo 2^128.
+fn weight(target: usize) -> i128 {
+    const ODD: i128 = 0x1E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+    (0..target).fold(1, |power: i128, _| power.wrapping_mul(ODD))
+}
+
+/// Modulo 2^128: equal sums stay equal, and different ones different but for a chance that no table reaches.
 fn add(sum: &mut Totals, buckets: &Buckets, weight: i128) {
     for totals in buckets.values() {
         sum.rows += totals.rows;
         for (sum, hash) in sum.hashes.iter_mut().zip(totals.hashes) {
-            *sum += hash * weight;
+            *sum = sum.wrapping_add(hash.wrapping_mul(weight));
         }
     }
 }
@@ -478,11 +484,18 @@ mod tests {
             };
             Buckets::from([(0, totals)])
         };
-        let (mut right, mut wrong) = (Totals::default(), Totals::default());
-        for (number, (of_right, of_wrong)) in (1..).zip([(5, 6), (6, 5)]) {
-            add(&mut right, &bucket(of_right), number);
-            add(&mut wrong, &bucket(of_wrong), number);
-        }
-        assert_ne!(right, wrong);
+        // One row, in these targets.
+        let total = |targets: &[usize]| {
+            let mut sum = Totals::default();
+            for target in targets {
+                add(&mut sum, &bucket(i128::from(i64::MAX) << 40), weight(*target));
+            }
+            sum
+        };
+        assert_ne!(total(&[0]), total(&[1]));
+        assert_ne!(total(&[0, 3]), total(&[1, 2]));
+        assert_ne!(total(&[0, 0, 1]), total(&[0, 1, 1]));
+        assert_ne!(total(&[998]), total(&[999]), "of however many");
+        assert_eq!(weight(0), 1, "of one alone it is the plain sum");
     }
 }
