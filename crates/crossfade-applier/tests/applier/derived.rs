@@ -156,3 +156,23 @@ async fn of_a_source_without_a_key_a_duplicate_is_an_error() {
     assert!(matches!(error, ApplyError::Violation { .. }), "{error}");
     assert_eq!(scene.target().await, ["(1,1,one)", "(3,3,three)"]);
 }
+
+/// Two rows of one key that come of one source row: the row is named.
+#[tokio::test]
+async fn a_row_of_which_two_rows_of_one_key_come_is_named() {
+    let mut scene = words().await;
+    scene
+        .run("ALTER TABLE shadow.words DROP CONSTRAINT words_pkey, ADD UNIQUE (t_id, word)")
+        .await;
+    let derived = scene.step.targets[0].derived.as_mut().unwrap();
+    derived.key = vec![0, 2];
+    let puts = scene
+        .puts("VALUES (4, 0, 'fine'), (5, 0, 'twice Twice'), (6, 0, 'also fine')")
+        .await;
+    let piece = batch(2, Vec::new(), puts);
+    let mut applier = scene.applier().await;
+    let error = not_applied(applier.apply(&piece).await);
+    assert!(error.lies_in_a_row(), "{error}");
+    let row = applier.find_refused(&piece).await.unwrap();
+    assert_eq!(row.as_deref(), Some("id = 5"));
+}

@@ -179,10 +179,10 @@ impl SqlError {
     }
 
     /// It lies in the values of a row, whatever else is in the table: a data exception, a NULL where none may be, a
-    /// check.
+    /// check, or two rows of one key that come of it.
     pub fn lies_in_a_row(&self) -> bool {
         let code = self.code().map_or("", SqlState::code);
-        code.starts_with("22") || matches!(code, "23502" | "23514")
+        code.starts_with("22") || matches!(code, "21000" | "23502" | "23514")
     }
 
     /// What the failure means.
