@@ -1,4 +1,4 @@
-//! What goes wrong with a split is found: differences planted in its tables, and rows that have no one home.
+//! What goes wrong with a split is found: differences planted in its tables, and rows that are not in exactly one of them.
 
 use anyhow::{Context as _, Result, ensure};
 use crossfade_core::phase::Phase;
@@ -42,9 +42,9 @@ async fn rows_that_differ_are_found_and_repaired() -> Result<()> {
     Ok(())
 }
 
-/// A row that comes to have no home, or two, while it is followed.
+/// A row that comes to be in no table, or in two, while it is followed.
 #[tokio::test]
-async fn a_row_without_one_home_is_named_and_nothing_is_swapped() -> Result<()> {
+async fn a_row_that_is_not_in_one_table_is_named_and_nothing_is_swapped() -> Result<()> {
     let stage = Stage::shared().await?;
     let client = stage.client().await?;
     client

@@ -246,7 +246,7 @@ impl Draft<'_> {
             definitions.chain(tables.iter().map(|table| &table.desired)),
         ));
         if refusals.is_empty() {
-            refusals.extend(tables::without_one_home(self.session, &source, &tables).await?);
+            refusals.extend(tables::not_once(self.session, &source, &tables).await?);
         }
         Ok(match refusals.is_empty() {
             true => Ok(Sides {

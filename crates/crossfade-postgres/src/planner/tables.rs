@@ -85,7 +85,7 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
 const ROWS_MAX: u32 = 10_000;
 
 /// A row that is not in exactly one of the tables, where each is to be, among the first ones.
-pub(super) async fn without_one_home(
+pub(super) async fn not_once(
     session: &Session,
     source: &Source,
     tables: &[Planned],
@@ -95,19 +95,19 @@ pub(super) async fn without_one_home(
     }
     let targets: Vec<Target> = tables.iter().map(|table| table.target.clone()).collect();
     let alias = Ident(&source.name.name);
-    let homes = verify::homes(&targets);
+    let count = verify::tables_of_a_row(&targets);
     let sql = format!(
-        "SELECT {homes}, {}\n  FROM (SELECT ctid, * FROM ONLY {} LIMIT {ROWS_MAX}) AS {alias}\n WHERE {homes} <> 1 LIMIT 1",
+        "SELECT {count}, {}\n  FROM (SELECT ctid, * FROM ONLY {} LIMIT {ROWS_MAX}) AS {alias}\n WHERE {count} <> 1 LIMIT 1",
         copy::shown_key(source),
         ident::table(&source.name),
     );
     let row = session.query_opt(&sql, &[]).await?;
     Ok(row.map(|row| {
-        let (homes, key): (i32, String) = (row.get(0), row.get(1));
+        let (count, key): (i32, String) = (row.get(0), row.get(1));
         refusal(
-            "row_without_one_home",
+            "row_not_once",
             format!("row {key} of {}", source.name),
-            format!("It would be in {homes} of the {} new tables.", targets.len()),
+            format!("It would be in {count} of the {} new tables.", targets.len()),
             "Change the filters so that each row is in exactly one, or write `each_row = \"any\"`.",
         )
     }))

@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 use crate::ident;
 use crate::session::{Session, SqlError};
 
-pub(crate) use self::statements::homes;
+pub(crate) use self::statements::tables_of_a_row;
 pub use self::statements::{NotOnce, VerifyStatements, bound, templates};
 
 /// Compares one source with its targets.

@@ -102,7 +102,7 @@ impl NotOnce {
             "{}\n WHERE {}\n   AND {} <> 1",
             side.table_named(),
             within(&side.key, 1, 2),
-            homes(targets),
+            tables_of_a_row(targets),
         );
         let key = match &side.key[..] {
             [] => format!("{}.ctid::pg_catalog.text", side.alias),
@@ -120,7 +120,7 @@ impl NotOnce {
 }
 
 /// In how many targets a row of the source is, as their filters say.
-pub(crate) fn homes(targets: &[Target]) -> String {
+pub(crate) fn tables_of_a_row(targets: &[Target]) -> String {
     let one = |target: &Target| match &target.filter {
         Some(filter) => format!("CASE WHEN {} THEN 1 ELSE 0 END", filter.sql),
         None => "1".to_owned(),
