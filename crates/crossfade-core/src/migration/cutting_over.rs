@@ -113,10 +113,11 @@ impl Migration {
     }
 
     /// A fetch of a batch whose transaction is open must run, so that the batch can end and the lock, which waits
-    /// for that, can be asked for. While the lock is given back the cutover's session is nobody's.
+    /// for that, can be asked for. That of the batch behind it comes after the lock: under steady writes there always is
+    /// one. While the lock is given back the cutover's session is nobody's.
     pub(super) fn must_wait_for_lock(&self) -> bool {
-        let asked = self.cutover.is_locking() && self.deferred_lock.is_none() && !self.fetch_open;
-        asked || self.cutover.is_unlocking()
+        let due = self.cutover.is_locking() && !self.fetch_open;
+        due || self.cutover.is_unlocking()
     }
 
     pub(super) fn cutover_on(&mut self) {

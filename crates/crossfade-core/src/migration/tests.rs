@@ -3,7 +3,7 @@
 use super::*;
 use crate::change::{Change, StreamItem};
 use crate::cutover::CutoverEvent;
-use crate::feed::tests::{key, source, target, transaction};
+use crate::feed::tests::{key, row, source, target, transaction};
 use crate::ledger::{ChunkId, CopiedChunk, Span};
 use crate::limits::Limits;
 use crate::plan::{CopyMode, Equality, Estimate, PLAN_VERSION, ServerIdentity};
@@ -268,6 +268,55 @@ fn who_asks_twice_for_a_cutover_does_not_ask_for_the_way_back() {
         }
     }
     panic!("it never comes to that: {:?}", machine.activity());
+}
+
+/// The next batch is there before the last one ends, and it too has to read from the table.
+#[test]
+fn a_lock_that_is_due_goes_before_the_next_batch_s_fetch() {
+    let now = begin();
+    let durable = durable(Phase::Ready, vec![chunk(0, None, None, "100:100:")]);
+    let mut machine = Migration::new(now, plan(), durable, options());
+    machine.handle_event(now, Event::KeyIndexBuilt);
+    let mut next = 100;
+    let mut fetches = 0;
+    for _ in 0..200 {
+        let event = match machine.poll_command() {
+            None => moved(&mut next),
+            Some(Command::ReadInsertPosition) => Event::InsertPosition(Lsn(1000)),
+            Some(Command::Fetch { keys, .. }) => {
+                fetches += 1;
+                // It sees what was received, and something more is received while it runs.
+                let snapshot = snapshot(&format!("{next}:{next}:"));
+                let reach = Lsn(u64::from(next - 1) * 10);
+                machine.handle_event(now, moved(&mut next));
+                let rows = keys.iter().map(|_key| Some(row("b x 1"))).collect();
+                Event::Fetched { snapshot, rows, reach }
+            }
+            Some(Command::Apply(_)) => Event::PieceApplied,
+            Some(Command::Cutover(CutoverCommand::Lock { .. })) => {
+                assert!(fetches > 0, "nothing was in its way");
+                return;
+            }
+            Some(Command::Cutover(command)) => match cutover_answer(command) {
+                Some(event) => Event::Cutover(event),
+                None => continue,
+            },
+            Some(_not_answered) => continue,
+        };
+        machine.handle_event(now, event);
+    }
+    panic!("the lock is never asked for: {:?}", machine.activity());
+}
+
+/// A transaction that changes a key and does not say what the rest of the row is.
+fn moved(next: &mut u32) -> Event {
+    let moved = Change::Update {
+        old_key: Some(row("a - -")),
+        new: row("b ~ 1"),
+    };
+    let transaction = transaction(*next, vec![moved], Some(u64::from(*next) * 10));
+    *next += 1;
+    Event::Stream(transaction)
 }
 
 /// Of a server on which nothing stands in the way.
