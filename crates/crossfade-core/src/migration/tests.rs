@@ -290,7 +290,11 @@ fn a_lock_that_is_due_goes_before_the_next_batch_s_fetch() {
                 let reach = Lsn(u64::from(next - 1) * 10);
                 machine.handle_event(now, moved(&mut next));
                 let rows = keys.iter().map(|_key| Some(row("b x 1"))).collect();
-                Event::Fetched { snapshot, rows, reach }
+                Event::Fetched {
+                    snapshot,
+                    rows,
+                    reach,
+                }
             }
             Some(Command::Apply(_)) => Event::PieceApplied,
             Some(Command::Cutover(CutoverCommand::Lock { .. })) => {
