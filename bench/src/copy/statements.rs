@@ -109,6 +109,7 @@ fn source() -> Source {
         binary: true,
         never_missing: Vec::new(),
         each_row_once: false,
+        parts: Vec::new(),
         definition: String::new(),
     }
 }

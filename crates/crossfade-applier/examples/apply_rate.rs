@@ -144,6 +144,7 @@ fn step() -> CopyStep {
             binary: true,
             never_missing: Vec::new(),
             each_row_once: false,
+            parts: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

@@ -92,7 +92,7 @@ impl Context {
         }
     }
 
-    /// Takes the direction of that phase. The new table's oid is looked up: it was not made when the plan was.
+    /// Takes the direction of that phase. The oids of the new tables are looked up: they were not made when the plan was.
     pub(crate) async fn turn(&mut self, session: &Session, phase: Phase) -> Result<(), Failure> {
         let step = copy_step(&self.plan);
         let after_swap = matches!(phase, Phase::Swapped | Phase::RolledBack);
@@ -104,6 +104,10 @@ impl Context {
         if phase == Phase::Swapped {
             let oid = planner::table_oid(session, &back.source.name).await?;
             back.source.oid = oid.unwrap_or(back.source.oid);
+            for part in &mut back.source.parts {
+                let oid = planner::table_oid(session, &part.name).await?;
+                part.oid = oid.unwrap_or(part.oid);
+            }
         }
         self.step = back;
         Ok(())

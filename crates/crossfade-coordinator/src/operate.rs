@@ -1,7 +1,7 @@
 //! What an operator does to a migration from anywhere, through the state schema only.
 
 use crossfade_core::migration::copy_step;
-use crossfade_core::name::MigrationName;
+use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Stage;
 use crossfade_core::position::Lsn;
@@ -186,7 +186,12 @@ async fn way_back(session: &Session, stored: &Stored) -> Result<Option<WayBackSt
 async fn lost(session: &Session, stored: &Stored, applied: Lsn) -> Result<Option<String>, Failure> {
     let step = copy_step(&stored.plan);
     let back = step.towards(Direction::Back);
-    for table in [&back.targets[0].shadow, &back.source.name] {
+    let parts = back.source.parts.iter().map(|part| &part.name);
+    let tables: Vec<&TableName> = [&back.targets[0].shadow, &back.source.name]
+        .into_iter()
+        .chain(parts)
+        .collect();
+    for table in tables {
         if table_oid(session, table).await?.is_none() {
             return Ok(Some(format!("there is no table {table}")));
         }

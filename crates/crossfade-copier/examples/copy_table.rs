@@ -105,6 +105,7 @@ fn step(oid: u32) -> CopyStep {
             binary: true,
             never_missing: Vec::new(),
             each_row_once: false,
+            parts: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

@@ -121,8 +121,35 @@ pub struct Source {
     /// Each of its rows is to be in exactly one of the targets, as their filters say.
     #[serde(default)]
     pub each_row_once: bool,
+    /// It is no table but a view over these (R33): their changes say which of its rows are to be read again, and its
+    /// `oid` and `definition` say nothing.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// Everything known of the table when the plan was made, in canonical form; compared again under the
     /// cutover's lock. A document of the shell's, opaque here.
+    pub definition: String,
+}
+
+/// A table from which a view reads that is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name, in its place.
+    pub name: TableName,
+    /// Where it was before the swap.
+    pub shadow: TableName,
+    /// Its `pg_class.oid`. The plan is made before the table is: there it is 0.
+    pub oid: u32,
+    /// The columns that the stream carries, in `attnum` order.
+    pub columns: Vec<SourceColumn>,
+    /// Its replica identity's columns, as positions in `columns`.
+    pub key: Vec<usize>,
+    /// The key of the view's row that a row of it belongs to, as positions in `columns`, in the order of
+    /// [`Source::key`]; all of them are in `key`.
+    pub row_key: Vec<usize>,
+    /// Its rows are in tables below it.
+    pub partitioned: bool,
+    /// Everything known of it, in the form of [`Source::definition`].
     pub definition: String,
 }
 

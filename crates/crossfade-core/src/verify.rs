@@ -70,6 +70,8 @@ pub enum Kind {
     Different,
     /// A row of the source that is to be in exactly one target, and is in none or in several.
     NotOnce,
+    /// The source is a view, and several of its rows have the key.
+    Twice,
 }
 
 /// A row that differs, by its key.

@@ -8,7 +8,7 @@ pub mod chunk;
 
 use bytes::BytesMut;
 use crossfade_core::name::TableName;
-use crossfade_core::plan::{Source, Target};
+use crossfade_core::plan::{Part, Source, Target};
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::derive;
@@ -166,10 +166,16 @@ pub fn begin_reading(source: &Source) -> String {
 
 /// The lock of every transaction that reads the source.
 pub fn lock_for_reading(source: &Source) -> String {
-    format!(
-        "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
-        ident::table(&source.name)
-    )
+    let own = |table: &TableName| format!("ONLY {}", ident::table(table));
+    let part = |part: &Part| match part.partitioned {
+        true => ident::table(&part.name),
+        false => own(&part.name),
+    };
+    let tables = match source.parts.is_empty() {
+        true => own(&source.name),
+        false => source.parts.iter().map(part).collect::<Vec<_>>().join(", "),
+    };
+    format!("LOCK TABLE {tables} IN ACCESS SHARE MODE")
 }
 
 /// Begins a transaction that only looks at an exported snapshot.
@@ -195,14 +201,30 @@ SELECT pg_catalog.pg_relation_filenode($1::oid),
        pg_catalog.pg_relation_size($1::oid) / pg_catalog.current_setting('block_size')::int8,
        pg_catalog.pg_table_size($1::oid)";
 
-/// A table's file (`relfilenode`) now; `None` if there is no such table. A function over the current catalogs, as
+/// The source's file (`relfilenode`) now; `None` if there is no such table. A function over the current catalogs, as
 /// [`SOURCE_STATE`].
 ///
 /// # Errors
 /// As the server says.
-pub async fn file(session: &Session, table: &TableName) -> Result<Option<u32>, SqlError> {
-    let select = "SELECT pg_catalog.pg_relation_filenode(pg_catalog.to_regclass($1::text))";
-    Ok(session.query_one(select, &[&ident::table(table)]).await?.get(0))
+pub async fn file(session: &Session, source: &Source) -> Result<Option<u32>, SqlError> {
+    let select = format!("SELECT {}", file_of(source));
+    Ok(session.query_one(&select, &[]).await?.get(0))
+}
+
+/// The value of [`file`]. The files of a view are those of its tables and of their partitions, as one number.
+pub(crate) fn file_of(source: &Source) -> String {
+    let oid = |table: &TableName| format!("pg_catalog.to_regclass({})", literal(&ident::table(table)));
+    if source.parts.is_empty() {
+        return format!("pg_catalog.pg_relation_filenode({})", oid(&source.name));
+    }
+    let parts: Vec<String> = source.parts.iter().map(|part| oid(&part.name)).collect();
+    format!(
+        "(SELECT (pg_catalog.hashtext(pg_catalog.string_agg(relid::oid || '=' || \
+         coalesce(pg_catalog.pg_relation_filenode(relid), 0), ',' ORDER BY relid)) & 4294967295::int8)::oid\n   \
+         FROM (SELECT t.part AS relid FROM unnest(ARRAY[{parts}]) AS t (part)\n         UNION\n         \
+         SELECT p.relid FROM unnest(ARRAY[{parts}]) AS t (part), pg_catalog.pg_partition_tree(t.part) AS p) AS all_parts)",
+        parts = parts.join(", ")
+    )
 }
 
 /// Settings of a session that copies: with the bounds unknown at planning time nothing may be preferred to a

@@ -16,6 +16,7 @@ mod key;
 mod node_tree;
 mod notices;
 mod nulls;
+mod old_shape;
 mod probe;
 mod round_trip;
 mod source;

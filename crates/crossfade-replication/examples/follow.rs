@@ -15,7 +15,7 @@ use crossfade_core::change::{Change, Row, StreamItem, TransactionPart};
 use crossfade_core::name::TableName;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_replication::reader::{Reader, ReaderLimits, ReaderOptions};
-use crossfade_replication::shape::{Shape, ShapeColumn};
+use crossfade_replication::shape::{HandOut, Shape, ShapeColumn};
 use crossfade_replication::slot;
 use crossfade_replication::transport::Connection;
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         connect,
         slot: SLOT.to_owned(),
         publication: publication.clone(),
-        shape,
+        shapes: vec![shape],
         binary: false,
         start: created.consistent_point,
         history: None,
@@ -90,7 +90,8 @@ async fn shape(connection: &str, table: TableName) -> Result<Shape, Box<dyn Erro
             .collect(),
         key_columns: (0..rows.len()).filter(|&column| in_key(&rows[column])).collect(),
         full_identity: first.get(1),
-        only_whether: false,
+        partitioned: false,
+        hands_out: HandOut::Rows,
     })
 }
 

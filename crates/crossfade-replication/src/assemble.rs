@@ -13,6 +13,8 @@
 mod batch;
 mod error;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use crossfade_core::change::{Change, Row, TransactionPart};
 use crossfade_core::piece::MESSAGE_PREFIX;
@@ -23,7 +25,7 @@ pub(crate) use self::batch::Batch;
 pub use self::error::AssembleError;
 
 use crate::rows::Rows;
-use crate::shape::Shape;
+use crate::shape::{Shape, SourceChange};
 
 /// When a transaction is handed out in parts rather than whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +36,17 @@ pub struct PartLimits {
     pub bytes_max: usize,
 }
 
-/// Turns the messages of one table's stream into items.
+/// Turns the messages of a stream into items.
 #[derive(Debug)]
 pub(crate) struct Assembler {
-    shape: Shape,
+    /// The tables that it may carry.
+    shapes: Vec<Shape>,
     limits: PartLimits,
     /// Where the stream was asked to begin.
     start: Lsn,
     position: Lsn,
-    rows: Option<Rows>,
+    /// Of each table, by its oid, as it was last announced.
+    rows: BTreeMap<u32, Rows>,
     open: Option<Open>,
 }
 
@@ -61,13 +65,13 @@ struct Open {
 
 impl Assembler {
     /// Begins at `start`, up to which everything is applied.
-    pub(crate) fn new(shape: Shape, limits: PartLimits, start: Lsn) -> Self {
+    pub(crate) fn new(shapes: Vec<Shape>, limits: PartLimits, start: Lsn) -> Self {
         Assembler {
-            shape,
+            shapes,
             limits,
             start,
             position: start,
-            rows: None,
+            rows: BTreeMap::new(),
             open: None,
         }
     }
@@ -82,7 +86,7 @@ impl Assembler {
     pub(crate) fn restart(&mut self) -> bool {
         let torn = self.open.as_ref().is_some_and(|open| !open.first);
         self.start = self.position;
-        self.rows = None;
+        self.rows.clear();
         self.open = None;
         !torn
     }
@@ -105,15 +109,18 @@ impl Assembler {
             Message::Relation(relation) => self.relation(&relation),
             Message::Insert(insert) => {
                 let rows = self.rows(insert.relation)?;
-                self.change(rows.insert(&insert)?, out)
+                let changes = rows.handed_out(rows.insert(&insert)?);
+                self.changes(changes, out)
             }
             Message::Update(update) => {
                 let rows = self.rows(update.relation)?;
-                self.change(rows.update(&update)?, out)
+                let changes = rows.handed_out(rows.update(&update)?);
+                self.changes(changes, out)
             }
             Message::Delete(delete) => {
                 let rows = self.rows(delete.relation)?;
-                self.change(rows.delete(&delete)?, out)
+                let changes = rows.handed_out(rows.delete(&delete)?);
+                self.changes(changes, out)
             }
             Message::Truncate(truncate) => self.truncate(&truncate, out),
             Message::Logical(logical) => self.logical(logical, out),
@@ -178,27 +185,41 @@ impl Assembler {
     }
 
     fn relation(&mut self, relation: &Relation) -> Result<(), AssembleError> {
-        self.rows = None;
-        self.rows = Some(Rows::of(&self.shape, relation)?);
+        self.rows.remove(&relation.oid);
+        let mut shapes = self.shapes.iter();
+        let shape = shapes.find(|shape| shape.oid == relation.oid);
+        let rows = match shape {
+            Some(shape) => Rows::of(shape, relation)?,
+            None if self.shapes.iter().any(|shape| shape.partitioned) => return Ok(()),
+            None => return Err(SourceChange::other_table(relation).into()),
+        };
+        self.rows.insert(relation.oid, rows);
         Ok(())
     }
 
     fn rows(&self, relation: u32) -> Result<&Rows, AssembleError> {
-        let known = self.rows.as_ref().filter(|_| relation == self.shape.oid);
-        known.ok_or(AssembleError::UnknownRelation { oid: relation })
+        let rows = self.rows.get(&relation);
+        rows.ok_or(AssembleError::UnknownRelation { oid: relation })
     }
 
+    /// Of several tables at once it is one change: the stream carries a row of either or a view's.
     fn truncate(&mut self, truncate: &Truncate, out: &mut Batch) -> Result<(), AssembleError> {
+        let mut change = None;
         for &relation in &truncate.relations {
-            self.rows(relation)?;
+            change = Some(self.rows(relation)?.truncate(truncate.restart_identity)?);
         }
-        let restart_identity = truncate.restart_identity;
-        self.change(Change::Truncate { restart_identity }, out)
+        self.changes(change.into_iter(), out)
     }
 
-    fn change(&mut self, change: Change, out: &mut Batch) -> Result<(), AssembleError> {
+    fn changes(
+        &mut self,
+        changes: impl Iterator<Item = Change>,
+        out: &mut Batch,
+    ) -> Result<(), AssembleError> {
         let open = self.open.as_mut().ok_or(AssembleError::NoTransaction)?;
-        open.add(weight(&change), |open| open.changes.push(change));
+        for change in changes {
+            open.add(weight(&change), |open| open.changes.push(change));
+        }
         open.hand_out_if_large(self.limits, out);
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Tuples of the stream into rows of the plan: order, old keys, and values that the stream left out.
 
 use crossfade_core::change::{Cell, Change, Row};
+use crossfade_core::name::TableName;
 use pgoutput::message::{Delete, Insert, OldTuple, Relation, Update};
 use pgoutput::tuple::{self, Tuple};
 
 use crate::assemble::AssembleError;
-use crate::shape::{Shape, SourceChange};
+use crate::shape::{HandOut, Shape, SourceChange};
 
 /// Turns the tuples of one relation, as it was last announced, into rows.
 #[derive(Debug)]
@@ -15,8 +16,8 @@ pub(crate) struct Rows {
     /// For each column of ours, whether it belongs to the key.
     in_key: Box<[bool]>,
     keyless: bool,
-    /// See [`Shape::only_whether`].
-    only_whether: bool,
+    table: TableName,
+    hands_out: HandOut,
 }
 
 impl Rows {
@@ -28,8 +29,28 @@ impl Rows {
             order: (!same).then_some(order),
             in_key: in_key.collect(),
             keyless: shape.key_columns.is_empty(),
-            only_whether: shape.only_whether,
+            table: shape.table.clone(),
+            hands_out: shape.hands_out.clone(),
         })
+    }
+
+    /// What is handed out of a change.
+    pub(crate) fn handed_out(&self, change: Change) -> impl Iterator<Item = Change> + use<> {
+        let (first, second) = match &self.hands_out {
+            HandOut::Rows | HandOut::Whether => (Some(change), None),
+            HandOut::Keys { width, columns } => touched(&change, *width, columns),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// A truncate of it.
+    pub(crate) fn truncate(&self, restart_identity: bool) -> Result<Change, SourceChange> {
+        match self.hands_out {
+            HandOut::Rows | HandOut::Whether => Ok(Change::Truncate { restart_identity }),
+            HandOut::Keys { .. } => Err(SourceChange::Truncated {
+                table: self.table.clone(),
+            }),
+        }
     }
 
     pub(crate) fn insert(&self, insert: &Insert) -> Result<Change, AssembleError> {
@@ -58,7 +79,7 @@ impl Rows {
     }
 
     fn row(&self, tuple: &Tuple) -> Result<Row, AssembleError> {
-        if self.only_whether {
+        if self.hands_out == HandOut::Whether {
             return Ok(Row(Box::default()));
         }
         if tuple.len() != self.in_key.len() {
@@ -97,6 +118,33 @@ impl Rows {
     fn key_cells<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a Cell> {
         let cells = row.0.iter().zip(&self.in_key);
         cells.filter(|(_, in_key)| **in_key).map(|(cell, _)| cell)
+    }
+}
+
+/// The rows of the view that a change of one of its tables touches: that of the old row and that of the new one.
+fn touched(change: &Change, width: usize, columns: &[(usize, usize)]) -> (Option<Change>, Option<Change>) {
+    let touch = |row: &Row| {
+        let mut cells = vec![Cell::Unchanged; width];
+        for (of_view, of_table) in columns {
+            cells[*of_view] = row.0[*of_table].clone();
+        }
+        Change::Update {
+            old_key: None,
+            new: Row(cells.into()),
+        }
+    };
+    match change {
+        Change::Insert { new } | Change::Update { old_key: None, new } => (Some(touch(new)), None),
+        Change::Delete { old_key } => (Some(touch(old_key)), None),
+        Change::Update {
+            old_key: Some(old),
+            new,
+        } => {
+            let (old, new) = (touch(old), touch(new));
+            let moved = old != new;
+            (Some(old), moved.then_some(new))
+        }
+        Change::Truncate { .. } => (None, None),
     }
 }
 

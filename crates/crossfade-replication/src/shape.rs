@@ -4,7 +4,7 @@
 //! exactly the transaction that made it, before a row is misread. Columns are matched by name.
 
 use crossfade_core::name::TableName;
-use crossfade_core::plan::Source;
+use crossfade_core::plan::{Part, Source, SourceColumn};
 use pgoutput::message::{Relation, ReplicaIdentity};
 
 /// The source as the plan knows it, as far as the stream can tell.
@@ -23,9 +23,27 @@ pub struct Shape {
     pub key_columns: Vec<usize>,
     /// The table is under REPLICA IDENTITY FULL.
     pub full_identity: bool,
-    /// Whatever it looks like now, and whatever its name: only that it was changed matters, and the rows that are handed
-    /// out have no cells.
-    pub only_whether: bool,
+    /// It is published as a whole (`publish_via_partition_root`): its partitions are announced beside it, and no change
+    /// is one of theirs.
+    pub partitioned: bool,
+    /// What is handed out of a change.
+    pub hands_out: HandOut,
+}
+
+/// What is handed out of a change of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandOut {
+    /// The rows.
+    Rows,
+    /// That there was one, whatever the table looks like now, and whatever its name: rows without cells.
+    Whether,
+    /// Which rows of a view are to be read again (R33): an update of each that carries nothing but its key.
+    Keys {
+        /// Cells of a row of the view.
+        width: usize,
+        /// For each column of its key, where it is in a row of the view and in a row of the table.
+        columns: Vec<(usize, usize)>,
+    },
 }
 
 /// A column of a [`Shape`].
@@ -40,23 +58,43 @@ pub struct ShapeColumn {
 impl Shape {
     /// The shape of a plan's source. `full_identity` is what the table's replica identity is *while we follow*.
     pub fn of(source: &Source, full_identity: bool) -> Self {
-        let columns = source.columns.iter().map(|column| ShapeColumn {
-            name: column.name.clone(),
-            type_oid: column.type_oid,
-        });
         Shape {
             oid: source.oid,
             table: source.name.clone(),
             former_name: None,
-            columns: columns.collect(),
+            columns: columns(&source.columns),
             key_columns: source
                 .key
                 .as_ref()
                 .map(|key| key.columns.clone())
                 .unwrap_or_default(),
             full_identity,
-            only_whether: false,
+            partitioned: false,
+            hands_out: HandOut::Rows,
         }
+    }
+
+    /// The shapes of a plan's source: its own, or those of the tables that its view reads.
+    pub fn all(source: &Source, full_identity: bool) -> Vec<Self> {
+        if source.parts.is_empty() {
+            return vec![Shape::of(source, full_identity)];
+        }
+        let key = source.key.iter().flat_map(|key| &key.columns).copied();
+        let key: Vec<usize> = key.collect();
+        let of_part = |part: &Part| Shape {
+            oid: part.oid,
+            table: part.name.clone(),
+            former_name: Some(part.shadow.clone()),
+            columns: columns(&part.columns),
+            key_columns: part.key.clone(),
+            full_identity: false,
+            partitioned: part.partitioned,
+            hands_out: HandOut::Keys {
+                width: source.columns.len(),
+                columns: key.iter().copied().zip(part.row_key.iter().copied()).collect(),
+            },
+        };
+        source.parts.iter().map(of_part).collect()
     }
 
     /// For who only wants to know whether the table of that oid is changed, and in which transactions.
@@ -68,7 +106,8 @@ impl Shape {
             columns: Vec::new(),
             key_columns: Vec::new(),
             full_identity: false,
-            only_whether: true,
+            partitioned: false,
+            hands_out: HandOut::Whether,
         }
     }
 
@@ -78,7 +117,7 @@ impl Shape {
     /// The first difference between plan and stream.
     pub(crate) fn match_relation(&self, relation: &Relation) -> Result<Box<[usize]>, SourceChange> {
         self.check_table(relation)?;
-        if self.only_whether {
+        if self.hands_out == HandOut::Whether {
             return Ok(Box::default());
         }
         self.check_nothing_added(relation)?;
@@ -89,16 +128,13 @@ impl Shape {
     }
 
     fn check_table(&self, relation: &Relation) -> Result<(), SourceChange> {
-        let found = TableName::new(&relation.schema, &relation.name);
         if relation.oid != self.oid {
-            return Err(SourceChange::OtherTable {
-                found,
-                oid: relation.oid,
-            });
+            return Err(SourceChange::other_table(relation));
         }
-        if self.only_whether {
+        if self.hands_out == HandOut::Whether {
             return Ok(());
         }
+        let found = TableName::new(&relation.schema, &relation.name);
         if found != self.table && Some(&found) != self.former_name.as_ref() {
             return Err(SourceChange::Renamed { found });
         }
@@ -133,6 +169,14 @@ impl Shape {
             Err(SourceChange::Identity)
         }
     }
+}
+
+fn columns(of_plan: &[SourceColumn]) -> Vec<ShapeColumn> {
+    let columns = of_plan.iter().map(|column| ShapeColumn {
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+    });
+    columns.collect()
 }
 
 impl ShapeColumn {
@@ -193,9 +237,24 @@ pub enum SourceChange {
         /// The stream's.
         found: u32,
     },
+    /// A table of which rows of a view are made was emptied: which of them is not known.
+    #[error("{table} was emptied with TRUNCATE, which cannot be carried into the rows that are made of it")]
+    Truncated {
+        /// Its name.
+        table: TableName,
+    },
     /// The replica identity is not the planned one.
     #[error("its replica identity is another one")]
     Identity,
+}
+
+impl SourceChange {
+    pub(crate) fn other_table(relation: &Relation) -> Self {
+        SourceChange::OtherTable {
+            found: TableName::new(&relation.schema, &relation.name),
+            oid: relation.oid,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +275,8 @@ mod tests {
             columns: columns.into(),
             key_columns: vec![0],
             full_identity: false,
-            only_whether: false,
+            partitioned: false,
+            hands_out: HandOut::Rows,
         }
     }
 

@@ -72,6 +72,7 @@ impl Scenario {
             binary: false,
             never_missing: Vec::new(),
             each_row_once: false,
+            parts: Vec::new(),
             definition: String::new(),
         }
     }

@@ -13,7 +13,7 @@ use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_replication::reader::{Reader, ReaderHandle, ReaderLimits, ReaderOptions};
-use crossfade_replication::shape::{Shape, ShapeColumn};
+use crossfade_replication::shape::{HandOut, Shape, ShapeColumn};
 use crossfade_replication::slot;
 use crossfade_replication::transport::Connection;
 use crossfade_sim::{Script, Step};
@@ -354,7 +354,7 @@ impl Delivered {
             connect,
             slot: table.to_owned(),
             publication: table.to_owned(),
-            shape: Shape {
+            shapes: vec![Shape {
                 oid: columns.first().context("find the columns")?.get(0),
                 table: TableName::new("public", table),
                 former_name: None,
@@ -367,8 +367,9 @@ impl Delivered {
                     .collect(),
                 key_columns: vec![0],
                 full_identity: false,
-                only_whether: false,
-            },
+                partitioned: false,
+                hands_out: HandOut::Rows,
+            }],
             binary: false,
             start: slot.consistent_point,
             history: None,

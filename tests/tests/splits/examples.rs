@@ -32,12 +32,32 @@ pub(super) static USER_SETTINGS: Example = Example {
         "INSERT INTO {t} VALUES ({k}, 'back', '{\"theme\": {n}}') ON CONFLICT (id) DO UPDATE SET profile = '{\"over\": 1}'",
     ],
     equal: &[
-        ("SELECT id, name FROM public.users", "SELECT id, name FROM twin.users"),
+        (
+            "SELECT id, name, has_settings FROM public.users",
+            "SELECT id, name, profile IS NOT NULL FROM twin.users",
+        ),
         (
             "SELECT user_id, setting, content FROM public.user_settings",
-            "SELECT id, key, value FROM twin.users, jsonb_each_text(profile)",
+            "SELECT id, key, value FROM twin.users, jsonb_each(profile)",
         ),
     ],
+    tables: &["users", "user_settings"],
+    new_look: "SELECT has_settings FROM public.users LIMIT 0",
+    new_writes: &[
+        "UPDATE {s}.users SET name = 'new {n}' WHERE id = {k}",
+        "UPDATE {s}.users SET has_settings = NOT has_settings WHERE id = {k}",
+        "UPDATE {s}.users SET id = {new} WHERE id = {k}",
+        "DELETE FROM {s}.users WHERE id = {k}",
+        "INSERT INTO {s}.users VALUES ({new}, 'nobody yet', true)",
+        "INSERT INTO {s}.user_settings VALUES ({k}, 'new', '{n}') ON CONFLICT (user_id, setting) DO UPDATE SET content = '{n}'",
+        "INSERT INTO {s}.user_settings SELECT {k}, 'big {n}', to_jsonb(string_agg(md5(i::text || '{n}'), '')) FROM generate_series(1, 300) AS i
+             ON CONFLICT DO NOTHING",
+        "UPDATE {s}.user_settings SET content = 'null' WHERE user_id = {k} AND setting = 'theme'",
+        "UPDATE {s}.user_settings SET user_id = {new} WHERE user_id = {k}",
+        "DELETE FROM {s}.user_settings WHERE user_id = {k}",
+        "DELETE FROM {s}.user_settings WHERE user_id = {k} AND setting <> 'new'",
+    ],
+    old: "SELECT id, name, profile FROM public.users",
 };
 
 /// An array column becomes a table, and the key is retyped in the same run.
@@ -59,12 +79,30 @@ static ORDER_TAGS: Example = Example {
         "INSERT INTO {t} VALUES ({k}, 'back', '{x,Y,z}') ON CONFLICT (id) DO NOTHING",
     ],
     equal: &[
-        ("SELECT id, note FROM public.orders", "SELECT id::bigint, note FROM twin.orders"),
         (
-            "SELECT order_id, position, tag FROM public.order_tags",
-            "SELECT id::bigint, position, lower(tag) FROM twin.orders, unnest(tags) WITH ORDINALITY AS x (tag, position) WHERE tag <> ''",
+            "SELECT id, note, tagged FROM public.orders",
+            "SELECT id::bigint, note, tags IS NOT NULL FROM twin.orders",
+        ),
+        (
+            "SELECT order_id, position, tag, folded FROM public.order_tags",
+            "SELECT id::bigint, position, tag, lower(tag) FROM twin.orders, unnest(tags) WITH ORDINALITY AS x (tag, position)",
         ),
     ],
+    tables: &["orders", "order_tags"],
+    new_look: "SELECT tagged FROM public.orders LIMIT 0",
+    new_writes: &[
+        "UPDATE {s}.orders SET note = 'new {n}' WHERE id = {k}",
+        "UPDATE {s}.orders SET tagged = NOT tagged WHERE id = {k}",
+        "UPDATE {s}.orders SET id = {new} WHERE id = {k}",
+        "DELETE FROM {s}.orders WHERE id = {k}",
+        "INSERT INTO {s}.orders VALUES ({new}, 'new', true)",
+        "INSERT INTO {s}.order_tags VALUES ({k}, {n}, 'Tag {n}', '') ON CONFLICT DO NOTHING",
+        "UPDATE {s}.order_tags SET tag = NULL WHERE order_id = {k} AND position = 1",
+        "UPDATE {s}.order_tags SET position = position + 200000 WHERE order_id = {k}",
+        "UPDATE {s}.order_tags SET order_id = {new} WHERE order_id = {k}",
+        "DELETE FROM {s}.order_tags WHERE order_id = {k}",
+    ],
+    old: "SELECT id, note, tags FROM public.orders",
 };
 
 /// Tenants move to tables of their own; documents change hands.
@@ -98,6 +136,21 @@ pub(super) static TENANTS: Example = Example {
             "SELECT id, tenant, title, body FROM twin.documents WHERE tenant NOT IN (1, 2)",
         ),
     ],
+    tables: &["tenant_1_documents", "tenant_2_documents", "other_documents"],
+    new_look: "SELECT id FROM public.other_documents LIMIT 0",
+    new_writes: &[
+        "UPDATE {s}.tenant_1_documents SET body = 'new {n}' WHERE id = {k}",
+        "UPDATE {s}.tenant_2_documents SET body = NULL WHERE id = {k}",
+        "UPDATE {s}.other_documents SET tenant = 3 + {n} % 2 WHERE id = {k}",
+        "UPDATE {s}.tenant_1_documents SET id = {new} WHERE id = {k}",
+        "DELETE FROM {s}.tenant_1_documents WHERE id = {k}",
+        "DELETE FROM {s}.other_documents WHERE id BETWEEN {k} AND {k} + 3",
+        "INSERT INTO {s}.tenant_2_documents VALUES ({new}, 'new {new}', 'x')",
+        "INSERT INTO {s}.other_documents SELECT {new}, 3, 'new', string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i",
+        "WITH moved AS (DELETE FROM {s}.tenant_1_documents WHERE id = {k} RETURNING *)
+         INSERT INTO {s}.tenant_2_documents SELECT id, title || ' of {new}', body FROM moved",
+    ],
+    old: "SELECT id, tenant, title, body FROM public.documents",
 };
 
 /// A table becomes a partitioned one; rows move between partitions, and come from before the first.
@@ -125,12 +178,30 @@ static MONTHLY: Example = Example {
         "SELECT id, happened, kind, payload FROM public.events",
         "SELECT id::bigint, happened, kind, payload FROM twin.events",
     )],
+    tables: &["events"],
+    new_look: "LOCK TABLE public.events IN ACCESS SHARE MODE;
+           DO $$ BEGIN
+             IF (SELECT relkind FROM pg_class WHERE oid = 'public.events'::regclass) <> 'p' THEN RAISE undefined_table; END IF;
+           END $$",
+    new_writes: &[
+        "UPDATE {s}.events SET happened = happened + interval '31 days' WHERE id = {k}",
+        "UPDATE {s}.events SET kind = 'new {n}' WHERE id BETWEEN {k} AND {k} + 5",
+        "UPDATE {s}.events SET payload = jsonb_build_object('big', (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 300) AS i)) WHERE id = {k}",
+        "UPDATE {s}.events SET id = {new} WHERE id = {k}",
+        "DELETE FROM {s}.events WHERE id = {k}",
+        "INSERT INTO {s}.events VALUES ({new}, '2031-01-01', 'new', NULL)",
+    ],
+    old: "SELECT id, happened, kind, payload FROM public.events",
 };
 
 async fn split(example: &'static Example, copy: &str) -> Result<()> {
     let split = Split::start(example, 1).await?;
     let engine = split.run(&["--copy", copy])?;
-    split.finish(engine).await?;
+    let (new, mut engine) = split.swap(engine).await?;
+    new.goes_on(100).await?;
+    new.follows_back(&mut engine).await?;
+    new.stage.operate("verify", &[]).await?.expect(0)?;
+    new.roll_back(engine).await?;
     Ok(())
 }
 
@@ -164,7 +235,7 @@ async fn tenants_in_chunks() -> Result<()> {
     split(&TENANTS, "incremental").await
 }
 
-/// Killed at random moments until it is ready, and gone on with each time.
+/// Killed at random moments until it is ready, and again while the old table follows; gone on with each time.
 async fn killed(example: &'static Example, copy: &str, seed: u64) -> Result<()> {
     let split = Split::start(example, seed).await?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -176,7 +247,16 @@ async fn killed(example: &'static Example, copy: &str, seed: u64) -> Result<()> 
         split.goes_on(5).await?;
         engine = split.run(&["--copy", copy])?;
     }
-    split.finish(engine).await?;
+    let (new, mut engine) = split.swap(engine).await?;
+    for _ in 0..4 {
+        let moment = Duration::from_millis(random.random_range(50..1500));
+        tokio::time::sleep(moment).await;
+        engine.kill_9().await?;
+        new.goes_on(20).await?;
+        engine = new.run(&["--copy", copy])?;
+    }
+    new.follows_back(&mut engine).await?;
+    new.roll_back(engine).await?;
     Ok(())
 }
 

@@ -20,8 +20,8 @@ async fn rows_that_differ_are_found_and_repaired() -> Result<()> {
         .superuser()
         .await?
         .batch_execute(&format!(
-            "INSERT INTO {settings} VALUES (-1, 'nobody', 'x'), (5999, 'theme', 'x');
-             UPDATE {settings} SET content = 'planted' WHERE user_id = 5101 AND setting = 'lang';
+            "INSERT INTO {settings} VALUES (-1, 'nobody', '1'), (5999, 'theme', '\"x\"');
+             UPDATE {settings} SET content = '\"planted\"' WHERE user_id = 5101 AND setting = 'lang';
              DELETE FROM {settings} WHERE user_id = 5102 AND setting = 'theme';
              UPDATE {settings} SET user_id = 5104 WHERE user_id = 5103 AND setting = 'lang';
              UPDATE {settings} AS a SET content = b.content FROM {settings} AS b
@@ -38,7 +38,8 @@ async fn rows_that_differ_are_found_and_repaired() -> Result<()> {
         "{}",
         told.object
     );
-    split.finish(engine).await?;
+    let (_new, engine) = split.swap(engine).await?;
+    engine.kill_9().await?;
     Ok(())
 }
 
@@ -97,8 +98,10 @@ async fn a_row_that_is_not_in_one_table_is_named_and_nothing_is_swapped() -> Res
 #[tokio::test]
 async fn a_sequence_that_the_new_tables_draw_from_outlives_the_retired_table() -> Result<()> {
     let split = Split::start(&TENANTS, 4).await?;
-    let engine = split.run(&[])?;
-    let stage = split.finish(engine).await?;
+    let engine = split.run(&["--way-back", "none"])?;
+    let (split, engine) = split.swap(engine).await?;
+    engine.end().await?.expect(0)?;
+    let stage = &split.stage;
     stage.operate("complete", &["--drop"]).await?.expect(0)?;
     let client = stage.client().await?;
     let insert = "INSERT INTO tenant_1_documents (title) VALUES ('drawn') RETURNING id";

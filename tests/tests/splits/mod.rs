@@ -2,7 +2,8 @@
 //! move from one new table to another.
 //!
 //! The **twin** is the oracle, as in `tables`: every transaction changes the table and its twin alike, until the swap
-//! takes the old shape away and with it the writers' last transaction.
+//! takes the old shape away and with it the writers' last transaction. Behind the swap writers of the new shape change
+//! the new tables and **twins** of them, until the rollback takes those away.
 
 mod examples;
 mod found;
@@ -37,6 +38,26 @@ pub(crate) struct Example {
     writes: &'static [&'static str],
     /// Each a query over the new tables, and one over the twin that must have the same rows.
     equal: &'static [(&'static str, &'static str)],
+    /// The new tables.
+    tables: &'static [&'static str],
+    /// As `look`, of the new tables.
+    new_look: &'static str,
+    /// What writers of the new shape do to the tables of the schema `{s}`; `{k}`, `{n}` and `{new}` as in `writes`.
+    new_writes: &'static [&'static str],
+    /// The rows that must be the same as those which the file's query reads from the new tables' twins.
+    old: &'static str,
+}
+
+/// What one writer does, again and again.
+#[derive(Clone, Copy)]
+struct Work {
+    look: &'static str,
+    writes: &'static [&'static str],
+    schemas: [&'static str; 2],
+    /// `{s}` is a schema, `{t}` this table in it.
+    table: &'static str,
+    /// Keys that nobody has had are above it.
+    new_keys: u64,
 }
 
 /// Keys from 1 on that are there at the beginning.
@@ -71,24 +92,38 @@ impl Split {
                 .await
                 .with_context(|| setup.clone())?;
         }
-        let commits = Arc::new(AtomicU64::new(0));
-        let mut writers = JoinSet::new();
-        for writer in 0..WRITERS {
-            let client = stage.client().await?;
-            let random = ChaCha8Rng::seed_from_u64(seed ^ writer << 32);
-            writers.spawn(write(client, example, random, writer, Arc::clone(&commits)));
-        }
-        Ok(Split {
+        let mut split = Split {
             stage,
             example,
-            commits,
-            writers,
-        })
+            commits: Arc::new(AtomicU64::new(0)),
+            writers: JoinSet::new(),
+        };
+        let work = Work {
+            look: example.look,
+            writes: example.writes,
+            schemas: ["public", "twin"],
+            table: example.table,
+            new_keys: 1_000_000,
+        };
+        split.work(work, seed).await?;
+        Ok(split)
+    }
+
+    async fn work(&mut self, work: Work, seed: u64) -> Result<()> {
+        for writer in 0..WRITERS {
+            let client = self.stage.client().await?;
+            let random = ChaCha8Rng::seed_from_u64(seed ^ writer << 32);
+            self.writers
+                .spawn(write(client, work, random, writer, Arc::clone(&self.commits)));
+        }
+        Ok(())
     }
 
     /// Starts the change; it waits for the cutover to be asked for.
     pub(crate) fn run(&self, more: &[&str]) -> Result<Process> {
-        let more = [&["--cutover", "manual", "--limit", "chunk_time=20ms"], more].concat();
+        // Writers take the new tables in any order, and one of them is in the way of many an attempt.
+        let limits = ["--limit", "chunk_time=20ms", "--limit", "lock_timeout=500ms"];
+        let more = [&["--cutover", "manual"], &limits[..], more].concat();
         self.stage.run_change(&example(self.example.file), &more)
     }
 
@@ -101,76 +136,149 @@ impl Split {
         .await
     }
 
-    /// Verified while writers write, swapped, and the same as the twin.
-    pub(crate) async fn finish(mut self, mut engine: Process) -> Result<Stage> {
+    /// Verified while writers write, swapped, and the same as the twin. Then writers of the new shape are at work.
+    pub(crate) async fn swap(mut self, mut engine: Process) -> Result<(Split, Process)> {
         self.stage.reached_by(&mut engine, Phase::Ready).await?;
         self.goes_on(50).await?;
         self.stage.operate("verify", &[]).await?.expect(0)?;
         self.stage.operate("cutover", &[]).await?.expect(0)?;
+        self.stage.reached_by(&mut engine, Phase::Swapped).await?;
+        self.writers_end().await?;
+        self.compare().await?;
+        let client = self.stage.client().await?;
+        client.batch_execute("CREATE SCHEMA twins").await?;
+        for table in self.example.tables {
+            let copy = format!(
+                "CREATE TABLE twins.{table} (LIKE public.{table} INCLUDING ALL); INSERT INTO twins.{table} TABLE public.{table}"
+            );
+            client.batch_execute(&copy).await.context(copy)?;
+        }
+        let work = Work {
+            look: self.example.new_look,
+            writes: self.example.new_writes,
+            schemas: ["public", "twins"],
+            table: "",
+            new_keys: 10_000_000,
+        };
+        self.work(work, 17).await?;
+        Ok((self, engine))
+    }
+
+    /// Waits until the retired table follows, and the lag is small.
+    pub(crate) async fn follows_back(&self, engine: &mut Process) -> Result<()> {
+        let ready = until::so("the retired table follows".to_owned(), || async {
+            let status = self.stage.status().await?;
+            Ok(status["way_back"]["ready"] == true
+                && status["way_back"]["lag_bytes"].as_u64() < Some(1 << 20))
+        });
+        tokio::select! {
+            ready = ready => ready,
+            said = engine.ended_early() => anyhow::bail!("before the retired table followed it ended: {}", said?),
+        }
+    }
+
+    /// Every write to the new tables is in the old one, which is in its place.
+    pub(crate) async fn roll_back(mut self, engine: Process) -> Result<Stage> {
+        self.goes_on(50).await?;
+        self.stage.operate("rollback", &[]).await?.expect(0)?;
         engine.end().await?.expect(0)?;
+        self.writers_end().await?;
+        let file = std::fs::read_to_string(example(self.example.file))?;
+        let file: toml::Table = file.parse()?;
+        let query = file["old_shape"]["query"].as_str().context("a query")?;
+        let client = self.stage.client().await?;
+        client.batch_execute("SET search_path = twins").await?;
+        same(&client, self.example.old, query).await?;
+        Ok(self.stage)
+    }
+
+    async fn writers_end(&mut self) -> Result<()> {
         while let Some(writer) = self.writers.join_next().await {
             writer??;
         }
-        self.compare().await?;
-        Ok(self.stage)
+        Ok(())
     }
 
     async fn compare(&self) -> Result<()> {
         let client = self.stage.client().await?;
         for (new, twin) in self.example.equal {
-            let (new, twin) = (
-                format!("SELECT n::text FROM ({new}) AS n"),
-                format!("SELECT n::text FROM ({twin}) AS n"),
-            );
-            let both = format!(
-                "SELECT (SELECT count(*) FROM ({new}) AS n), (SELECT count(*) FROM ({new} EXCEPT ALL {twin}) AS x),
-                        (SELECT count(*) FROM ({twin} EXCEPT ALL {new}) AS y)"
-            );
-            let row = client.query_one(&both, &[]).await.with_context(|| both.clone())?;
-            let (rows, more, missing): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-            ensure!(
-                rows > 0 && more == 0 && missing == 0,
-                "{new}: {rows} rows, {more} too many, {missing} missing"
-            );
+            same(&client, new, twin).await?;
         }
         Ok(())
     }
 }
 
+/// Two queries have the same rows.
+async fn same(client: &Client, new: &str, twin: &str) -> Result<()> {
+    let (new, twin) = (
+        format!("SELECT n::text FROM ({new}) AS n"),
+        format!("SELECT n::text FROM ({twin}) AS n"),
+    );
+    let both = format!(
+        "SELECT (SELECT count(*) FROM ({new}) AS n), (SELECT count(*) FROM ({new} EXCEPT ALL {twin}) AS x),
+                (SELECT count(*) FROM ({twin} EXCEPT ALL {new}) AS y)"
+    );
+    let row = client.query_one(&both, &[]).await.with_context(|| both.clone())?;
+    let (rows, more, missing): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    ensure!(
+        rows > 0 && more == 0 && missing == 0,
+        "{new}: {rows} rows, {more} too many, {missing} missing"
+    );
+    Ok(())
+}
+
 /// Until the table is not what it was.
 async fn write(
     mut client: Client,
-    example: &'static Example,
+    work: Work,
     mut random: ChaCha8Rng,
     writer: u64,
     commits: Arc<AtomicU64>,
 ) -> Result<()> {
-    let mut new = 1_000_000 * (writer + 1);
-    loop {
+    let mut new = work.new_keys * (writer + 1);
+    'again: loop {
         let transaction = client.transaction().await?;
-        match transaction.batch_execute(example.look).await {
+        match transaction.batch_execute(work.look).await {
             Err(error) if has_another_shape(&error) => return Ok(()),
-            done => done.context(example.look)?,
+            done => done.context(work.look)?,
         }
-        for _ in 0..random.random_range(1..4) {
+        let count = random.random_range(1..4);
+        let writes: Vec<&str> = (0..count)
+            .map(|_| work.writes[random.random_range(0..work.writes.len())])
+            .collect();
+        transaction.batch_execute(alone(&writes)).await?;
+        for write in writes {
             new += 1;
-            let write = example.writes[random.random_range(0..example.writes.len())];
             let write = write
                 .replace("{k}", &random.random_range(1..=KEYS).to_string())
                 .replace("{n}", &random.random_range(0..100_000).to_string())
                 .replace("{new}", &new.to_string());
-            for schema in ["public", "twin"] {
-                let sql = write.replace("{t}", &format!("{schema}.{}", example.table));
-                transaction
-                    .batch_execute(&sql)
-                    .await
-                    .with_context(|| sql.clone())?;
+            for schema in work.schemas {
+                let table = format!("{schema}.{}", work.table);
+                let sql = write.replace("{t}", &table).replace("{s}", schema);
+                match transaction.batch_execute(&sql).await {
+                    // Somebody else has moved the row to another partition.
+                    Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {
+                        continue 'again;
+                    }
+                    done => done.with_context(|| sql.clone())?,
+                }
             }
         }
         transaction.commit().await?;
         commits.fetch_add(1, Ordering::Relaxed);
         // Three writers at full speed are faster than an engine that is built for debugging.
         tokio::time::sleep(THINKS).await;
+    }
+}
+
+/// A row that somebody else puts into a range between a statement and its twin would be met by the one alone.
+fn alone(writes: &[&str]) -> &'static str {
+    let any = |word: &str| writes.iter().any(|write| write.contains(word));
+    match (any("BETWEEN"), any("INSERT")) {
+        (true, _) => "SELECT pg_advisory_xact_lock(1)",
+        (false, true) => "SELECT pg_advisory_xact_lock_shared(1)",
+        (false, false) => "",
     }
 }
 

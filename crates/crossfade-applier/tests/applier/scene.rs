@@ -249,6 +249,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
             binary: table.binary,
             never_missing: Vec::new(),
             each_row_once: false,
+            parts: Vec::new(),
             definition: String::new(),
         },
         targets: vec![Target {

@@ -102,6 +102,7 @@ fn line(direction: Direction, difference: &Difference) -> String {
         Kind::Missing => format!("missing in the {table} table"),
         Kind::Extra => format!("in the {table} table only"),
         Kind::Different => "different".to_owned(),
+        Kind::Twice => "more than once in what the new tables make of it".to_owned(),
         Kind::NotOnce => "not in exactly one of the new tables, as the change wants it".to_owned(),
     };
     if difference.key.is_empty() {

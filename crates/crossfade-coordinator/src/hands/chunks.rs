@@ -53,7 +53,7 @@ pub(super) async fn open_slot(context: &Context) -> Result<Event, Failure> {
     context.begin(&session).await?;
     state::start_position(&session, context.name(), Direction::Forward, consistent_point).await?;
     // Every chunk is read later, and so is whatever this file holds by then.
-    let file = copy::file(&session, &context.step().source.name).await?;
+    let file = copy::file(&session, &context.step().source).await?;
     state::trust_file(&session, context.name(), Direction::Forward, file).await?;
     state::record_slot_snapshot(&session, context.name(), &snapshot).await?;
     session.batch_execute("COMMIT").await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder, LockOrder};
-use crossfade_core::migration::Event;
+use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::{FetchKey, KeyCells, marker};
 use crossfade_core::plan::Stage;
@@ -19,6 +19,7 @@ use crossfade_postgres::state::StateError;
 use crossfade_postgres::{copy, state, wal};
 use tokio::sync::mpsc;
 
+use super::fetch::not_fetched;
 use super::{Hands, send};
 use crate::context::{Context, Message, Note};
 use crate::failure::{Failure, chain};
@@ -223,8 +224,15 @@ impl Worker {
     /// A request that gives up before `deadlock_timeout` never gets past an autovacuum; one against wraparound
     /// yields to nobody.
     async fn unyielding_autovacuum(&self, slice: Duration) -> Result<Option<Holder>, Failure> {
-        let source = self.context.step().source.oid;
-        let Some(autovacuum) = lock::autovacuum_on(&self.witness, source).await? else {
+        let source = &self.context.step().source;
+        let mut tables: Vec<u32> = source.parts.iter().map(|part| part.oid).collect();
+        tables.push(source.oid);
+        let mut found = None;
+        for table in tables {
+            let here = lock::autovacuum_on(&self.witness, table).await?;
+            found = found.or(here);
+        }
+        let Some(autovacuum) = found else {
             return Ok(None);
         };
         let yields = !autovacuum.against_wraparound && slice > self.hold.later_lock_max * 2;
@@ -291,7 +299,7 @@ impl Worker {
     /// was is in no stream (R4).
     async fn has_trusted_file(&self) -> Result<bool, Failure> {
         let context = &self.context;
-        let found = copy::file(&self.holder, &context.step().source.name).await?;
+        let found = copy::file(&self.holder, &context.step().source).await?;
         let trusted = state::trusted_file(&self.witness, context.name(), context.direction).await?;
         Ok(found.is_some() && found == trusted)
     }
@@ -359,7 +367,8 @@ impl Worker {
             // The reverse stream begins at this transaction's end (R31).
             wal::emit_here(&self.holder, &swap_message(&context.plan.name)).await?;
             // What is the source on the way back.
-            let file = copy::file(&self.holder, &context.step().source.name).await?;
+            let back = copy_step(&context.plan).towards(Direction::Back);
+            let file = copy::file(&self.holder, &back.source).await?;
             state::trust_file(&self.holder, context.name(), Direction::Back, file).await?;
         }
         let xid = lock::current_xid(&self.holder).await?;
@@ -437,7 +446,10 @@ impl Worker {
         let Some(fetcher) = &self.fetcher else {
             return Err(FetchError::NoKey.into());
         };
-        let fetched = fetcher.fetch_here(&self.holder, &keys).await?;
+        let fetched = match fetcher.fetch_here(&self.holder, &keys).await {
+            Ok(fetched) => fetched,
+            Err(error) => return not_fetched(&self.context, (&self.holder, fetcher), &keys, error).await,
+        };
         // The batch must reach that position (R17), and the stream passes only what is flushed.
         wal::make_durable(&self.witness).await?;
         Ok(Event::Fetched {

@@ -27,7 +27,7 @@ impl Hands {
         let context = &self.context;
         let source = &copy_step(&context.plan).source;
         let shape = Shape::only_whether(source.oid, source.name.clone());
-        let (reader, items) = start_reader(context, Direction::Forward, shape, from);
+        let (reader, items) = start_reader(context, Direction::Forward, vec![shape], from);
         self.detector = Some(reader);
         self.detected = Some(items);
     }

@@ -10,14 +10,14 @@ use std::time::Duration;
 use crossfade_core::migration::Event;
 use crossfade_core::piece::{FetchKey, KeyCells};
 use crossfade_core::position::Lsn;
-use crossfade_postgres::apply::fetch::Fetcher;
+use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
 use crossfade_postgres::session::Session;
 use crossfade_postgres::{copy, wal};
 use tokio::sync::mpsc;
 
 use super::{Hands, send};
 use crate::context::{Context, Message};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// What the worker can be asked for.
 pub(crate) enum FetchOrder {
@@ -114,6 +114,25 @@ async fn perform(
     Ok(Some(Message::Event(event)))
 }
 
+/// A row of a view that its query does not make closes the way back, and nothing else (R32). Ends the transaction.
+pub(super) async fn not_fetched(
+    context: &Context,
+    (session, fetcher): (&Session, &Fetcher),
+    keys: &[KeyCells],
+    error: FetchError,
+) -> Result<Event, Failure> {
+    let of_view = !context.step().source.parts.is_empty();
+    if !of_view || !error.lies_in_a_row() {
+        return Err(error.into());
+    }
+    session.batch_execute("ROLLBACK").await?;
+    let key = fetcher.find_unreadable(session, keys).await?;
+    let key = key.map_or_else(String::new, |key| format!("the row {key}: "));
+    Ok(Event::PieceRefused {
+        reason: format!("{key}{}", chain(&error)),
+    })
+}
+
 impl Worker {
     async fn open(context: &Context) -> Result<Self, Failure> {
         let (reader, witness) = (context.session().await?, context.session().await?);
@@ -146,7 +165,13 @@ impl Worker {
                 .batch_execute(&copy::begin_reading(&context.step().source))
                 .await?;
         }
-        let fetched = self.fetcher.fetch_here(&self.reader, keys).await?;
+        let fetched = match self.fetcher.fetch_here(&self.reader, keys).await {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                self.reach = None;
+                return not_fetched(context, (&self.reader, &self.fetcher), keys, error).await;
+            }
+        };
         let reach = match self.reach {
             Some(reach) => reach,
             None => {

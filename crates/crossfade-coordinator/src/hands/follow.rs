@@ -24,11 +24,13 @@ impl Hands {
     pub(super) fn follow(&mut self, from: Lsn) {
         let context = &self.context;
         let source = &context.step().source;
-        let shape = Shape {
-            former_name: self.former_name(),
-            ..Shape::of(source, source.full_identity)
-        };
-        let (reader, items) = start_reader(context, context.direction, shape, from);
+        let mut shapes = Shape::all(source, source.full_identity);
+        if let Some(former) = self.former_name() {
+            shapes.iter_mut().for_each(|shape| {
+                shape.former_name.get_or_insert_with(|| former.clone());
+            });
+        }
+        let (reader, items) = start_reader(context, context.direction, shapes, from);
         reader.acknowledge(from);
         self.reader = Some(reader);
         self.items = Some(items);
@@ -78,7 +80,7 @@ impl Hands {
 pub(super) fn start_reader(
     context: &Context,
     stream: Direction,
-    shape: Shape,
+    shapes: Vec<Shape>,
     start: Lsn,
 ) -> (ReaderHandle, mpsc::Receiver<Vec<StreamItem>>) {
     let name = &context.plan.name;
@@ -92,7 +94,7 @@ pub(super) fn start_reader(
         connect: context.config.clone(),
         slot,
         publication,
-        shape,
+        shapes,
         binary,
         start,
         history: Some(History {

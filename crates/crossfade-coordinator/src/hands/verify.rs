@@ -124,7 +124,7 @@ impl Worker {
             (_, []) | (None, _) => Repair::default(),
             (Some(fetcher), suspects) => self.verifier.reread(&self.source, fetcher, suspects).await?,
         };
-        let file = copy::file(&self.source, &self.context.step().source.name).await?;
+        let file = copy::file(&self.source, &self.context.step().source).await?;
         let position = wal::durable_insert_position(&self.witness).await?;
         Ok(VerifyEvent::Opened {
             snapshot,

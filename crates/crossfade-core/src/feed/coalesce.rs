@@ -19,8 +19,17 @@ pub(crate) struct Final {
     /// The row that was there before the piece must go, because it was deleted or moved away.
     pub(crate) delete: bool,
     pub(crate) image: Image,
-    /// The last transaction that wrote the row: a snapshot to fetch it under must see it.
-    pub(crate) xid: Xid,
+    /// The transactions that wrote the row, in the order of their commits: a snapshot to fetch it under must see them
+    /// all. Of a table's row the last one would do; rows of a view's parts are written side by side (R33).
+    pub(crate) writers: Vec<Xid>,
+}
+
+impl Final {
+    fn written_by(&mut self, xid: Xid) {
+        if self.writers.last() != Some(&xid) {
+            self.writers.push(xid);
+        }
+    }
 }
 
 /// The row at the end of a piece.
@@ -30,8 +39,8 @@ pub(crate) enum Image {
     Absent,
     /// This one; `Unchanged` cells are kept from the target.
     Row(Row),
-    /// The stream did not carry it whole: read it under a snapshot that sees this transaction.
-    Fetch(Xid),
+    /// The stream did not carry it whole: read it under a snapshot that sees its writers.
+    Fetch,
 }
 
 /// A piece's result, keys in the order in which they were first touched.
@@ -88,7 +97,7 @@ impl Merge {
                 key: cells,
                 delete: false,
                 image: Image::Absent,
-                xid: Xid(0),
+                writers: Vec::new(),
             };
             self.finals.push(absent);
         }
@@ -99,7 +108,7 @@ impl Merge {
     fn put(&mut self, key: (KeyCells, KeyId), xid: Xid, mut new: Row) {
         let (entry, fresh) = self.entry(key);
         let missing = new.0.iter().any(|cell| matches!(cell, Cell::Unchanged));
-        entry.xid = xid;
+        entry.written_by(xid);
         entry.image = match &entry.image {
             _ if !missing => Image::Row(new),
             Image::Row(earlier) => {
@@ -108,7 +117,7 @@ impl Merge {
             }
             Image::Absent if fresh => Image::Row(new),
             // Its earlier version is to be fetched, or is gone within this piece: this one must be fetched too.
-            Image::Absent | Image::Fetch(_) => Image::Fetch(xid),
+            Image::Absent | Image::Fetch => Image::Fetch,
         };
     }
 
@@ -116,12 +125,8 @@ impl Merge {
     fn put_moved(&mut self, key: (KeyCells, KeyId), xid: Xid, new: Row) {
         let (entry, _) = self.entry(key);
         let missing = new.0.iter().any(|cell| matches!(cell, Cell::Unchanged));
-        entry.xid = xid;
-        entry.image = if missing {
-            Image::Fetch(xid)
-        } else {
-            Image::Row(new)
-        };
+        entry.written_by(xid);
+        entry.image = if missing { Image::Fetch } else { Image::Row(new) };
     }
 
     fn delete(&mut self, key: (KeyCells, KeyId)) {
@@ -144,7 +149,7 @@ impl Merge {
         }
         let settle = |mut last: Final| {
             if matches!(&last.image, Image::Row(row) if mixes(row)) {
-                last.image = Image::Fetch(last.xid);
+                last.image = Image::Fetch;
             }
             last
         };
@@ -265,10 +270,8 @@ mod tests {
     #[test]
     fn a_key_change_with_a_missing_column_is_fetched_and_later_versions_too() {
         let result = run(&[(1, moved("k  ", "l ~ 1")), (2, put("l ~ 2"))]);
-        assert_eq!(
-            images(&result),
-            [(true, Image::Absent), (false, Image::Fetch(Xid(2)))]
-        );
+        assert_eq!(images(&result), [(true, Image::Absent), (false, Image::Fetch)]);
+        assert_eq!(result.finals[1].writers, [Xid(1), Xid(2)]);
         let result = run(&[(1, moved("k  ", "l ~ 1")), (2, put("l b 2"))]);
         assert_eq!(
             images(&result)[1],
@@ -315,6 +318,6 @@ mod tests {
         };
         let touches = vec![Touch { xid: Xid(7), act }];
         let result = coalesce(touches, vec![by_bytes(&key)], |_| true);
-        assert_eq!(result.finals[0].image, Image::Fetch(Xid(7)));
+        assert_eq!(result.finals[0].image, Image::Fetch);
     }
 }

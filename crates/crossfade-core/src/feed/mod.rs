@@ -180,6 +180,8 @@ pub struct Feed {
     reads: Vec<Vec<usize>>,
     /// See [`Source::never_missing`].
     never_missing: Vec<usize>,
+    /// The source is a view: a change says nothing but that a row of it is to be read again (R33).
+    of_view: bool,
     ledger: Ledger,
     limits: FeedLimits,
     /// For widening the stream's transaction ids.
@@ -223,6 +225,7 @@ impl Feed {
             shape: source.key.as_ref().map(|key| KeyShape::new(key, &source.columns)),
             reads: columns.map(|column| column.value.reads.clone()).collect(),
             never_missing: source.never_missing.clone(),
+            of_view: !source.parts.is_empty(),
             ledger,
             limits,
             reference,
@@ -304,8 +307,7 @@ impl Feed {
             return None;
         };
         let snapshot = self.batch.snapshot.as_ref()?;
-        let mut xids = wanted(&coalesced.finals).map(|(_, _, xid)| xid);
-        xids.find(|xid| !snapshot.sees(*xid))
+        unseen(&coalesced.finals, snapshot)
     }
 
     /// Takes what the stream delivered.
@@ -444,7 +446,7 @@ impl Feed {
     /// What is missing of a row cannot be kept from the target's.
     fn must_fetch(&self, row: &Row) -> bool {
         let missing = |column: &usize| matches!(row.0[*column], Cell::Unchanged);
-        self.never_missing.iter().any(missing) || mixes(&self.reads, row)
+        self.of_view || self.never_missing.iter().any(missing) || mixes(&self.reads, row)
     }
 
     /// An update that keeps a value of a row which this batch's fetch found gone has nothing to keep it in.
@@ -463,7 +465,7 @@ impl Feed {
                     self.batch.absent.remove(id);
                 }
                 (true, true) if self.batch.absent.contains(id) => last.image = Image::Absent,
-                (false, true) => last.image = Image::Fetch(last.xid),
+                (false, true) => last.image = Image::Fetch,
                 (true, true) | (false, false) => {}
             }
         }
@@ -471,15 +473,15 @@ impl Feed {
 
     fn fetch_or_send(&mut self, gathered: Gathered, coalesced: Coalesced) -> FeedStep {
         let keys: Vec<FetchKey> = wanted(&coalesced.finals)
-            .map(|(ordinal, key, _)| FetchKey {
+            .map(|(ordinal, last)| FetchKey {
                 ordinal,
-                key: key.clone(),
+                key: last.key.clone(),
             })
             .collect();
         if keys.is_empty() {
             return self.send(gathered, Some(coalesced));
         }
-        let seen = |snapshot: &Snapshot| wanted(&coalesced.finals).all(|(_, _, xid)| snapshot.sees(xid));
+        let seen = |snapshot: &Snapshot| unseen(&coalesced.finals, snapshot).is_none();
         let same_snapshot = self.batch.snapshot.as_ref().is_some_and(seen);
         self.forming = Forming::Fetching { gathered, coalesced };
         FeedStep::Fetch { keys, same_snapshot }
@@ -498,7 +500,7 @@ impl Feed {
             return None;
         };
         self.observe(&snapshot);
-        let seen = wanted(&coalesced.finals).all(|(_, _, xid)| snapshot.sees(xid));
+        let seen = unseen(&coalesced.finals, &snapshot).is_none();
         let same = self.batch.snapshot.as_ref() == Some(&snapshot);
         self.batch.snapshot = Some(snapshot);
         if !seen {
@@ -513,7 +515,7 @@ impl Feed {
         gathered.fetched = true;
         let exact = self.shape.as_ref().is_some_and(|shape| shape.exact);
         let finals = coalesced.finals.iter_mut().zip(&coalesced.ids);
-        let wanting = finals.filter(|(last, _)| matches!(last.image, Image::Fetch(_)));
+        let wanting = finals.filter(|(last, _)| last.image == Image::Fetch);
         for ((last, id), row) in wanting.zip(rows) {
             match row {
                 Some(row) => {
@@ -627,12 +629,18 @@ fn mixes(reads: &[Vec<usize>], row: &Row) -> bool {
         .any(|columns| columns.iter().any(missing) && !columns.iter().all(missing))
 }
 
-fn wanted(finals: &[Final]) -> impl Iterator<Item = (u32, &KeyCells, Xid)> {
+/// A transaction that wrote a row which is to be fetched, and that the snapshot does not see (R16).
+fn unseen(finals: &[Final], snapshot: &Snapshot) -> Option<Xid> {
+    let mut writers = wanted(finals).flat_map(|(_, last)| &last.writers).copied();
+    writers.find(|xid| !snapshot.sees(*xid))
+}
+
+fn wanted(finals: &[Final]) -> impl Iterator<Item = (u32, &Final)> {
     finals
         .iter()
         .enumerate()
         .filter_map(|(ordinal, last)| match &last.image {
-            Image::Fetch(xid) => Some((ordinal as u32, &last.key, *xid)),
+            Image::Fetch => Some((ordinal as u32, last)),
             Image::Absent | Image::Row(_) => None,
         })
 }

@@ -35,6 +35,7 @@ pub(crate) fn source(equality: Equality, keyed: bool) -> Source {
         binary: false,
         never_missing: Vec::new(),
         each_row_once: false,
+        parts: Vec::new(),
         definition: String::new(),
     }
 }

@@ -104,6 +104,10 @@ impl Migration {
 
     /// The retired table does not take a row: the application must not notice.
     pub(super) fn piece_refused(&mut self, reason: String) {
+        // Its transaction holds a snapshot.
+        if std::mem::take(&mut self.fetch_open) {
+            self.commands.push_back(Command::EndFetch);
+        }
         let since = self.feed.take().map_or(self.acknowledged, |feed| feed.applied());
         self.commands.push_back(Command::CloseBack { since, reason });
     }

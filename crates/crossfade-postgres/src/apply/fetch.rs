@@ -55,6 +55,24 @@ pub enum FetchError {
     /// The answer names a key that was not asked for.
     #[error("match the rows that were read to the keys that were asked for")]
     Unasked,
+    /// A view has several rows of one key.
+    #[error("read one row of a key: the query of the old shape gives several")]
+    Twice,
+}
+
+impl FetchError {
+    /// Whether it is about what is in a row: the same fetch fails again until that is mended.
+    pub fn lies_in_a_row(&self) -> bool {
+        match self {
+            FetchError::Sql(error) => error.lies_in_a_row(),
+            FetchError::Twice => true,
+            FetchError::Encode(_)
+            | FetchError::Decode(_)
+            | FetchError::Snapshot(_)
+            | FetchError::NoKey
+            | FetchError::Unasked => false,
+        }
+    }
 }
 
 /// The statements of fetching from one source, rendered once.
@@ -111,6 +129,13 @@ impl FetchStatements {
             .map(|position| source.columns[*position].type_name.as_str())
             .collect();
         let (table, format) = (ident::table(&source.name), format_of(source));
+        // The key of a view's row reaches into the view only as a value from outside.
+        let rows = match source.parts.is_empty() {
+            true => format!("JOIN ONLY {table} AS s ON {same_key}"),
+            false => {
+                format!("CROSS JOIN LATERAL (SELECT s.* FROM {table} AS s WHERE {same_key} OFFSET 0) AS s")
+            }
+        };
         Some(FetchStatements {
             create_staging: format!(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS {STAGING} ON COMMIT DELETE ROWS AS\n\
@@ -120,7 +145,7 @@ impl FetchStatements {
             copy_keys: format!("COPY {STAGING} ({number}, {keys}) FROM STDIN (FORMAT {format})"),
             stage_named: stage_named(&number, &keys, &types),
             copy_rows: format!(
-                "COPY (SELECT f.{number}, {columns}\n  FROM {STAGING} AS f\n  JOIN ONLY {table} AS s ON {same_key}) \
+                "COPY (SELECT f.{number}, {columns}\n  FROM {STAGING} AS f\n  {rows}) \
                  TO STDOUT (FORMAT {format})",
                 columns = columns.join(", "),
             ),
@@ -229,10 +254,8 @@ impl Fetcher {
     }
 
     async fn read_staged(&self, session: &Session, keys: usize) -> Result<Fetched, FetchError> {
-        let query = format!(
-            "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_relation_filenode({}::regclass)",
-            literal(&ident::table(&self.source.name))
-        );
+        let file = copy::file_of(&self.source);
+        let query = format!("SELECT pg_catalog.pg_current_snapshot()::text, {file}");
         let seen = session.query_one(&query, &[]).await?;
         session.batch_execute(super::JOIN_BY_INDEX).await?;
         let messages = session.copy_out(&self.statements.copy_rows).await?;
@@ -240,7 +263,10 @@ impl Fetcher {
         let mut rows: Vec<Option<Row>> = vec![None; keys];
         for cells in decode::rows(self.source.binary, messages)? {
             let (number, row) = numbered(cells).ok_or(FetchError::Unasked)?;
-            *rows.get_mut(number).ok_or(FetchError::Unasked)? = Some(row);
+            let place = rows.get_mut(number).ok_or(FetchError::Unasked)?;
+            if place.replace(row).is_some() {
+                return Err(FetchError::Twice);
+            }
         }
         Ok(Fetched {
             rows,
@@ -248,6 +274,52 @@ impl Fetcher {
             insert_lsn: wal::insert_position(session).await?,
             filenode: seen.get(1),
         })
+    }
+
+    /// The first of `keys` whose row cannot be read for what is in it, as the server writes the key: `id = 7`. `None` if
+    /// each can be. The session is in no transaction.
+    ///
+    /// # Errors
+    /// When something else fails; the session is then without a transaction, or lost.
+    pub async fn find_unreadable(
+        &self,
+        session: &Session,
+        keys: &[KeyCells],
+    ) -> Result<Option<String>, FetchError> {
+        let (mut from, mut to) = (0, keys.len());
+        if !self.is_unreadable(session, keys).await? {
+            return Ok(None);
+        }
+        while to - from > 1 {
+            let middle = from + (to - from) / 2;
+            match self.is_unreadable(session, &keys[from..middle]).await? {
+                true => to = middle,
+                false => from = middle,
+            }
+        }
+        session.batch_execute("BEGIN").await?;
+        let shown = self.show(session, &keys[from..to]).await;
+        session.batch_execute("ROLLBACK").await?;
+        Ok(Some(shown?))
+    }
+
+    async fn is_unreadable(&self, session: &Session, keys: &[KeyCells]) -> Result<bool, FetchError> {
+        match self.fetch(session, keys).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.lies_in_a_row() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn show(&self, session: &Session, key: &[KeyCells]) -> Result<String, FetchError> {
+        self.stage(session, key).await?;
+        let columns = self.statements.keys.iter().map(|column| {
+            let label = literal(&format!("{column} = "));
+            format!("{label} || pg_catalog.quote_nullable(f.{column}::text)")
+        });
+        let columns: Vec<String> = columns.collect();
+        let show = format!("SELECT {} FROM {STAGING} AS f", columns.join(" || ', ' || "));
+        Ok(session.query_one(&show, &[]).await?.get(0))
     }
 
     /// For each key the number of its class: equal numbers for keys that the server holds to be equal. Numbers of

@@ -49,6 +49,7 @@ pub(crate) fn orders() -> (Source, Target) {
         binary: true,
         never_missing: Vec::new(),
         each_row_once: false,
+        parts: Vec::new(),
         definition: String::new(),
     };
     let target = Target {

@@ -26,8 +26,8 @@ struct ChangeFile {
     search_path: Option<String>,
     #[serde(default)]
     way_back: WayBack,
-    #[serde(default)]
-    back: BTreeMap<String, String>,
+    back: Option<Spanned<BTreeMap<String, String>>>,
+    old_shape: Option<Spanned<OldShapeOfFile>>,
     #[serde(default)]
     copy: CopyRequest,
     #[serde(default)]
@@ -43,6 +43,13 @@ enum WayBack {
     Auto,
     /// No.
     None,
+}
+
+/// How the rows of the old table are read from the new ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldShapeOfFile {
+    query: Spanned<String>,
 }
 
 /// What becomes of the table itself, where `alter` does not say it.
@@ -157,6 +164,16 @@ pub enum FileProblem {
         "hold each row to one new table: that is for tables with `filter` and without `rows`, of a table that is retired"
     )]
     NotCountable,
+    /// `[back]` of a split.
+    #[error(
+        "fill columns of the old table from several new ones: give `[old_shape]` with a `query` over all of them"
+    )]
+    BackOfASplit,
+    /// `[old_shape]` without `[[target]]`.
+    #[error(
+        "read the old table's rows from several new ones: there is no `[[target]]`; give `[back]` for single columns"
+    )]
+    OldShapeAlone,
     /// A limit is unknown or has no value of its kind.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -220,6 +237,17 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
         Some(_) if countable => true,
         Some(word) => return Err(Misplaced(word.span(), FileProblem::NotCountable)),
     };
+    match (&file.old_shape, &file.back) {
+        (Some(old_shape), _) if tables.is_empty() => {
+            return Err(Misplaced(old_shape.span(), FileProblem::OldShapeAlone));
+        }
+        (_, Some(back)) if !tables.is_empty() => {
+            return Err(Misplaced(back.span(), FileProblem::BackOfASplit));
+        }
+        (_, _) => {}
+    }
+    let old_shape = file.old_shape.as_ref();
+    let old_shape = old_shape.map(|old_shape| Tables { name, text }.placed(&old_shape.get_ref().query));
     let mut limits = Limits::default();
     for (name, value) in &file.limits {
         let text = limit_text(name, value)?;
@@ -238,7 +266,8 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
         search_path: file.search_path,
         way_back: WayBackRequest {
             off: file.way_back == WayBack::None,
-            columns: file.back,
+            columns: file.back.map(Spanned::into_inner).unwrap_or_default(),
+            old_shape,
         },
     })
 }

@@ -50,6 +50,8 @@ pub struct WayBackRequest {
     pub off: bool,
     /// By column of the old table, as the catalogs call it: what fills it, over a row of the new table.
     pub columns: BTreeMap<String, String>,
+    /// Of a split: a query over the new tables that gives the rows of the old one.
+    pub old_shape: Option<Placed>,
 }
 
 /// How the rows shall get into the new table.
@@ -133,6 +135,9 @@ impl ChangeRequest {
             .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
             .collect();
         let mut tables: String = self.tables.iter().map(TableRequest::canonical).collect();
+        if let Some(query) = &self.way_back.old_shape {
+            tables += &format!("old_shape {:?}\n", query.text);
+        }
         if self.each_row_once {
             tables += "each_row = once\n";
         }

@@ -36,18 +36,14 @@ pub fn complete(context: &DdlContext) -> Vec<Statement> {
     vec![private(Stage::Complete, sql)]
 }
 
-/// Stage `Drop`: the retired table and its schema. Without `CASCADE`: whatever came to depend on it stays.
-pub fn drop(context: &DdlContext, source: &Definition) -> Vec<Statement> {
-    vec![
-        private(
-            Stage::Drop,
-            format!("DROP TABLE IF EXISTS {}", context.retired(source)),
-        ),
-        private(
-            Stage::Drop,
-            format!("DROP SCHEMA IF EXISTS {}", Ident(&context.retired_schema)),
-        ),
-    ]
+/// Stage `Drop`: the retired tables and their schema. Without `CASCADE`: whatever came to depend on them stays.
+pub fn drop(context: &DdlContext, retired: &[&Definition]) -> Vec<Statement> {
+    let tables = retired.iter().map(|table| {
+        let table = context.retired(table);
+        private(Stage::Drop, format!("DROP TABLE IF EXISTS {table}"))
+    });
+    let schema = format!("DROP SCHEMA IF EXISTS {}", Ident(&context.retired_schema));
+    tables.chain([private(Stage::Drop, schema)]).collect()
 }
 
 /// Stage `Abort`: whatever of the shadow there is. The schema of retired tables is empty before the swap.

@@ -13,7 +13,7 @@ mod swap;
 pub use after::{abort, after_swap, complete, drop};
 pub use index::{analyze, indexes, key_index};
 pub use shadow::{probe_clone, shadow};
-pub use swap::{locks, swap};
+pub use swap::{Leaving, locks, swap};
 
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Stage, Statement};

@@ -14,48 +14,127 @@ use crate::ddl::shadow::{given_by, late_comments, late_constraints};
 use crate::ddl::{DdlContext, NewTable, Way, index, lock};
 use crate::ident::{self, Ident};
 
+/// The tables that a swap takes out of their places.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving<'a> {
+    /// All of them: the source, and on the way back every table that came of it.
+    pub tables: &'a [&'a Definition],
+    /// That of them whose place the successor takes.
+    pub predecessor: Option<&'a Definition>,
+}
+
+impl<'a> Leaving<'a> {
+    /// One table, whose place is taken.
+    pub fn alone(table: &'a [&'a Definition; 1]) -> Self {
+        Leaving {
+            tables: table,
+            predecessor: Some(table[0]),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a TableName> + use<'a> {
+        self.tables.iter().map(|table| &table.name)
+    }
+}
+
 /// Stages `LockTarget`, `Lock` and `LockSequences`. First the shadows, in a mode that does not stop our own applier. Tables:
-/// one `LOCK` a statement: the source, then the tables at the other end of its foreign keys, by name. Then the source's
+/// one `LOCK` a statement: those that leave, then the tables at the other end of their foreign keys, by name. Then the
 /// sequences.
 ///
-/// The source comes first because that is how applications go: they write a row, and its foreign keys are looked up
+/// Those that leave come first because that is how applications go: they write a row, and its foreign keys are looked up
 /// behind it. Whoever holds a parent then seldom comes back to the source; in the other order every transaction
 /// that has written to the source wants the parent which we hold already, and waits for us while we wait for it.
-pub fn locks(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) -> Vec<Statement> {
+pub fn locks(context: &DdlContext, leaving: Leaving<'_>, new: &[NewTable<'_>]) -> Vec<Statement> {
     let definitions = || new.iter().map(|new| new.definition);
-    let keys = std::iter::once(source)
+    let keys = leaving
+        .tables
+        .iter()
+        .copied()
         .chain(definitions())
         .flat_map(foreign_keys);
     let ends = keys.flat_map(|key| [key.referencing.as_ref(), key.referenced.as_ref()]);
-    let others: BTreeSet<&TableName> = ends.flatten().filter(|table| **table != source.name).collect();
+    let ours: BTreeSet<&TableName> = leaving.names().collect();
+    let others: BTreeSet<&TableName> = ends.flatten().filter(|table| !ours.contains(table)).collect();
     let shadows = definitions().map(|table| {
         let shadow = context.shadow(table);
         let only = render::only(table);
         let sql = format!("LOCK TABLE {only}{shadow} IN SHARE UPDATE EXCLUSIVE MODE");
         context.under_lock(Stage::LockTarget, sql, Vec::new())
     });
-    let tables = [&source.name].into_iter().chain(others).map(|table| {
-        let sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", ident::table(table));
+    let exclusively = |only: &str, table: &TableName| {
+        let sql = format!(
+            "LOCK TABLE {only}{} IN ACCESS EXCLUSIVE MODE",
+            ident::table(table)
+        );
         context.under_lock(Stage::Lock, sql, vec![lock("ACCESS EXCLUSIVE", table)])
-    });
+    };
+    let tables = leaving.tables.iter();
+    let tables = tables.map(|table| exclusively(render::only(table), &table.name));
+    let others = others.into_iter().map(|table| exclusively("ONLY ", table));
     shadows
         .chain(tables)
-        .chain(sequence_locks(context, source))
+        .chain(others)
+        .chain(sequence_locks(context, leaving, new))
         .collect()
 }
 
-/// Stage `LockSequences`: the move locks the source's sequences, and whoever has drawn from one holds it to the end of
-/// its transaction. `LOCK` takes no sequence; setting what is set already does.
-fn sequence_locks(context: &DdlContext, source: &Definition) -> impl Iterator<Item = Statement> {
-    source.sequences.iter().map(|sequence| {
-        let name = TableName::new(&source.name.schema, &sequence.name);
+/// Stage `LockSequences`: the move locks the sequences, and whoever has drawn from one holds it to the end of its
+/// transaction. `LOCK` takes no sequence; setting what is set already does.
+fn sequence_locks(context: &DdlContext, leaving: Leaving<'_>, new: &[NewTable<'_>]) -> Vec<Statement> {
+    let own = leaving.tables.iter().flat_map(|table| {
+        let sequences = table.sequences.iter();
+        sequences.map(|sequence| (&table.name, sequence))
+    });
+    let returning = new.iter().flat_map(|new| {
+        let sequences = match context.way {
+            Way::There | Way::ThereWithWayBack => Vec::new(),
+            Way::Back => drawn_from(new.definition, leaving),
+        };
+        sequences
+            .into_iter()
+            .map(|sequence| (&new.definition.name, sequence))
+    });
+    let statement = |(table, sequence): (&TableName, &Sequence)| {
+        let name = TableName::new(&table.schema, &sequence.name);
         let sql = format!("ALTER SEQUENCE {} CACHE {}", ident::table(&name), sequence.cache);
-        context.under_lock(
-            Stage::LockSequences,
-            sql,
-            vec![lock("SHARE ROW EXCLUSIVE", &name)],
-        )
-    })
+        let locks = vec![lock("SHARE ROW EXCLUSIVE", &name)];
+        context.under_lock(Stage::LockSequences, sql, locks)
+    };
+    own.chain(returning).map(statement).collect()
+}
+
+/// Sequences of `serial` columns of `owner` from which the other tables draw, and that none of them owns.
+fn drawn_from<'a>(owner: &'a Definition, others: Leaving<'_>) -> Vec<&'a Sequence> {
+    let serial = |sequence: &&Sequence| sequence.owned == Owned::Serial;
+    let drawn: BTreeSet<&str> = others
+        .tables
+        .iter()
+        .flat_map(|table| &table.depend)
+        .map(|edge| edge.referenced.as_str())
+        .collect();
+    // Both ends as the server writes them.
+    let owned = owner
+        .depend
+        .iter()
+        .filter(|edge| edge.referenced_own && edge.kind == "a");
+    let columns: BTreeSet<&str> = owned
+        .filter(|edge| drawn.contains(edge.dependent.as_str()))
+        .filter_map(|edge| edge.referenced.strip_prefix("column "))
+        .collect();
+    let shared: BTreeSet<&str> = match others.predecessor {
+        Some(other) => other
+            .sequences
+            .iter()
+            .filter(serial)
+            .map(|s| s.name.as_str())
+            .collect(),
+        None => BTreeSet::new(),
+    };
+    let sequences = owner.sequences.iter().filter(serial);
+    sequences
+        .filter(|sequence| !shared.contains(sequence.name.as_str()))
+        .filter(|sequence| columns.contains(sequence.column.as_str()))
+        .collect()
 }
 
 fn foreign_keys(definition: &Definition) -> impl Iterator<Item = &ForeignKey> + use<'_> {
@@ -64,10 +143,10 @@ fn foreign_keys(definition: &Definition) -> impl Iterator<Item = &ForeignKey> + 
 
 /// Stage `Swap`, in order, in the transaction that has run [`locks`]. The first statements, one for each new table, lock
 /// them against everyone.
-pub fn swap(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) -> Vec<Statement> {
+pub fn swap(context: &DdlContext, leaving: Leaving<'_>, new: &[NewTable<'_>]) -> Vec<Statement> {
     let swap = Swap {
         context,
-        source,
+        leaving,
         new,
         statements: Vec::new(),
     };
@@ -76,7 +155,7 @@ pub fn swap(context: &DdlContext, source: &Definition, new: &[NewTable<'_>]) -> 
 
 struct Swap<'a> {
     context: &'a DdlContext,
-    source: &'a Definition,
+    leaving: Leaving<'a>,
     new: &'a [NewTable<'a>],
     statements: Vec<Statement>,
 }
@@ -89,11 +168,15 @@ impl<'a> Swap<'a> {
             self.private(format!("LOCK TABLE {only}{shadow} IN ACCESS EXCLUSIVE MODE"));
         }
         self.release_sequences();
-        self.detach_incoming();
-        self.detach_source();
-        match self.context.way {
-            Way::There | Way::Back => {}
-            Way::ThereWithWayBack => self.let_source_follow(),
+        for table in self.leaving.tables {
+            self.detach_incoming(table);
+        }
+        for table in self.leaving.tables {
+            self.detach(table);
+            match self.context.way {
+                Way::There | Way::Back => {}
+                Way::ThereWithWayBack => self.let_follow(table),
+            }
         }
         self.move_tables();
         self.own_sequences();
@@ -128,16 +211,13 @@ impl<'a> Swap<'a> {
             .push(self.context.under_lock(Stage::Swap, sql, locks));
     }
 
-    fn on_source(&self) -> Vec<String> {
-        vec![lock("ACCESS EXCLUSIVE", &self.source.name)]
-    }
-
-    /// Sequences of `serial` columns that the source and its successor have. Each must be in its owner's schema, and
-    /// stays; one whose column the successor does not have goes where its column goes.
+    /// Sequences of `serial` columns that the successor and the table before it have. Each must be in its owner's schema,
+    /// and stays; one whose column the successor does not have goes where its column goes.
     fn shared_sequences(&self) -> Vec<&'a Sequence> {
         let serial = |sequence: &&Sequence| sequence.owned == Owned::Serial;
         let of_source = |name: &String| {
-            let mut sequences = self.source.sequences.iter().filter(serial);
+            let predecessor = self.leaving.predecessor.into_iter();
+            let mut sequences = predecessor.flat_map(|table| &table.sequences).filter(serial);
             sequences.any(|sequence| sequence.name == *name)
         };
         let of_successor = self.successor().into_iter().flat_map(|table| &table.sequences);
@@ -149,46 +229,29 @@ impl<'a> Swap<'a> {
 
     /// Other sequences of the source's from which the new tables draw: nobody owns them any more, so that they do not go
     /// with the retired table.
-    fn orphaned_sequences(&self) -> Vec<&'a Sequence> {
-        let drawn_from: BTreeSet<&str> = self
-            .definitions()
-            .flat_map(|table| &table.depend)
-            .map(|edge| edge.referenced.as_str())
-            .collect();
-        // Both ends as the server writes them.
-        let owned = self
-            .source
-            .depend
-            .iter()
-            .filter(|edge| edge.referenced_own && edge.kind == "a");
-        let columns: BTreeSet<&str> = owned
-            .filter(|edge| drawn_from.contains(edge.dependent.as_str()))
-            .filter_map(|edge| edge.referenced.strip_prefix("column "))
-            .collect();
-        let shared: BTreeSet<&String> = self
-            .shared_sequences()
-            .into_iter()
-            .map(|sequence| &sequence.name)
-            .collect();
-        let others = self
-            .source
-            .sequences
-            .iter()
-            .filter(|sequence| !shared.contains(&sequence.name));
-        others
-            .filter(|sequence| sequence.owned == Owned::Serial && columns.contains(sequence.column.as_str()))
-            .collect()
-    }
-
-    fn sequence(&self, sequence: &Sequence) -> TableName {
-        TableName::new(&self.source.name.schema, &sequence.name)
+    fn orphaned_sequences(&self) -> Vec<(&'a TableName, &'a Sequence)> {
+        let definitions: Vec<&Definition> = self.definitions().collect();
+        let new = Leaving {
+            tables: &definitions,
+            predecessor: self.successor(),
+        };
+        let of = |table: &&'a Definition| {
+            let drawn = drawn_from(table, new).into_iter();
+            drawn.map(|sequence| (&table.name, sequence)).collect::<Vec<_>>()
+        };
+        match self.context.way {
+            Way::There | Way::ThereWithWayBack => self.leaving.tables.iter().flat_map(of).collect(),
+            Way::Back => Vec::new(),
+        }
     }
 
     fn release_sequences(&mut self) {
         let shared = self.shared_sequences().into_iter();
+        let predecessor = self.leaving.predecessor.map(|table| &table.name);
         let names: Vec<TableName> = shared
+            .filter_map(|sequence| Some((predecessor?, sequence)))
             .chain(self.orphaned_sequences())
-            .map(|s| self.sequence(s))
+            .map(|(table, sequence)| TableName::new(&table.schema, &sequence.name))
             .collect();
         for name in names {
             let sql = format!("ALTER SEQUENCE {} OWNED BY NONE", ident::table(&name));
@@ -196,13 +259,18 @@ impl<'a> Swap<'a> {
         }
     }
 
+    /// Also, on the way back, those that nobody has owned since the swap.
     fn own_sequences(&mut self) {
         let Some(successor) = self.successor() else {
             return;
         };
         let table = ident::table(&successor.name);
-        for sequence in self.shared_sequences() {
-            let name = self.sequence(sequence);
+        let returning = match self.context.way {
+            Way::There | Way::ThereWithWayBack => Vec::new(),
+            Way::Back => drawn_from(successor, self.leaving),
+        };
+        for sequence in self.shared_sequences().into_iter().chain(returning) {
+            let name = TableName::new(&successor.name.schema, &sequence.name);
             let sql = format!(
                 "ALTER SEQUENCE {} OWNED BY {table}.{}",
                 ident::table(&name),
@@ -212,10 +280,10 @@ impl<'a> Swap<'a> {
         }
     }
 
-    fn detach_incoming(&mut self) {
-        let (source, context) = (self.source, self.context);
-        for key in &source.incoming {
-            let (child, parent) = render::ends(source, key);
+    fn detach_incoming(&mut self, leaving: &Definition) {
+        let context = self.context;
+        for key in &leaving.incoming {
+            let (child, parent) = render::ends(leaving, key);
             let sql = format!(
                 "ALTER TABLE {} DROP CONSTRAINT {}",
                 ident::table(child),
@@ -226,19 +294,19 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// The retired table keeps nothing that would act on it or on others (R30).
-    fn detach_source(&mut self) {
-        let source = self.source;
-        let table = ident::table(&source.name);
-        let late = late_constraints(source).map(|constraint| constraint.name.as_str());
-        let keys = source.foreign_keys.iter().map(|key| key.name.as_str());
+    /// A table that leaves keeps nothing that would act on it or on others (R30).
+    fn detach(&mut self, leaving: &Definition) {
+        let table = ident::table(&leaving.name);
+        let exclusively = || vec![lock("ACCESS EXCLUSIVE", &leaving.name)];
+        let late = late_constraints(leaving).map(|constraint| constraint.name.as_str());
+        let keys = leaving.foreign_keys.iter().map(|key| key.name.as_str());
         let dropped: Vec<String> = keys
             .chain(late)
             .map(|name| format!("DROP CONSTRAINT {}", Ident(name)))
             .collect();
         if !dropped.is_empty() {
-            let mut locks = self.on_source();
-            let parents = source
+            let mut locks = exclusively();
+            let parents = leaving
                 .foreign_keys
                 .iter()
                 .filter_map(|key| key.referenced.as_ref());
@@ -246,21 +314,21 @@ impl<'a> Swap<'a> {
             locks.extend(parents.into_iter().map(|parent| lock("ACCESS EXCLUSIVE", parent)));
             self.push(format!("ALTER TABLE {table} {}", dropped.join(", ")), locks);
         }
-        for trigger in &source.triggers {
+        for trigger in &leaving.triggers {
             let sql = format!("DROP TRIGGER {} ON {table}", Ident(&trigger.name));
-            self.push(sql, self.on_source());
+            self.push(sql, exclusively());
         }
-        self.revoke_writes();
+        self.revoke_writes(leaving);
     }
 
-    /// Nobody writes to the retired table, its owner included. `CASCADE` takes what others passed on.
-    fn revoke_writes(&mut self) {
+    /// Nobody writes to a table that has left, its owner included. `CASCADE` takes what others passed on.
+    fn revoke_writes(&mut self, leaving: &Definition) {
         let writes = ["INSERT", "UPDATE", "DELETE", "TRUNCATE"];
-        let columns = self.source.columns.iter().flat_map(|column| &column.grants);
-        let grants = self.source.table.grants.iter().chain(columns);
+        let columns = leaving.columns.iter().flat_map(|column| &column.grants);
+        let grants = leaving.table.grants.iter().chain(columns);
         let roles: BTreeSet<String> = grants
             .filter(|grant| {
-                grant.grantor == self.source.table.owner && writes.contains(&grant.privilege.as_str())
+                grant.grantor == leaving.table.owner && writes.contains(&grant.privilege.as_str())
             })
             .map(|grant| {
                 grant
@@ -273,28 +341,27 @@ impl<'a> Swap<'a> {
             return;
         }
         let roles: Vec<String> = roles.into_iter().collect();
-        let table = ident::table(&self.source.name);
+        let table = ident::table(&leaving.name);
         let (writes, roles) = (writes.join(", "), roles.join(", "));
         self.private(format!("REVOKE {writes} ON TABLE {table} FROM {roles} CASCADE"));
     }
 
     /// The retired table becomes a target (R30): nobody but the engine's role writes to it, and it takes every value
     /// of an identity column, as the shadow does while it follows.
-    fn let_source_follow(&mut self) {
-        let source = self.source;
-        let table = ident::table(&source.name);
+    fn let_follow(&mut self, leaving: &Definition) {
+        let table = ident::table(&leaving.name);
         let role = Ident(&self.context.role);
         self.private(format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLE {table} TO {role}"
         ));
-        let always = source
+        let always = leaving
             .columns
             .iter()
             .filter(|column| column.identity == Some(Identity::Always));
         for column in always {
             let column = Ident(&column.name);
             let sql = format!("ALTER TABLE {table} ALTER COLUMN {column} SET GENERATED BY DEFAULT");
-            self.push(sql, self.on_source());
+            self.push(sql, vec![lock("ACCESS EXCLUSIVE", &leaving.name)]);
         }
     }
 
@@ -330,14 +397,22 @@ impl<'a> Swap<'a> {
     }
 
     fn move_tables(&mut self) {
-        let (context, source) = (self.context, self.source);
+        let context = self.context;
         for own in self.new.iter().flat_map(index::own) {
             let name = ident::qualified(&context.shadow_schema, &own.name);
             self.private(format!("DROP INDEX {name}"));
         }
         let retired = Ident(&context.retired_schema);
-        let away = format!("ALTER TABLE {} SET SCHEMA {retired}", ident::table(&source.name));
-        self.push(away, self.on_source());
+        for table in self.leaving.tables {
+            let locks = || vec![lock("ACCESS EXCLUSIVE", &table.name)];
+            let away = format!("ALTER TABLE {} SET SCHEMA {retired}", ident::table(&table.name));
+            self.push(away, locks());
+            for partition in table.partition_names() {
+                let partition = ident::qualified(&table.name.schema, partition);
+                let away = format!("ALTER TABLE IF EXISTS {partition} SET SCHEMA {retired}");
+                self.push(away, locks());
+            }
+        }
         for table in self.definitions() {
             let schema = Ident(&table.name.schema);
             self.private(format!(
@@ -366,23 +441,36 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// The move has locked the old sequence, so nothing can be drawn from it after this was read.
+    /// The move has locked the old sequences, so nothing can be drawn from them after this was read.
     fn set_identities(&mut self) {
-        let (context, source) = (self.context, self.source);
+        let context = self.context;
         let Some(successor) = self.successor() else {
             return;
         };
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
         for new in successor.sequences.iter().filter(identity) {
             let of_same_column = |old: &&Sequence| old.column == new.column;
-            let Some(old) = source.sequences.iter().filter(identity).find(of_same_column) else {
-                continue;
-            };
+            let of_all = self.leaving.tables.iter().flat_map(|table| &table.sequences);
+            let old = of_all.filter(identity).filter(of_same_column);
+            let old: Vec<String> = old
+                .map(|old| ident::qualified(&context.retired_schema, &old.name))
+                .collect();
             let new = ident::literal(&ident::qualified(&successor.name.schema, &new.name));
-            let old = ident::qualified(&context.retired_schema, &old.name);
-            self.private(format!(
-                "SELECT pg_catalog.setval({new}, last_value, is_called) FROM {old}"
-            ));
+            let set = format!("SELECT pg_catalog.setval({new}, last_value, is_called)");
+            match &old[..] {
+                [] => {}
+                [old] => self.private(format!("{set} FROM {old}")),
+                several => {
+                    let all = several
+                        .iter()
+                        .map(|old| format!("SELECT last_value, is_called FROM {old}"));
+                    let all: Vec<String> = all.collect();
+                    self.private(format!(
+                        "{set} FROM ({}) AS each ORDER BY last_value DESC, is_called DESC LIMIT 1",
+                        all.join(" UNION ALL ")
+                    ));
+                }
+            }
         }
     }
 

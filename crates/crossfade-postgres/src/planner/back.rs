@@ -24,6 +24,7 @@ use super::written::{Paper, Unwritten, Wanted};
 use super::{PlanError, Surroundings};
 use crate::catalog::{Column, Definition};
 use crate::change::WayBackRequest;
+use crate::ddl::Leaving;
 use crate::ident::Ident;
 use crate::preflight::refusal;
 use crate::session::Session;
@@ -78,20 +79,21 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Result<Result<Planned, Vec<Refu
     drafting.finish(key).await.map(Ok)
 }
 
-/// Of several tables no row of the old one is made yet.
-pub(super) fn of_a_split(request: &WayBackRequest) -> Planned {
-    let way_back = match request.off {
-        true => WayBack::default(),
-        false => WayBack {
-            class: WayBackClass::Impossible,
-            caveats: vec![Caveat {
-                column: None,
-                what: "A table that is split into several does not follow them yet".to_owned(),
-            }],
-            ..WayBack::default()
-        },
-    };
-    Planned { way_back, step: None }
+/// Of several tables no row of the old one is made unless the change says how.
+pub(super) fn of_a_split(request: &WayBackRequest) -> WayBack {
+    if request.off {
+        return WayBack::default();
+    }
+    WayBack {
+        class: WayBackClass::Impossible,
+        caveats: vec![Caveat {
+            column: None,
+            what: "A table that is split follows the new tables only if `[old_shape]` says how its rows are read from \
+                   them"
+                .to_owned(),
+        }],
+        ..WayBack::default()
+    }
 }
 
 /// A column of the old table and what fills it.
@@ -467,6 +469,7 @@ impl Drafting<'_> {
             binary: self.new.iter().all(|new| new.binary),
             never_missing: Vec::new(),
             each_row_once: false,
+            parts: Vec::new(),
             definition: new.definition.clone(),
         };
         let target = Target {
@@ -482,10 +485,11 @@ impl Drafting<'_> {
         let statements = statements::list_back(&statements::BackPieces {
             name: pieces.name,
             source: &source,
-            new: pieces.desired,
+            leaving: Leaving::alone(&[pieces.desired]),
             target: &target,
             old: self.today(),
-            shadow: &new.shadow,
+            shadows: &[&new.shadow],
+            old_shape: None,
             role: &pieces.surroundings.facts.role,
             limits: pieces.limits,
         });
@@ -522,7 +526,7 @@ impl Drafting<'_> {
 }
 
 impl TableColumn {
-    fn as_type(&self) -> ColumnType<'_> {
+    pub(super) fn as_type(&self) -> ColumnType<'_> {
         ColumnType {
             name: &self.column.type_name,
             is_enum: self.is_enum,

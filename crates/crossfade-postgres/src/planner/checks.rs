@@ -34,11 +34,16 @@ pub enum CheckError {
 pub struct CutoverChecks {
     name: MigrationName,
     source: Source,
-    check: Check,
+    /// Of the source, or of each table that its view reads.
+    leaving: Vec<Check>,
     targets: Vec<Check>,
 }
 
 struct Check {
+    /// Where it is, or is to be.
+    name: TableName,
+    /// The view of ours that reads it, as definitions name it.
+    view: Option<String>,
     describe: Describe,
     planned: Definition,
     /// Columns that rows are copied into.
@@ -55,23 +60,39 @@ impl CutoverChecks {
         step: &CopyStep,
         name: &MigrationName,
     ) -> Result<Self, CheckError> {
-        let mut check = Check::prepare(session, step.source.oid, &step.source.definition).await?;
-        check.planned = check.planned.with_fks_unvalidated();
+        let source = &step.source;
+        let mut leaving = Vec::new();
+        if source.parts.is_empty() {
+            let name = source.name.clone();
+            leaving.push(Check::prepare(session, name, source.oid, &source.definition).await?);
+        }
+        let view = view_in_words(session, &source.name).await?;
+        for part in &source.parts {
+            let mut check = Check::prepare(session, part.name.clone(), part.oid, &part.definition).await?;
+            check.planned = as_part(check.planned, &view);
+            check.view = Some(view.clone());
+            leaving.push(check);
+        }
+        // On the way there it is made in the swap, over the targets.
+        let view_there = match step.back.as_ref().filter(|back| !back.source.parts.is_empty()) {
+            Some(back) => Some(view_in_words(session, &back.source.name).await?),
+            None => None,
+        };
         let mut targets = Vec::new();
         for target in &step.targets {
             let missing = || CheckError::NoShadow {
                 table: target.shadow.to_string(),
             };
             let oid = table_oid(session, &target.shadow).await?.ok_or_else(missing)?;
-            let mut check = Check::prepare(session, oid, &target.definition).await?;
-            check.planned = check.planned.with_fks_unvalidated();
+            let mut check = Check::prepare(session, target.name.clone(), oid, &target.definition).await?;
+            check.view.clone_from(&view_there);
             check.filled = target.columns.iter().map(|column| column.name.clone()).collect();
             targets.push(check);
         }
         Ok(CutoverChecks {
             name: name.clone(),
-            source: step.source.clone(),
-            check,
+            source: source.clone(),
+            leaving,
             targets,
         })
     }
@@ -82,27 +103,7 @@ impl CutoverChecks {
     /// As the server says.
     pub async fn sequences_that_do_not_fit(&self, session: &Session) -> Result<Vec<String>, SqlError> {
         let mut misfits = Vec::new();
-        let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
-        let sequences = self.targets.iter().flat_map(|check| {
-            // Others begin anew, and have nothing to take over.
-            let filled = |sequence: &&Sequence| check.filled.contains(&sequence.column);
-            check.planned.sequences.iter().filter(identity).filter(filled)
-        });
-        for new in sequences {
-            let of_same_column = |old: &&Sequence| old.column == new.column;
-            let old = self
-                .check
-                .planned
-                .sequences
-                .iter()
-                .filter(identity)
-                .find(of_same_column);
-            let Some(old) = old else { continue };
-            // Whatever it is at fits.
-            if new.min <= old.min && old.max <= new.max {
-                continue;
-            }
-            let name = TableName::new(&self.source.name.schema, &old.name);
+        for (name, new) in self.identity_sequences() {
             let select = format!("SELECT last_value FROM {}", ident::table(&name));
             let value: i64 = session.query_one(&select, &[]).await?.get(0);
             if !(new.min..=new.max).contains(&value) {
@@ -115,20 +116,45 @@ impl CutoverChecks {
         Ok(misfits)
     }
 
+    /// Identity sequences that another one takes over whose bounds are narrower.
+    fn identity_sequences(&self) -> Vec<(TableName, &Sequence)> {
+        let mut found = Vec::new();
+        let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
+        for check in &self.targets {
+            // Others begin anew, and have nothing to take over.
+            let filled = |sequence: &&Sequence| check.filled.contains(&sequence.column);
+            let sequences = check.planned.sequences.iter();
+            for new in sequences.filter(identity).filter(filled) {
+                for leaving in &self.leaving {
+                    let of_same_column = |old: &&Sequence| old.column == new.column;
+                    let narrower = |old: &&Sequence| old.min < new.min || old.max > new.max;
+                    let old = leaving.planned.sequences.iter().filter(identity);
+                    let old = old.filter(of_same_column).filter(narrower);
+                    let schema = &leaving.name.schema;
+                    found.extend(old.map(|old| (TableName::new(schema, &old.name), new)));
+                }
+            }
+        }
+        found
+    }
+
     /// How the source differs from the plan, apart from what the migration did to it itself, and from whether
     /// foreign keys are validated: on the way back that may not have come to its end.
     ///
     /// # Errors
     /// See [`CheckError`].
     pub async fn source_differences(&self, session: &Session) -> Result<Vec<Difference>, CheckError> {
-        let today = self
-            .check
-            .describe
-            .run(session.client())
-            .await?
-            .with_fks_unvalidated();
-        let today = as_planned(today, &self.source, &self.name);
-        Ok(compare(&self.check.planned, &today))
+        let mut differences = Vec::new();
+        for check in &self.leaving {
+            let today = check.describe.run(session.client()).await?.with_fks_unvalidated();
+            let today = as_planned(today, &self.source, &self.name);
+            let today = match &check.view {
+                Some(view) => as_part(today, view),
+                None => today,
+            };
+            differences.extend(compare(&check.planned, &today));
+        }
+        Ok(differences)
     }
 
     /// How the new tables, now in their places, differ from the plan. Their foreign keys are not validated yet.
@@ -140,6 +166,10 @@ impl CutoverChecks {
         for check in &self.targets {
             let actual = check.describe.run(session.client()).await?.with_fks_unvalidated();
             let actual = without_publications(actual, &self.name);
+            let actual = match &check.view {
+                Some(view) => without_view(actual, view),
+                None => actual,
+            };
             differences.extend(compare(&check.planned, &actual));
         }
         Ok(differences)
@@ -147,16 +177,43 @@ impl CutoverChecks {
 }
 
 impl Check {
-    async fn prepare(session: &Session, oid: u32, planned: &str) -> Result<Self, CheckError> {
-        let planned = serde_json::from_str(planned).map_err(CheckError::Document)?;
+    async fn prepare(
+        session: &Session,
+        name: TableName,
+        oid: u32,
+        planned: &str,
+    ) -> Result<Self, CheckError> {
+        let planned: Definition = serde_json::from_str(planned).map_err(CheckError::Document)?;
         let describe = Describe::prepare(session.client(), oid).await?;
         describe.run(session.client()).await?;
         Ok(Check {
+            name,
+            view: None,
             describe,
-            planned,
+            planned: planned.with_fks_unvalidated(),
             filled: Vec::new(),
         })
     }
+}
+
+/// How a definition names a view that reads its table.
+async fn view_in_words(session: &Session, view: &TableName) -> Result<String, SqlError> {
+    let format = "SELECT pg_catalog.format('view %I.%I', $1::text, $2::text)";
+    let row = session.query_one(format, &[&view.schema, &view.name]).await?;
+    Ok(row.get(0))
+}
+
+fn without_view(mut table: Definition, view: &str) -> Definition {
+    table.depend.retain(|edge| edge.dependent != view);
+    table
+}
+
+/// A table that a view of ours reads, without that view and without its partitions: these come and go.
+fn as_part(table: Definition, view: &str) -> Definition {
+    let mut table = without_view(table, view);
+    table.table.partitions.clear();
+    table.table.children.clear();
+    table
 }
 
 /// The oid of the table that has this name now. It keeps it when it is moved.

@@ -13,7 +13,9 @@ use super::copy_mode;
 use super::key::{KeyChoice, NoKey};
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
-use super::{back, carry, foreign_keys, key, notices, nulls, probe, source, statements, tables, target};
+use super::{
+    back, carry, foreign_keys, key, notices, nulls, old_shape, probe, source, statements, tables, target,
+};
 use crate::catalog::{self, Definition};
 use crate::change::{Alteration, ChangeRequest};
 use crate::ident;
@@ -81,7 +83,8 @@ impl Draft<'_> {
             name: self.name,
             limits: &self.request.limits,
             estimate: &self.surroundings.estimate,
-            way_back: !self.request.way_back.off && self.request.tables.is_empty(),
+            way_back: !self.request.way_back.off
+                && (self.request.tables.is_empty() || self.request.way_back.old_shape.is_some()),
         }
     }
 
@@ -178,6 +181,7 @@ impl Draft<'_> {
             binary: columns.iter().all(|column| column.binary),
             never_missing: Vec::new(),
             each_row_once: self.request.each_row_once,
+            parts: Vec::new(),
             columns: source::in_one_form(columns),
             definition: document(definition)?,
         };
@@ -345,16 +349,21 @@ impl Draft<'_> {
             tables,
         } = sides;
         let (mut targets, mut desired) = (Vec::new(), Vec::new());
-        let mut probed = None;
+        let (mut probed, mut probes) = (None, Vec::new());
         if let Some(successor) = successor {
             targets.push(successor.target);
             desired.push(successor.desired);
+            probes.push(old_shape::Probe {
+                name: successor.probed.definition.name.clone(),
+                oid: successor.probed.definition.outside.oid,
+            });
             probed = Some(successor.probed);
         }
         let successor = probed.as_ref().map(|_| 0);
         for table in tables {
             targets.push(table.target);
             desired.push(table.desired);
+            probes.push(table.probe);
         }
         let mut step = CopyStep {
             copy_mode,
@@ -366,14 +375,36 @@ impl Draft<'_> {
             way_back: WayBack::default(),
             back: None,
         };
-        let planned = match &probed {
-            Some(probed) if self.request.tables.is_empty() => self
-                .way_back(&step, probed, &desired[0])
-                .await?
-                .map_err(refused)?,
-            Some(_) | None => back::of_a_split(&self.request.way_back),
-        };
-        (step.way_back, step.back) = (planned.way_back, planned.step);
+        let request = &self.request.way_back;
+        let mut view = None;
+        match (&probed, &request.old_shape) {
+            (Some(probed), _) if self.request.tables.is_empty() => {
+                let planned = self.way_back(&step, probed, &desired[0]).await?;
+                let planned = planned.map_err(refused)?;
+                (step.way_back, step.back) = (planned.way_back, planned.step);
+            }
+            (_, Some(query)) if !request.off => {
+                let pieces = old_shape::Pieces {
+                    session: self.session,
+                    query,
+                    name: self.name,
+                    search_path: &self.found.search_path,
+                    surroundings: self.surroundings,
+                    limits: &self.request.limits,
+                    step: &step,
+                    desired: &desired,
+                    probes: &probes,
+                    successor,
+                };
+                let planned = old_shape::plan(&pieces).await?.map_err(refused)?;
+                step.way_back = planned.way_back;
+                if let Some((back, old_shape)) = planned.step {
+                    step.back = Some(back);
+                    view = Some(old_shape);
+                }
+            }
+            (_, _) => step.way_back = back::of_a_split(request),
+        }
         nulls::note(self.session, &mut step).await?;
         if let Some(back) = &mut step.back {
             nulls::note(self.session, back).await?;
@@ -389,6 +420,7 @@ impl Draft<'_> {
             limits: &self.request.limits,
             copy_mode: step.copy_mode,
             way_back: step.back.is_some(),
+            old_shape: view.as_ref(),
         });
         Ok(step)
     }

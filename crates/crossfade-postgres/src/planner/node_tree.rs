@@ -91,6 +91,27 @@ pub(super) fn reads_rows(tree: &str) -> bool {
     false
 }
 
+/// Aggregates whose call gives their input no order.
+pub(super) fn unordered_aggregates(tree: &str) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    // One that stands within the arguments of another ends before it.
+    let mut open = Vec::new();
+    let mut words = tree.split([' ', '\n']).filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        match word {
+            ":aggfnoid" => open.extend(words.next().and_then(number)),
+            ":aggorder" => {
+                let aggregate = open.pop();
+                if words.next() == Some("<>") {
+                    found.extend(aggregate);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Reads a node tree.
 pub(super) fn read(tree: &str) -> Calls {
     let mut calls = Calls::default();
@@ -139,6 +160,13 @@ fn number(word: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aggregates_without_an_order_are_found() {
+        let tree = "{AGGREF :aggfnoid 1 :args ({AGGREF :aggfnoid 2 :args <> :aggorder ({SORTGROUPCLAUSE}) :aggdistinct <>}) \
+                    :aggorder <> :aggdistinct <>} {AGGREF :aggfnoid 3 :aggorder <> :aggdistinct <>}";
+        assert_eq!(unordered_aggregates(tree), BTreeSet::from([1, 3]));
+    }
 
     #[test]
     fn functions_types_and_tags_are_found() {

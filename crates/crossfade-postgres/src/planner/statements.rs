@@ -14,7 +14,7 @@ use crate::catalog::Definition;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
 use crate::copy::chunk::{self, Bounds};
-use crate::ddl::{self, DdlContext, NewTable, Way};
+use crate::ddl::{self, DdlContext, Leaving, NewTable, Way};
 use crate::ident::{self, Ident};
 use crate::verify;
 
@@ -30,15 +30,36 @@ pub(super) struct Pieces<'a> {
     pub(super) successor: Option<usize>,
     pub(super) role: &'a str,
     pub(super) limits: &'a Limits,
-    /// The retired table shall follow the new one.
+    /// The retired table shall follow the new ones.
     pub(super) way_back: bool,
+    /// Through it the retired table follows, if there are several.
+    pub(super) old_shape: Option<&'a OldShape>,
     pub(super) copy_mode: CopyMode,
+}
+
+/// The rows of the table as it was, read from the new tables: there from the swap on.
+pub(super) struct OldShape {
+    pub(super) view: TableName,
+    pub(super) create: String,
+}
+
+impl OldShape {
+    fn drop(&self, stage: Stage) -> Statement {
+        on_nothing(stage, format!("DROP VIEW IF EXISTS {}", ident::table(&self.view)))
+    }
 }
 
 /// All statements.
 pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     let context = pieces.context();
     let today = pieces.today;
+    let leaving = [today];
+    let leaving = Leaving::alone(&leaving);
+    let old_shape = pieces.old_shape.into_iter();
+    let create_view = old_shape
+        .clone()
+        .map(|old| on_nothing(Stage::Swap, old.create.clone()));
+    let drop_view = old_shape.map(|old| old.drop(Stage::Complete));
     let new = new_tables(pieces.targets, pieces.desired, pieces.successor);
     let each = |statements: fn(&DdlContext, &NewTable<'_>) -> Vec<Statement>| -> Vec<Statement> {
         new.iter().flat_map(|table| statements(&context, table)).collect()
@@ -52,13 +73,15 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
         each(ddl::indexes),
         each(ddl::analyze),
         verify(pieces.source, pieces.targets, pieces.limits),
-        ddl::locks(&context, today, &new),
-        ddl::swap(&context, today, &new),
+        ddl::locks(&context, leaving, &new),
+        ddl::swap(&context, leaving, &new),
+        create_view.collect(),
         ddl::after_swap(&new),
         pieces.after_swap(),
         pieces.complete(),
+        drop_view.collect(),
         ddl::complete(&context),
-        ddl::drop(&context, today),
+        ddl::drop(&context, &[today]),
         pieces.abort(),
         ddl::abort(&context),
     ]
@@ -211,14 +234,16 @@ impl Pieces<'_> {
 /// What the statements of the step backwards are made from.
 pub(super) struct BackPieces<'a> {
     pub(super) name: &'a MigrationName,
-    /// The new table.
+    /// The new table, or a view over several.
     pub(super) source: &'a Source,
-    pub(super) new: &'a Definition,
+    /// The new tables.
+    pub(super) leaving: Leaving<'a>,
     /// The retired table.
     pub(super) target: &'a Target,
     pub(super) old: &'a Definition,
-    /// Where the new table is before the swap.
-    pub(super) shadow: &'a TableName,
+    /// Where the new tables are before the swap, in the same order.
+    pub(super) shadows: &'a [&'a TableName],
+    pub(super) old_shape: Option<&'a OldShape>,
     pub(super) role: &'a str,
     pub(super) limits: &'a Limits,
 }
@@ -239,27 +264,44 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
         .into_iter()
         .map(|name| drop_publication(Stage::AfterSwap, &name))
         .collect();
+    let mut swap = ddl::swap(&context, pieces.leaving, &old);
+    // The first ones lock the targets, and nothing else.
+    let locked = targets.len();
+    swap.splice(locked..locked, pieces.old_shape.map(|old| old.drop(Stage::Swap)));
     [
         pieces.prepare(),
         apply(pieces.source, targets),
         verify(pieces.source, targets, pieces.limits),
-        ddl::locks(&context, pieces.new, &old),
-        ddl::swap(&context, pieces.new, &old),
+        ddl::locks(&context, pieces.leaving, &old),
+        swap,
         ddl::after_swap(&old),
         drop_publications,
         ddl::complete(&context),
-        ddl::drop(&context, pieces.new),
+        ddl::drop(&context, pieces.leaving.tables),
     ]
     .concat()
 }
 
 impl BackPieces<'_> {
-    /// The publication before the slot (R3). The new table is not in its place yet, and is published by what it is.
+    /// The publication before the slot (R3). The new tables are not in their places yet, and are published by what they
+    /// are; of a partitioned one every change is a change of the table.
     fn prepare(&self) -> Vec<Statement> {
+        let partitioned = |table: &Definition| table.table.kind == "p";
+        let tables = self.shadows.iter().zip(self.leaving.tables);
+        let tables: Vec<String> = tables
+            .map(|(shadow, table)| {
+                let only = if partitioned(table) { "" } else { "ONLY " };
+                format!("{only}{}", ident::table(shadow))
+            })
+            .collect();
+        let by_root = match self.leaving.tables.iter().any(|table| partitioned(table)) {
+            true => ", publish_via_partition_root = true",
+            false => "",
+        };
         let sql = format!(
-            "CREATE PUBLICATION {} FOR TABLE ONLY {} WITH (publish = 'insert, update, delete, truncate')",
+            "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert, update, delete, truncate'{by_root})",
             Ident(&self.name.back_publication()),
-            ident::table(self.shadow)
+            tables.join(", ")
         );
         vec![
             drop_publication(Stage::Prepare, &self.name.back_publication()),

@@ -16,7 +16,9 @@ use crossfade_core::plan::{Source, Target};
 use crossfade_core::refusal::Refusal;
 use tokio_postgres::types::ToSql;
 
+pub(super) use self::image::keeps_apart;
 use self::rows::Call;
+use super::old_shape::Probe;
 use super::probe::{create_image, set_search_path};
 use super::{PlanError, Surroundings};
 use crate::catalog::{self, Definition, Grant};
@@ -46,6 +48,8 @@ pub(super) struct Planned {
     /// Without its definition.
     pub(super) target: Target,
     pub(super) desired: Definition,
+    /// What stands for it in the open transaction.
+    pub(super) probe: Probe,
     /// What of it depends on settings that our sessions pin: `column x`, `filter`, `rows`.
     pub(super) by_settings: Vec<String>,
 }
@@ -73,6 +77,10 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
     let target = planning.target(rows, filter, columns, &probe);
     match target {
         Some(target) if planning.refusals.is_empty() => Ok(Ok(Planned {
+            probe: Probe {
+                name: planning.probe.clone(),
+                oid: probe.outside.oid,
+            },
             desired: planning.desired(probe),
             target,
             by_settings: planning.by_settings,
@@ -111,6 +119,30 @@ pub(super) async fn not_once(
             "Change the filters so that each row is in exactly one, or write `each_row = \"any\"`.",
         )
     }))
+}
+
+/// Runs a statement with the user's text in it, where the user's names are looked up; what the server says if it refuses.
+pub(super) async fn try_as_the_user(
+    session: &Session,
+    search_path: &str,
+    sql: &str,
+) -> Result<Result<(), String>, SqlError> {
+    session.batch_execute("SAVEPOINT crossfade").await?;
+    set_search_path(session, search_path).await?;
+    match session.client().execute(sql, &[]).await {
+        Ok(_) => {
+            session.batch_execute("RELEASE SAVEPOINT crossfade").await?;
+            set_search_path(session, "pg_catalog").await?;
+            Ok(Ok(()))
+        }
+        // The savepoint has the server's path.
+        Err(error) => {
+            let told = error.as_db_error().ok_or_else(|| SqlError::new(sql, &error))?;
+            let message = told.message().to_owned();
+            session.batch_execute("ROLLBACK TO SAVEPOINT crossfade").await?;
+            Ok(Err(message))
+        }
+    }
 }
 
 struct Planning<'a> {
@@ -176,26 +208,8 @@ impl<'a> Planning<'a> {
         self.refusals.push(refusal(code, object, message, remedy));
     }
 
-    /// Runs a statement with the user's text in it, where the user's names are looked up; what the server says if it
-    /// refuses.
     async fn try_as_the_user(&self, sql: &str) -> Result<Result<(), String>, SqlError> {
-        let session = self.pieces.session;
-        session.batch_execute("SAVEPOINT crossfade").await?;
-        set_search_path(session, self.pieces.search_path).await?;
-        match session.client().execute(sql, &[]).await {
-            Ok(_) => {
-                session.batch_execute("RELEASE SAVEPOINT crossfade").await?;
-                set_search_path(session, "pg_catalog").await?;
-                Ok(Ok(()))
-            }
-            // The savepoint has the server's path.
-            Err(error) => {
-                let told = error.as_db_error().ok_or_else(|| SqlError::new(sql, &error))?;
-                let message = told.message().to_owned();
-                session.batch_execute("ROLLBACK TO SAVEPOINT crossfade").await?;
-                Ok(Err(message))
-            }
-        }
+        try_as_the_user(self.pieces.session, self.pieces.search_path, sql).await
     }
 
     async fn texts(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<String>, SqlError> {

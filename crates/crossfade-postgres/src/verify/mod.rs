@@ -379,26 +379,27 @@ fn differing(source: &Buckets, target: &Buckets) -> Vec<i64> {
 /// By key, in the order of their texts.
 fn by_key(source: Rows, target: Rows) -> Vec<(Difference, Option<Vec<String>>)> {
     /// The hashes of its two sides.
-    type Sides = [Option<[i64; 2]>; 2];
+    type Sides = [Vec<[i64; 2]>; 2];
     let mut rows: BTreeMap<String, (Sides, Option<Vec<String>>)> = BTreeMap::new();
     for (side, side_rows) in [source, target].into_iter().enumerate() {
         for row in side_rows {
             let entry = rows.entry(row.place).or_default();
-            entry.0[side] = Some(row.hashes);
+            entry.0[side].push(row.hashes);
             entry.1 = row.key;
         }
     }
-    let kind = |sides: Sides| match sides {
-        [Some(_), None] => Some(Kind::Missing),
-        [None, Some(_)] => Some(Kind::Extra),
-        [source, target] => (source != target).then_some(Kind::Different),
+    let kind = |[source, target]: &Sides| match (&source[..], &target[..]) {
+        ([_, _, ..], _) => Some(Kind::Twice),
+        ([_], []) => Some(Kind::Missing),
+        ([], [_]) => Some(Kind::Extra),
+        (source, target) => (source != target).then_some(Kind::Different),
     };
     rows.into_iter()
         .filter_map(|(place, (sides, key))| {
             Some((
                 Difference {
                     key: place,
-                    kind: kind(sides)?,
+                    kind: kind(&sides)?,
                 },
                 key,
             ))

@@ -2,7 +2,7 @@
 
 use crossfade_core::plan::Statement;
 use crossfade_postgres::catalog::{self, Definition};
-use crossfade_postgres::ddl;
+use crossfade_postgres::ddl::{self, Leaving};
 
 use crate::{context, describe, desired, server_with_carried, successor};
 
@@ -62,14 +62,14 @@ fn rendered() {
     ];
     insta::assert_snapshot!("indexes", shown(&index_statements.concat()));
     let cutover = [
-        ddl::locks(&context, &source, &new),
-        ddl::swap(&context, &source, &new),
+        ddl::locks(&context, Leaving::alone(&[&source]), &new),
+        ddl::swap(&context, Leaving::alone(&[&source]), &new),
     ];
     insta::assert_snapshot!("cutover", shown(&cutover.concat()));
     let after = [
         ddl::after_swap(&new),
         ddl::complete(&context),
-        ddl::drop(&context, &source),
+        ddl::drop(&context, &[&source]),
         ddl::abort(&context),
     ];
     insta::assert_snapshot!("after", shown(&after.concat()));

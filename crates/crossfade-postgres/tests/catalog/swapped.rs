@@ -4,7 +4,7 @@
 use crossfade_core::plan::{Stage, Statement};
 use crossfade_lab::server::{SUPERUSER, Server};
 use crossfade_postgres::catalog::{self, Definition};
-use crossfade_postgres::ddl::{self, DdlContext, Way};
+use crossfade_postgres::ddl::{self, DdlContext, Leaving, Way};
 use tokio_postgres::Client;
 
 use crate::{context, describe, desired, differences, run, server_with, server_with_carried, successor};
@@ -24,10 +24,10 @@ async fn swap(client: &Client, source: &Definition, desired: &Definition, column
     run(client, &ddl::indexes(&context, &new[0])).await;
     run(client, &ddl::analyze(&context, &new[0])).await;
     client.batch_execute("BEGIN").await.unwrap();
-    run(client, &ddl::locks(&context, source, &new)).await;
+    run(client, &ddl::locks(&context, Leaving::alone(&[source]), &new)).await;
     let before = describe(client, TABLE).await;
     assert_eq!(differences(source, &before), [""; 0]);
-    run(client, &ddl::swap(&context, source, &new)).await;
+    run(client, &ddl::swap(&context, Leaving::alone(&[source]), &new)).await;
     let swapped = describe(client, TABLE).await;
     assert_eq!(differences(&desired.with_fks_unvalidated(), &swapped), [""; 0]);
     client.batch_execute("COMMIT").await.unwrap();
@@ -103,7 +103,7 @@ async fn retired_table_is_at_rest(client: &Client, server: &Server) {
         .await;
     assert_eq!(delete.unwrap_err().code().unwrap().code(), "42501");
     let context = context();
-    run(client, &ddl::drop(&context, &retired)).await;
+    run(client, &ddl::drop(&context, &[&retired])).await;
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn there_and_back(alter: Option<&str>, columns: &str) {
     run(&client, &ddl::key_index(&there, &new[0])).await;
     run(&client, &ddl::indexes(&there, &new[0])).await;
     run(&client, &ddl::analyze(&there, &new[0])).await;
-    in_one_transaction(&client, &ddl::swap(&there, &source, &new)).await;
+    in_one_transaction(&client, &ddl::swap(&there, Leaving::alone(&[&source]), &new)).await;
     run(&client, &ddl::after_swap(&new)).await;
     let follow = "UPDATE crossfade_m_retired.\"Order\" SET id = id, \"Always\" = \"Always\"";
     client.batch_execute(follow).await.unwrap();
@@ -227,14 +227,14 @@ async fn there_and_back(alter: Option<&str>, columns: &str) {
         retired_schema: there.shadow_schema.clone(),
         ..there
     };
-    in_one_transaction(&client, &ddl::swap(&back, &desired, &old)).await;
+    in_one_transaction(&client, &ddl::swap(&back, Leaving::alone(&[&desired]), &old)).await;
     run(&client, &ddl::after_swap(&old)).await;
     assert_eq!(differences(&source, &describe(&client, TABLE).await), [""; 0]);
     let superuser = server.connect(SUPERUSER, "postgres").await.unwrap();
     let left = describe(&superuser, "crossfade_m.\"Order\"").await;
     assert_eq!((left.foreign_keys.len(), left.triggers.len()), (0, 0));
     run(&client, &ddl::complete(&back)).await;
-    run(&client, &ddl::drop(&back, &desired)).await;
+    run(&client, &ddl::drop(&back, &[&desired])).await;
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'crossfade%'";
     assert_eq!(client.query_one(schemas, &[]).await.unwrap().get::<_, i64>(0), 0);
 }

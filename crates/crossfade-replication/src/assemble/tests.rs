@@ -8,7 +8,7 @@ use pgoutput::tuple::{self, Tuple};
 use pgoutput::{Decoder, Timestamp};
 
 use super::*;
-use crate::shape::{ShapeColumn, SourceChange};
+use crate::shape::{HandOut, ShapeColumn, SourceChange};
 
 const OID: u32 = 77;
 
@@ -32,14 +32,15 @@ impl Stream {
             columns: columns.into(),
             key_columns: vec![0],
             full_identity,
-            only_whether: false,
+            partitioned: false,
+            hands_out: HandOut::Rows,
         };
         let limits = PartLimits {
             changes_max,
             bytes_max: 1 << 20,
         };
         Stream {
-            assembler: Assembler::new(shape, limits, Lsn(start)),
+            assembler: Assembler::new(vec![shape], limits, Lsn(start)),
             batch: Batch::default(),
             decoder: Decoder::new(),
         }
@@ -344,7 +345,7 @@ fn under_full_identity_the_old_row_fills_the_new_one() {
 #[test]
 fn without_a_key_the_old_row_is_always_given() {
     let mut stream = Stream::new(0, 10, true);
-    stream.assembler.shape.key_columns.clear();
+    stream.assembler.shapes[0].key_columns.clear();
     stream.send([begin(0), full_relation(), commit(0)]).items();
     assert_eq!(
         stream.change(update(Some(OldTuple::Full(tuple(&["1", "a"]))), &["1", "a"])),

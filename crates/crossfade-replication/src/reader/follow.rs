@@ -35,7 +35,7 @@ impl Follower {
         acknowledged: watch::Receiver<Lsn>,
         urgent: Arc<Notify>,
     ) -> Self {
-        let assembler = Assembler::new(options.shape.clone(), options.limits.part, options.start);
+        let assembler = Assembler::new(options.shapes.clone(), options.limits.part, options.start);
         Follower {
             assembler,
             batch: Batch::default(),

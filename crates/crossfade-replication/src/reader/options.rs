@@ -16,10 +16,10 @@ pub struct ReaderOptions {
     pub connect: ConnectConfig,
     /// The slot. It must not be older than the publication (R3).
     pub slot: String,
-    /// The publication; it lists the source and nothing else.
+    /// The publication; it lists the tables of these shapes and nothing else.
     pub publication: String,
-    /// The source.
-    pub shape: Shape,
+    /// The tables.
+    pub shapes: Vec<Shape>,
     /// Rows in binary, of types that have that form.
     pub binary: bool,
     /// The applied LSN: everything committed at or before it is not delivered again.

@@ -9,7 +9,7 @@ use crossfade_lab::server::{Server, ServerOptions};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_replication::assemble::PartLimits;
 use crossfade_replication::reader::{ReadError, Reader, ReaderHandle, ReaderLimits, ReaderOptions};
-use crossfade_replication::shape::{Shape, ShapeColumn};
+use crossfade_replication::shape::{HandOut, Shape, ShapeColumn};
 use crossfade_replication::slot::{self, CreatedSlot};
 use crossfade_replication::transport::Connection;
 use tokio::sync::mpsc;
@@ -131,7 +131,8 @@ impl Scene {
                 .collect(),
             key_columns: vec![0],
             full_identity: row.get(1),
-            only_whether: false,
+            partitioned: false,
+            hands_out: HandOut::Rows,
         }
     }
 
@@ -140,7 +141,7 @@ impl Scene {
             connect: config(&self.server),
             slot: "s".to_owned(),
             publication: "p".to_owned(),
-            shape: self.shape().await,
+            shapes: vec![self.shape().await],
             binary: false,
             start: self.slot.consistent_point,
             history: None,

@@ -122,7 +122,7 @@ impl Planning<'_> {
 }
 
 /// Whether different values of the one type are different in the other.
-fn keeps_apart(from: &str, to: &str) -> bool {
+pub(in crate::planner) fn keeps_apart(from: &str, to: &str) -> bool {
     const WIDER: [(&str, &[&str]); 5] = [
         ("smallint", &["integer", "bigint", "numeric", "text"]),
         ("integer", &["bigint", "numeric", "text"]),
