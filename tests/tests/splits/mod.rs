@@ -187,7 +187,7 @@ impl Split {
         let file: toml::Table = file.parse()?;
         let query = file["old_shape"]["query"].as_str().context("a query")?;
         let client = self.stage.client().await?;
-        client.batch_execute("SET search_path = twins").await?;
+        client.batch_execute("SET search_path = twins; ANALYZE").await?;
         same(&client, self.example.old, query).await?;
         Ok(self.stage)
     }
