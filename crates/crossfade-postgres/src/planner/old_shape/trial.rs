@@ -69,6 +69,7 @@ fn is_of_a_value(code: &str) -> bool {
 }
 
 const SAMPLE: &str = "\"crossfade sample\"";
+const BACK: &str = "\"crossfade back\"";
 
 fn statement(shape: &Shape<'_>, keys: &Keys) -> String {
     let pieces = shape.pieces;
@@ -107,11 +108,13 @@ fn statement(shape: &Shape<'_>, keys: &Keys) -> String {
     });
     let same: Vec<String> = same.collect();
     let first = keys.target[0];
+    // Materialized, each row is made once, however the two are joined.
     format!(
-        "WITH {SAMPLE} AS MATERIALIZED (SELECT * FROM ONLY {table} LIMIT {ROWS_MAX}),\n     {named}\n\
+        "WITH {SAMPLE} AS MATERIALIZED (SELECT * FROM ONLY {table} LIMIT {ROWS_MAX}),\n     {named},\n     \
+         {BACK} AS MATERIALIZED (SELECT {back} FROM (\n{query}\n) AS {ROWS})\n\
          SELECT (SELECT pg_catalog.count(*) FROM {SAMPLE}), pg_catalog.count(*),\n       \
          pg_catalog.count(*) FILTER (WHERE back.\"{first}\" IS NULL),\n       {same}\n  \
-         FROM {SAMPLE} AS old\n  LEFT JOIN (SELECT {back} FROM (\n{query}\n) AS {ROWS}) AS back ON {joined}",
+         FROM {SAMPLE} AS old\n  LEFT JOIN {BACK} AS back ON {joined}",
         table = ident::table(&source.name),
         same = same.join(",\n       "),
         back = back.join(", "),
