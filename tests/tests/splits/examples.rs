@@ -155,7 +155,7 @@ pub(super) static TENANTS: Example = Example {
 };
 
 /// A table becomes a partitioned one; rows move between partitions, and come from before the first.
-static MONTHLY: Example = Example {
+pub(super) static MONTHLY: Example = Example {
     file: "monthly_partitions.toml",
     setup: "CREATE TABLE events (id serial PRIMARY KEY, happened timestamptz NOT NULL, kind text, payload jsonb);
             CREATE INDEX ON events (happened);

@@ -5,6 +5,7 @@
 //! takes the old shape away and with it the writers' last transaction. Behind the swap writers of the new shape change
 //! the new tables and **twins** of them, until the rollback takes those away.
 
+mod back;
 mod examples;
 mod found;
 

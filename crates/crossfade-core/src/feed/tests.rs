@@ -4,7 +4,7 @@ use super::*;
 use crate::ledger::{ChunkId, CopiedChunk, Span};
 use crate::name::TableName;
 use crate::order::KeyOrder;
-use crate::plan::{Equality, Expression, Key, Order, SourceColumn, TargetColumn};
+use crate::plan::{Equality, Expression, Key, Order, Part, SourceColumn, TargetColumn};
 
 fn column(name: &str, equality: Equality) -> SourceColumn {
     SourceColumn {
@@ -565,4 +565,65 @@ fn a_truncate_waits_for_running_copies_and_none_begins_meanwhile() {
     assert!(feed.open_chunk(10).is_none());
     feed.chunk_recorded(opening.id);
     assert!(piece(feed.poll(false)).ledger.restart);
+}
+
+/// A feed whose source is a view over two tables.
+fn of_view() -> Feed {
+    let table = |name: &str| Part {
+        name: TableName::new("public", name),
+        shadow: TableName::new("crossfade_t", name),
+        oid: 1,
+        columns: vec![column("key", Equality::Bytes)],
+        key: vec![0],
+        row_key: vec![0],
+        partitioned: false,
+        definition: String::new(),
+    };
+    let source = Source {
+        parts: vec![table("a"), table("b")],
+        ..source(Equality::Bytes, true)
+    };
+    let ledger = Ledger::whole("100:100:".parse().unwrap());
+    let limits = FeedLimits::default();
+    Feed::new(&source, &[target()], ledger, Lsn(10), Xid(100), limits)
+}
+
+/// They write rows of two tables side by side, and no lock puts them in an order: a snapshot may see the second and not
+/// yet the first (R33).
+#[test]
+fn a_row_of_a_view_is_read_under_a_snapshot_that_sees_all_its_writers() {
+    let mut feed = of_view();
+    feed.receive(transaction(100, vec![update("a ~ ~")], Some(20)))
+        .unwrap();
+    feed.receive(transaction(101, vec![update("a ~ ~")], Some(30)))
+        .unwrap();
+    let step = feed.poll(true);
+    let Some(FeedStep::Fetch { keys, .. }) = step else {
+        panic!("{step:?}")
+    };
+    assert_eq!(keys.len(), 1);
+    let without_the_first = feed.fetched(
+        "100:102:100".parse().unwrap(),
+        vec![Some(row("a old new"))],
+        Lsn(30),
+    );
+    assert!(matches!(without_the_first, Some(FeedStep::Fetch { .. })));
+    assert_eq!(feed.unseen_by_fetch(), Some(Xid(100)));
+    let all = feed.fetched("102:102:".parse().unwrap(), vec![Some(row("a new new"))], Lsn(30));
+    let piece = piece(all);
+    assert_eq!(
+        (piece.puts[0].row.clone(), piece.applied),
+        (row("a new new"), Some(Lsn(30)))
+    );
+}
+
+/// Whether it is still there only the view knows, even if nothing but its key is in it.
+#[test]
+fn a_touched_row_of_a_view_is_always_read_and_goes_if_it_is_gone() {
+    let mut feed = of_view();
+    feed.receive(transaction(100, vec![update("a x 1")], Some(20)))
+        .unwrap();
+    assert!(matches!(feed.poll(true), Some(FeedStep::Fetch { .. })));
+    let gone = piece(feed.fetched("101:101:".parse().unwrap(), vec![None], Lsn(20)));
+    assert_eq!((gone.deletes, gone.puts.len()), (vec![key("a")], 0));
 }

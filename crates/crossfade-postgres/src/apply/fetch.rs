@@ -313,9 +313,11 @@ impl Fetcher {
 
     async fn show(&self, session: &Session, key: &[KeyCells]) -> Result<String, FetchError> {
         self.stage(session, key).await?;
-        let columns = self.statements.keys.iter().map(|column| {
-            let label = literal(&format!("{column} = "));
-            format!("{label} || pg_catalog.quote_nullable(f.{column}::text)")
+        let names = self.source.key.iter().flat_map(|key| &key.columns);
+        let columns = names.map(|place| {
+            let name = &self.source.columns[*place].name;
+            let label = literal(&format!("{name} = "));
+            format!("{label} || f.{}::text", Ident(name))
         });
         let columns: Vec<String> = columns.collect();
         let show = format!("SELECT {} FROM {STAGING} AS f", columns.join(" || ', ' || "));

@@ -392,6 +392,53 @@ fn a_truncate_is_a_change_of_ours() {
     assert!(matches!(error, AssembleError::UnknownRelation { oid: 1 }));
 }
 
+/// Rows of a view with three columns, whose key is the last one: the table has it first.
+#[test]
+fn of_a_table_of_a_view_only_the_keys_of_old_and_new_rows_come() {
+    let mut stream = Stream::new(0, 10, false);
+    stream.assembler.shapes[0].hands_out = HandOut::Keys {
+        width: 3,
+        columns: vec![(2, 0)],
+    };
+    stream.assembler.shapes[0].partitioned = true;
+    let mut part = match relation() {
+        Message::Relation(relation) => relation,
+        _ => unreachable!(),
+    };
+    part.oid = OID + 1;
+    // A partition is announced beside its table.
+    stream.send([begin(0), relation(), Message::Relation(part)]);
+    let moved = update(Some(OldTuple::Key(tuple(&["2", "-"]))), &["3", "~"]);
+    stream.send([
+        insert(&["1", "a"]),
+        moved,
+        delete(OldTuple::Key(tuple(&["4", "-"]))),
+        commit(0),
+    ]);
+    let items = stream.items();
+    let touched = ["1", "2", "3", "4"].map(|key| Change::Update {
+        old_key: None,
+        new: row(&["~", "~", key]),
+    });
+    assert_eq!(part_of(&items).changes, touched);
+    stream.send([begin(100)]);
+    let truncate = Message::Truncate(Truncate {
+        xid: None,
+        cascade: false,
+        restart_identity: false,
+        relations: vec![OID],
+    });
+    let AssembleError::SourceChanged { what } = stream.try_send(truncate).unwrap_err() else {
+        panic!("it cannot be carried");
+    };
+    assert!(matches!(what, SourceChange::Truncated { .. }));
+}
+
+fn part_of(items: &[StreamItem]) -> &TransactionPart {
+    assert_eq!(items.len(), 1);
+    part(&items[0])
+}
+
 #[test]
 fn a_changed_source_stops_the_stream_before_a_row_is_misread() {
     let mut stream = Stream::new(0, 10, false);

@@ -1,0 +1,85 @@
+//! What keeps the old table from following several new ones closes the way back, or is found before the rollback.
+
+use anyhow::{Result, ensure};
+use crossfade_tests::process::Process;
+use crossfade_tests::until;
+
+use super::Split;
+use super::examples::{MONTHLY, TENANTS};
+
+async fn swapped(example: &'static super::Example) -> Result<(Split, Process)> {
+    let split = Split::start(example, 9).await?;
+    let engine = split.run(&[])?;
+    let (new, mut engine) = split.swap(engine).await?;
+    new.follows_back(&mut engine).await?;
+    Ok((new, engine))
+}
+
+/// The old table has one row for it; which of the two it would be nobody knows.
+#[tokio::test]
+async fn a_row_that_comes_twice_closes_the_way_back_until_it_is_mended() -> Result<()> {
+    let (new, engine) = swapped(&TENANTS).await?;
+    let client = new.stage.client().await?;
+    client
+        .batch_execute(
+            "INSERT INTO public.tenant_1_documents VALUES (-7, 'one', 'x');
+             INSERT INTO public.tenant_2_documents VALUES (-7, 'two', 'x')",
+        )
+        .await?;
+    until::so("the way back is closed".to_owned(), || async {
+        Ok(new.stage.status().await?["way_back"]["closed_since"].is_string())
+    })
+    .await?;
+    let status = new.stage.status().await?;
+    let reason = status["way_back"]["reason"].as_str().unwrap_or_default();
+    ensure!(
+        reason.contains("id = -7") && reason.contains("several"),
+        "{reason}"
+    );
+    new.goes_on(100).await?;
+    new.stage.operate("rollback", &[]).await?.expect(30)?;
+    client
+        .batch_execute(
+            "DELETE FROM public.tenant_2_documents WHERE id = -7;
+             INSERT INTO twins.tenant_1_documents VALUES (-7, 'one', 'x')",
+        )
+        .await?;
+    new.stage.operate("continue", &[]).await?.expect(0)?;
+    until::so("the way back is open again".to_owned(), || async {
+        Ok(new.stage.status().await?["way_back"]["ready"] == true)
+    })
+    .await?;
+    new.roll_back(engine).await?;
+    Ok(())
+}
+
+/// The stream of a table that is published as a whole says nothing of it: every row is compared before the rollback.
+#[tokio::test]
+async fn a_partition_that_is_emptied_is_found_before_the_rollback() -> Result<()> {
+    let (new, engine) = swapped(&MONTHLY).await?;
+    let client = new.stage.client().await?;
+    let partition =
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'public.events'::regclass
+                      ORDER BY 1 LIMIT 1";
+    let partition: String = client.query_one(partition, &[]).await?.get(0);
+    client.batch_execute(&format!("TRUNCATE {partition}")).await?;
+    new.stage.operate("rollback", &[]).await?.expect(0)?;
+    let ended = engine.end().await?.expect(21)?;
+    ensure!(ended.says("extra"), "{}", ended.object);
+    let kind = "SELECT relkind::text FROM pg_class WHERE oid = 'public.events'::regclass";
+    ensure!(client.query_one(kind, &[]).await?.get::<_, &str>(0) == "p");
+    Ok(())
+}
+
+/// Which rows of the old table are gone with it cannot be told from the stream.
+#[tokio::test]
+async fn a_new_table_that_is_emptied_ends_the_way_back() -> Result<()> {
+    let (new, engine) = swapped(&TENANTS).await?;
+    let client = new.stage.client().await?;
+    client.batch_execute("TRUNCATE public.tenant_2_documents").await?;
+    let ended = engine.end().await?.expect(30)?;
+    ensure!(ended.says("TRUNCATE"), "{}", ended.object);
+    new.goes_on(20).await?;
+    new.stage.operate("complete", &[]).await?.expect(0)?;
+    Ok(())
+}
