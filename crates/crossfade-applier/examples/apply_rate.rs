@@ -161,6 +161,7 @@ fn step() -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        view: None,
         way_back: WayBack::default(),
         back: None,
     }

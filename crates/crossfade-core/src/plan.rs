@@ -71,6 +71,10 @@ pub struct CopyStep {
     pub estimate: Estimate,
     /// Every statement that is not a template of copy or apply, in the order in which it runs.
     pub statements: Vec<Statement>,
+    /// The view of the source's old shape over the targets, made in the swap: for the way back, or for whoever does not
+    /// know the targets yet.
+    #[serde(default)]
+    pub view: Option<TableName>,
     /// What is known of the way back (R32).
     #[serde(default)]
     pub way_back: WayBack,

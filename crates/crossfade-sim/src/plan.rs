@@ -29,6 +29,7 @@ impl Scenario {
             copy_mode_reason: String::new(),
             estimate: Estimate::default(),
             statements: Vec::new(),
+            view: None,
             way_back: WayBack::default(),
             back: None,
         };

@@ -59,10 +59,11 @@ pub(super) static USER_SETTINGS: Example = Example {
         "DELETE FROM {s}.user_settings WHERE user_id = {k} AND setting <> 'new'",
     ],
     old: "SELECT id, name, profile FROM public.users",
+    insert: "INSERT INTO {t} (id, name, profile) VALUES ({new}, 'new', '{\"theme\": {n}, \"none\": null}')",
 };
 
 /// An array column becomes a table, and the key is retyped in the same run.
-static ORDER_TAGS: Example = Example {
+pub(super) static ORDER_TAGS: Example = Example {
     file: "order_tags.toml",
     setup: "CREATE TABLE orders (id integer PRIMARY KEY, note text, tags text[]);
             INSERT INTO orders SELECT i, 'note', (ARRAY['A' || i % 7, 'b', 'c' || i])[1:(i % 4)] FROM generate_series(1, 5000) AS i",
@@ -104,6 +105,7 @@ static ORDER_TAGS: Example = Example {
         "DELETE FROM {s}.order_tags WHERE order_id = {k}",
     ],
     old: "SELECT id, note, tags FROM public.orders",
+    insert: "INSERT INTO {t} VALUES ({new}, 'new', '{x,Y,NULL,x}')",
 };
 
 /// Tenants move to tables of their own; documents change hands.
@@ -152,6 +154,7 @@ pub(super) static TENANTS: Example = Example {
          INSERT INTO {s}.tenant_2_documents SELECT id, title || ' of {new}', body FROM moved",
     ],
     old: "SELECT id, tenant, title, body FROM public.documents",
+    insert: "INSERT INTO {t} VALUES ({new}, {n} % 5, 'Inserted {new}', NULL)",
 };
 
 /// A table becomes a partitioned one; rows move between partitions, and come from before the first.
@@ -193,6 +196,7 @@ pub(super) static MONTHLY: Example = Example {
         "INSERT INTO {s}.events VALUES ({new}, '2031-01-01', 'new', NULL)",
     ],
     old: "SELECT id, happened, kind, payload FROM public.events",
+    insert: "INSERT INTO {t} VALUES ({new}, '2031-01-01', 'new', NULL)",
 };
 
 async fn split(example: &'static Example, copy: &str) -> Result<(Split, Process)> {

@@ -8,7 +8,9 @@
 mod back;
 mod examples;
 mod found;
+mod view;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,16 +49,19 @@ pub(crate) struct Example {
     new_writes: &'static [&'static str],
     /// The rows that must be the same as those which the file's query reads from the new tables' twins.
     old: &'static str,
+    /// A new row of the old shape, of the key `{new}`.
+    insert: &'static str,
 }
 
 /// What one writer does, again and again.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Work {
-    look: &'static str,
-    writes: &'static [&'static str],
-    schemas: [&'static str; 2],
-    /// `{s}` is a schema, `{t}` this table in it.
-    table: &'static str,
+    look: String,
+    writes: Vec<&'static str>,
+    /// What every write is done to: `{s}` is a schema, `{t}` a table.
+    sides: [(&'static str, String); 2],
+    /// What `{k}` is taken from.
+    keys: RangeInclusive<u64>,
     /// Keys that nobody has had are above it.
     new_keys: u64,
 }
@@ -71,6 +76,15 @@ fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs/examples")
         .join(file)
+}
+
+impl Example {
+    /// The query of the old shape in its file.
+    fn query(&self) -> Result<String> {
+        let file: toml::Table = std::fs::read_to_string(example(self.file))?.parse()?;
+        let query = file["old_shape"]["query"].as_str().context("a query")?;
+        Ok(query.to_owned())
+    }
 }
 
 /// One example on a stage.
@@ -100,10 +114,10 @@ impl Split {
             writers: JoinSet::new(),
         };
         let work = Work {
-            look: example.look,
-            writes: example.writes,
-            schemas: ["public", "twin"],
-            table: example.table,
+            look: example.look.to_owned(),
+            writes: example.writes.to_vec(),
+            sides: ["public", "twin"].map(|schema| (schema, format!("{schema}.{}", example.table))),
+            keys: 1..=KEYS,
             new_keys: 1_000_000,
         };
         split.work(work, seed).await?;
@@ -114,8 +128,9 @@ impl Split {
         for writer in 0..WRITERS {
             let client = self.stage.client().await?;
             let random = ChaCha8Rng::seed_from_u64(seed ^ writer << 32);
+            let commits = Arc::clone(&self.commits);
             self.writers
-                .spawn(write(client, work, random, writer, Arc::clone(&self.commits)));
+                .spawn(write(client, work.clone(), random, writer, commits));
         }
         Ok(())
     }
@@ -138,7 +153,13 @@ impl Split {
     }
 
     /// Verified while writers write, swapped, and the same as the twin. Then writers of the new shape are at work.
-    pub(crate) async fn swap(mut self, mut engine: Process) -> Result<(Split, Process)> {
+    pub(crate) async fn swap(self, engine: Process) -> Result<(Split, Process)> {
+        let (mut split, engine) = self.swap_only(engine).await?;
+        split.work_in_the_new_shape(1..=KEYS).await?;
+        Ok((split, engine))
+    }
+
+    async fn swap_only(mut self, mut engine: Process) -> Result<(Split, Process)> {
         self.stage.reached_by(&mut engine, Phase::Ready).await?;
         self.goes_on(50).await?;
         self.stage.operate("verify", &[]).await?.expect(0)?;
@@ -154,15 +175,18 @@ impl Split {
             );
             client.batch_execute(&copy).await.context(copy)?;
         }
+        Ok((self, engine))
+    }
+
+    async fn work_in_the_new_shape(&mut self, keys: RangeInclusive<u64>) -> Result<()> {
         let work = Work {
-            look: self.example.new_look,
-            writes: self.example.new_writes,
-            schemas: ["public", "twins"],
-            table: "",
+            look: self.example.new_look.to_owned(),
+            writes: self.example.new_writes.to_vec(),
+            sides: ["public", "twins"].map(|schema| (schema, String::new())),
+            keys,
             new_keys: 10_000_000,
         };
-        self.work(work, 17).await?;
-        Ok((self, engine))
+        self.work(work, 17).await
     }
 
     /// Waits until the retired table follows, and the lag is small.
@@ -180,17 +204,18 @@ impl Split {
 
     /// Every write to the new tables is in the old one, which is in its place.
     pub(crate) async fn roll_back(mut self, engine: Process) -> Result<Stage> {
+        self.roll_back_only(engine).await?;
+        let client = self.stage.client().await?;
+        client.batch_execute("SET search_path = twins; ANALYZE").await?;
+        same(&client, self.example.old, &self.example.query()?).await?;
+        Ok(self.stage)
+    }
+
+    async fn roll_back_only(&mut self, engine: Process) -> Result<()> {
         self.goes_on(50).await?;
         self.stage.operate("rollback", &[]).await?.expect(0)?;
         engine.end().await?.expect(0)?;
-        self.writers_end().await?;
-        let file = std::fs::read_to_string(example(self.example.file))?;
-        let file: toml::Table = file.parse()?;
-        let query = file["old_shape"]["query"].as_str().context("a query")?;
-        let client = self.stage.client().await?;
-        client.batch_execute("SET search_path = twins; ANALYZE").await?;
-        same(&client, self.example.old, query).await?;
-        Ok(self.stage)
+        self.writers_end().await
     }
 
     async fn writers_end(&mut self) -> Result<()> {
@@ -239,9 +264,9 @@ async fn write(
     let mut new = work.new_keys * (writer + 1);
     'again: loop {
         let transaction = client.transaction().await?;
-        match transaction.batch_execute(work.look).await {
+        match transaction.batch_execute(&work.look).await {
             Err(error) if has_another_shape(&error) => return Ok(()),
-            done => done.context(work.look)?,
+            done => done.with_context(|| work.look.clone())?,
         }
         let count = random.random_range(1..4);
         let writes: Vec<&str> = (0..count)
@@ -251,12 +276,11 @@ async fn write(
         for write in writes {
             new += 1;
             let write = write
-                .replace("{k}", &random.random_range(1..=KEYS).to_string())
+                .replace("{k}", &random.random_range(work.keys.clone()).to_string())
                 .replace("{n}", &random.random_range(0..100_000).to_string())
                 .replace("{new}", &new.to_string());
-            for schema in work.schemas {
-                let table = format!("{schema}.{}", work.table);
-                let sql = write.replace("{t}", &table).replace("{s}", schema);
+            for (schema, table) in &work.sides {
+                let sql = write.replace("{t}", table).replace("{s}", schema);
                 match transaction.batch_execute(&sql).await {
                     // Somebody else has moved the row to another partition.
                     Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {

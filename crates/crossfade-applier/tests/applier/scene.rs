@@ -266,6 +266,7 @@ fn step(table: &Table<'_>, oid: u32) -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        view: None,
         way_back: WayBack::default(),
         back: None,
     }

@@ -149,6 +149,7 @@ fn step(oid: u32) -> CopyStep {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        view: None,
         way_back: WayBack::default(),
         back: None,
     }

@@ -26,6 +26,7 @@ fn plan() -> Plan {
         copy_mode_reason: String::new(),
         estimate: Estimate::default(),
         statements: Vec::new(),
+        view: None,
         way_back: WayBack::default(),
         back: None,
     };

@@ -11,7 +11,7 @@ use super::alter::{AlterError, Alteration};
 use super::limits::{self, LimitError};
 use super::name::{InvalidName, TypedName};
 use super::table::{ColumnRequest, PartitioningRequest, Placed, RowsRequest, TableProblem, TableRequest};
-use super::{ChangeRequest, CopyRequest, WayBackRequest};
+use super::{ChangeRequest, CopyRequest, OldShapeRequest, WayBackRequest};
 
 /// The file's own shape. The texts inside are parsed afterwards, where their positions are still known.
 #[derive(Deserialize)]
@@ -50,6 +50,7 @@ enum WayBack {
 #[serde(deny_unknown_fields)]
 struct OldShapeOfFile {
     query: Spanned<String>,
+    view: Option<Spanned<String>>,
 }
 
 /// What becomes of the table itself, where `alter` does not say it.
@@ -247,7 +248,8 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
         (_, _) => {}
     }
     let old_shape = file.old_shape.as_ref();
-    let old_shape = old_shape.map(|old_shape| Tables { name, text }.placed(&old_shape.get_ref().query));
+    let old_shape = old_shape.map(|old_shape| Tables { name, text }.old_shape(old_shape.get_ref()));
+    let old_shape = old_shape.transpose()?;
     let mut limits = Limits::default();
     for (name, value) in &file.limits {
         let text = limit_text(name, value)?;
@@ -354,6 +356,17 @@ impl Tables<'_> {
             not_null: column.not_null,
             default: placed(&column.default),
         }
+    }
+
+    fn old_shape(&self, old_shape: &OldShapeOfFile) -> Result<OldShapeRequest, Misplaced> {
+        let view = old_shape.view.as_ref().map(|view| {
+            let name: TypedName = view.get_ref().parse().map_err(at(view.span()))?;
+            Ok((name, self.placed(view)))
+        });
+        Ok(OldShapeRequest {
+            query: self.placed(&old_shape.query),
+            view: view.transpose()?,
+        })
     }
 
     fn placed(&self, text: &Spanned<String>) -> Placed {

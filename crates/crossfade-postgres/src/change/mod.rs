@@ -50,8 +50,17 @@ pub struct WayBackRequest {
     pub off: bool,
     /// By column of the old table, as the catalogs call it: what fills it, over a row of the new table.
     pub columns: BTreeMap<String, String>,
-    /// Of a split: a query over the new tables that gives the rows of the old one.
-    pub old_shape: Option<Placed>,
+    /// Of a split: how the rows of the old table are read from the new ones.
+    pub old_shape: Option<OldShapeRequest>,
+}
+
+/// The old table, read from the new ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldShapeRequest {
+    /// A query over the new tables that gives its rows.
+    pub query: Placed,
+    /// What a view of them is to be called, for applications that do not know the new tables.
+    pub view: Option<(TypedName, Placed)>,
 }
 
 /// How the rows shall get into the new table.
@@ -135,8 +144,9 @@ impl ChangeRequest {
             .map(|(column, sql)| format!("back {column:?} = {sql:?}\n"))
             .collect();
         let mut tables: String = self.tables.iter().map(TableRequest::canonical).collect();
-        if let Some(query) = &self.way_back.old_shape {
-            tables += &format!("old_shape {:?}\n", query.text);
+        if let Some(old_shape) = &self.way_back.old_shape {
+            let view = old_shape.view.as_ref().map(|(name, _)| name.quoted());
+            tables += &format!("old_shape {:?} {view:?}\n", old_shape.query.text);
         }
         if self.each_row_once {
             tables += "each_row = once\n";

@@ -6,12 +6,14 @@
 
 mod after;
 mod index;
+mod old_shape;
 mod render;
 mod shadow;
 mod swap;
 
 pub use after::{abort, after_swap, complete, drop};
 pub use index::{analyze, indexes, key_index};
+pub use old_shape::{OldShape, drop_view, function};
 pub use shadow::{probe_clone, shadow};
 pub use swap::{Leaving, locks, swap};
 

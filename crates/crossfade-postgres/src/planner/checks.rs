@@ -74,8 +74,8 @@ impl CutoverChecks {
             leaving.push(check);
         }
         // On the way there it is made in the swap, over the targets.
-        let view_there = match step.back.as_ref().filter(|back| !back.source.parts.is_empty()) {
-            Some(back) => Some(view_in_words(session, &back.source.name).await?),
+        let view_there = match &step.view {
+            Some(view) => Some(view_in_words(session, view).await?),
             None => None,
         };
         let mut targets = Vec::new();

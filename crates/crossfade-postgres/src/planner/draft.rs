@@ -372,6 +372,7 @@ impl Draft<'_> {
             source,
             targets,
             statements: Vec::new(),
+            view: None,
             way_back: WayBack::default(),
             back: None,
         };
@@ -383,10 +384,11 @@ impl Draft<'_> {
                 let planned = planned.map_err(refused)?;
                 (step.way_back, step.back) = (planned.way_back, planned.step);
             }
-            (_, Some(query)) if !request.off => {
+            (_, Some(asked)) if !request.off || asked.view.is_some() => {
                 let pieces = old_shape::Pieces {
                     session: self.session,
-                    query,
+                    request: asked,
+                    follows: !request.off,
                     name: self.name,
                     search_path: &self.found.search_path,
                     surroundings: self.surroundings,
@@ -397,11 +399,9 @@ impl Draft<'_> {
                     successor,
                 };
                 let planned = old_shape::plan(&pieces).await?.map_err(refused)?;
-                step.way_back = planned.way_back;
-                if let Some((back, old_shape)) = planned.step {
-                    step.back = Some(back);
-                    view = Some(old_shape);
-                }
+                (step.way_back, step.back) = (planned.way_back, planned.step);
+                step.view = planned.view.as_ref().map(|old_shape| old_shape.view.clone());
+                view = planned.view;
             }
             (_, _) => step.way_back = back::of_a_split(request),
         }

@@ -22,8 +22,8 @@ use super::source::{self, TableColumn};
 use super::statements::{self, OldShape};
 use super::{PlanError, Surroundings, expression, node_tree};
 use crate::catalog::{Column, ConstraintKind, Definition};
-use crate::change::Placed;
-use crate::ddl::Leaving;
+use crate::change::{NAME_BYTES_MAX, OldShapeRequest};
+use crate::ddl::{self, Leaving};
 use crate::ident::{self, Ident};
 use crate::preflight::refusal;
 use crate::session::{Session, SqlError};
@@ -31,7 +31,9 @@ use crate::session::{Session, SqlError};
 /// What it is made from.
 pub(super) struct Pieces<'a> {
     pub(super) session: &'a Session,
-    pub(super) query: &'a Placed,
+    pub(super) request: &'a OldShapeRequest,
+    /// The retired table shall follow.
+    pub(super) follows: bool,
     pub(super) name: &'a MigrationName,
     pub(super) search_path: &'a str,
     pub(super) surroundings: &'a Surroundings,
@@ -52,10 +54,11 @@ pub(super) struct Probe {
     pub(super) oid: u32,
 }
 
-/// What is known, and the step backwards with its view if there is one.
+/// What is known, the step backwards, and the view, if there are any.
 pub(super) struct Planned {
     pub(super) way_back: WayBack,
-    pub(super) step: Option<(Box<CopyStep>, OldShape)>,
+    pub(super) step: Option<Box<CopyStep>>,
+    pub(super) view: Option<OldShape>,
 }
 
 type Found<T> = Result<Result<T, Vec<Refusal>>, PlanError>;
@@ -71,6 +74,16 @@ const READS_OTHERS: &str = "\
 SELECT DISTINCT refobjid::regclass::text FROM pg_depend
  WHERE classid = 'pg_rewrite'::regclass AND objid = $1 AND refclassid = 'pg_class'::regclass
    AND refobjid <> ALL ($2::oid[]) AND refobjid <> $3::text::regclass ORDER BY 1";
+
+/// Whether we and the role `$4` may create in the schema `$1`, whether something has the name `$2` there, and a function
+/// without arguments the name `$3`.
+const VIEW_PLACE: &str = "\
+SELECT has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE')
+         AND has_schema_privilege($4::text, n.oid, 'CREATE'),
+       EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = $2::text)
+         OR EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = n.oid AND t.typname = $2::text),
+       EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid AND p.proname = $3::text AND p.pronargs = 0)
+  FROM pg_namespace n WHERE n.nspname = $1::text";
 
 /// Those of the aggregates `$1` whose result depends on the order of their input.
 const ORDERED_AGGREGATES: &str = "\
@@ -127,13 +140,24 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
         return Ok(Err(shape.refusals));
     };
     shape.insisted_on();
-    let tried = match trial::run(&shape, &keys).await? {
-        Ok(tried) => tried,
-        Err(caveat) => {
-            return Ok(Ok(impossible(caveat)));
-        }
-    };
-    Ok(Ok(shape.finish(keys, parts, tried)))
+    let refusals = shape.view_refusals().await?;
+    if !refusals.is_empty() {
+        return Ok(Err(refusals));
+    }
+    if !pieces.follows {
+        return Ok(Ok(Planned {
+            view: Some(shape.view(&keys)),
+            way_back: WayBack::default(),
+            step: None,
+        }));
+    }
+    match trial::run(&shape, &keys).await? {
+        Ok(tried) => Ok(Ok(shape.finish(keys, parts, tried))),
+        Err(caveat) => Ok(Ok(Planned {
+            view: pieces.request.view.as_ref().map(|_| shape.view(&keys)),
+            ..impossible(caveat)
+        })),
+    }
 }
 
 /// There is no way back, for that reason.
@@ -145,6 +169,7 @@ pub(super) fn impossible(caveat: Caveat) -> Planned {
             ..WayBack::default()
         },
         step: None,
+        view: None,
     }
 }
 
@@ -171,7 +196,7 @@ fn over_tables(targets: &[Target], tables: &[&TableName], query: &str) -> String
 
 impl Pieces<'_> {
     fn object(&self) -> String {
-        format!("old_shape query ({})", self.query.place)
+        format!("old_shape query ({})", self.request.query.place)
     }
 
     /// The columns of the query, in a view over the probes.
@@ -181,7 +206,7 @@ impl Pieces<'_> {
         let sql = format!(
             "CREATE VIEW {} AS\n{}",
             ident::table(&view),
-            over_tables(&self.step.targets, &tables, &self.query.text)
+            over_tables(&self.step.targets, &tables, &self.request.query.text)
         );
         if let Err(message) = super::tables::try_as_the_user(self.session, self.search_path, &sql).await? {
             return Ok(Err(vec![refusal(
@@ -480,7 +505,7 @@ impl Shape<'_> {
     fn finish(self, keys: Keys, parts: Vec<Part>, tried: Option<RoundTrip>) -> Planned {
         let (forward, pieces) = (self.pieces.step, self.pieces);
         let old = &forward.source;
-        let old_shape = self.view();
+        let old_shape = self.view(&keys);
         let mut columns = self.columns;
         // What the stream carries of a key is a text: tables may have it in different types.
         columns.iter_mut().for_each(|column| column.binary = false);
@@ -542,21 +567,144 @@ impl Shape<'_> {
                 lost: self.lost,
                 tried,
             },
-            step: Some((Box::new(step), old_shape)),
+            step: Some(Box::new(step)),
+            view: Some(old_shape),
         }
     }
 
-    fn view(&self) -> OldShape {
-        let targets = &self.pieces.step.targets;
-        let view = TableName::new(self.pieces.name.retired_schema(), VIEW);
-        let tables: Vec<&TableName> = targets.iter().map(|target| &target.name).collect();
-        OldShape {
-            create: format!(
-                "CREATE VIEW {} AS\n{}",
-                ident::table(&view),
-                over_tables(targets, &tables, &self.pieces.query.text)
+    /// Where the view will be.
+    fn view_name(&self) -> TableName {
+        let source = &self.pieces.step.source.name;
+        match &self.pieces.request.view {
+            None => TableName::new(self.pieces.name.retired_schema(), VIEW),
+            Some((name, _)) => TableName::new(
+                name.schema.clone().unwrap_or_else(|| source.schema.clone()),
+                name.name.as_str(),
             ),
-            view,
         }
+    }
+
+    fn view(&self, keys: &Keys) -> OldShape {
+        let pieces = self.pieces;
+        let targets = &pieces.step.targets;
+        let view = self.view_name();
+        let tables: Vec<&TableName> = targets.iter().map(|target| &target.name).collect();
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| column.column.name.clone())
+            .collect();
+        let key: Vec<String> = keys
+            .source
+            .columns
+            .iter()
+            .map(|place| columns[*place].clone())
+            .collect();
+        let ddl = ddl::OldShape {
+            view: &view,
+            query: &over_tables(targets, &tables, &pieces.request.query.text),
+            columns: &columns,
+            key: &key,
+            source: &pieces.step.source,
+            today: &pieces.surroundings.definition,
+            targets,
+            desired: pieces.desired,
+            search_path: pieces.search_path,
+        };
+        let stays = pieces.request.view.is_some();
+        let (create, drop) = match stays {
+            true => (ddl.create_writable(), ddl::drop_view(&view)),
+            false => (
+                vec![ddl.create()],
+                vec![format!("DROP VIEW IF EXISTS {}", ident::table(&view))],
+            ),
+        };
+        OldShape {
+            view,
+            create,
+            drop,
+            stays,
+        }
+    }
+
+    /// What stands in the way of a view that applications use in place of the table.
+    async fn view_refusals(&self) -> Result<Vec<Refusal>, SqlError> {
+        let Some((_, placed)) = &self.pieces.request.view else {
+            return Ok(Vec::new());
+        };
+        let (pieces, view) = (self.pieces, self.view_name());
+        let object = format!("old_shape view {view} ({})", placed.place);
+        let mut refusals = Vec::new();
+        let mut refuse = |code: &str, message: String, remedy: &str| {
+            refusals.push(refusal(code, object.clone(), message, remedy));
+        };
+        let source = &pieces.step.source;
+        let goes_away = pieces.successor.is_none() && view == source.name;
+        let function = ddl::function(&view);
+        let names = pieces
+            .session
+            .query_opt(
+                VIEW_PLACE,
+                &[
+                    &view.schema,
+                    &view.name,
+                    &function.name,
+                    &self.today().table.owner,
+                ],
+            )
+            .await?;
+        match names {
+            None => refuse(
+                "schema_not_found",
+                format!("There is no schema {}.", view.schema),
+                "Create it first.",
+            ),
+            Some(row) => {
+                if !row.get::<_, bool>(0) {
+                    let remedy = "Run `GRANT USAGE, CREATE ON SCHEMA …` to the role that runs the change and to the table's \
+                                  owner.";
+                    let message = format!(
+                        "We, or the table's owner, may not create anything in {}.",
+                        view.schema
+                    );
+                    refuse("schema_not_writable", message, remedy);
+                }
+                let of_target = pieces.step.targets.iter().any(|target| target.name == view);
+                if of_target || (row.get::<_, bool>(1) && !goes_away) {
+                    let message = format!("There is, or will be, something else of the name {view}.");
+                    refuse("name_taken", message, "Choose another name for the view.");
+                }
+                if row.get::<_, bool>(2) || function.name.len() > NAME_BYTES_MAX {
+                    let message = format!(
+                        "The function {function}, which carries its writes out, cannot have that name."
+                    );
+                    refuse("name_taken", message, "Choose another name for the view.");
+                }
+            }
+        }
+        if self.today().table.row_security {
+            refuse(
+                "row_security",
+                "The table has row security, whose policies a view over other tables does not have."
+                    .to_owned(),
+                "Leave the view out, or write policies for the new tables after the change.",
+            );
+        }
+        let has = |place: &usize| {
+            let name = &source.columns[*place].name;
+            self.columns.iter().any(|column| column.column.name == *name)
+        };
+        let reads: BTreeSet<usize> = pieces.step.targets.iter().flat_map(Target::reads).collect();
+        for place in reads.iter().filter(|place| !has(place)) {
+            let name = &source.columns[*place].name;
+            refuse(
+                "old_shape_column_missing",
+                format!(
+                    "The new tables are made from {name}, and the query does not have it: nothing could be written."
+                ),
+                "Add it to the query, or leave the view out.",
+            );
+        }
+        Ok(refusals)
     }
 }

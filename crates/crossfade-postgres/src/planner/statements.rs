@@ -37,15 +37,20 @@ pub(super) struct Pieces<'a> {
     pub(super) copy_mode: CopyMode,
 }
 
-/// The rows of the table as it was, read from the new tables: there from the swap on.
+/// The view of the table as it was: there from the swap on.
 pub(super) struct OldShape {
     pub(super) view: TableName,
-    pub(super) create: String,
+    /// In the swap.
+    pub(super) create: Vec<String>,
+    /// In the swap back.
+    pub(super) drop: Vec<String>,
+    /// It is the applications', and stays when the migration is complete.
+    pub(super) stays: bool,
 }
 
 impl OldShape {
-    fn drop(&self, stage: Stage) -> Statement {
-        on_nothing(stage, format!("DROP VIEW IF EXISTS {}", ident::table(&self.view)))
+    fn drop(&self, stage: Stage) -> impl Iterator<Item = Statement> {
+        self.drop.iter().map(move |sql| on_nothing(stage, sql.clone()))
     }
 }
 
@@ -56,10 +61,10 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     let leaving = [today];
     let leaving = Leaving::alone(&leaving);
     let old_shape = pieces.old_shape.into_iter();
-    let create_view = old_shape
-        .clone()
-        .map(|old| on_nothing(Stage::Swap, old.create.clone()));
-    let drop_view = old_shape.map(|old| old.drop(Stage::Complete));
+    let create_view = old_shape.clone().flat_map(|old| &old.create);
+    let create_view = create_view.map(|sql| on_nothing(Stage::Swap, sql.clone()));
+    let private_view = old_shape.filter(|old| !old.stays);
+    let drop_view = private_view.flat_map(|old| old.drop(Stage::Complete));
     let new = new_tables(pieces.targets, pieces.desired, pieces.successor);
     let each = |statements: fn(&DdlContext, &NewTable<'_>) -> Vec<Statement>| -> Vec<Statement> {
         new.iter().flat_map(|table| statements(&context, table)).collect()
@@ -267,11 +272,14 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
     let mut swap = ddl::swap(&context, pieces.leaving, &old);
     // The first ones lock the targets, and nothing else.
     let locked = targets.len();
-    swap.splice(locked..locked, pieces.old_shape.map(|old| old.drop(Stage::Swap)));
+    let drop_view = pieces.old_shape.into_iter();
+    let drop_view = drop_view.flat_map(|old| old.drop(Stage::Swap));
+    swap.splice(locked..locked, drop_view);
     [
         pieces.prepare(),
         apply(pieces.source, targets),
         verify(pieces.source, targets, pieces.limits),
+        pieces.lock_view(&context),
         ddl::locks(&context, pieces.leaving, &old),
         swap,
         ddl::after_swap(&old),
@@ -283,6 +291,21 @@ pub(super) fn list_back(pieces: &BackPieces<'_>) -> Vec<Statement> {
 }
 
 impl BackPieces<'_> {
+    /// Before its tables, as whoever uses it locks them: who waits for a table would keep it from being dropped.
+    fn lock_view(&self, context: &DdlContext) -> Vec<Statement> {
+        let view = self.old_shape.filter(|old| old.stays).map(|old| &old.view);
+        let lock = |view: &TableName| Statement {
+            stage: Stage::Lock,
+            sql: format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", ident::table(view)),
+            locks: vec![format!("ACCESS EXCLUSIVE on {view} and on all that it reads")],
+            held: format!(
+                "until the swap commits, at most hold_budget ({} ms)",
+                context.hold_budget_ms
+            ),
+        };
+        view.into_iter().map(lock).collect()
+    }
+
     /// The publication before the slot (R3). The new tables are not in their places yet, and are published by what they
     /// are; of a partitioned one every change is a change of the table.
     fn prepare(&self) -> Vec<Statement> {

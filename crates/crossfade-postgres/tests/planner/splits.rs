@@ -148,6 +148,16 @@ const LOSSY: &[&str] = &[
     "SELECT id, kind, (SELECT content FROM tags) AS body FROM heads",
 ];
 
+/// Names that a view of it cannot have.
+const BAD_VIEWS: &[&str] = &[
+    "heads",
+    "shop.orders",
+    "nowhere.notes",
+    "pg_catalog.notes",
+    "a b",
+    "notes\"\nquery = \"SELECT 1",
+];
+
 fn with_query(query: &str) -> String {
     format!("{SPLIT}\n[old_shape]\nquery = \"\"\"\n{query}\n\"\"\"")
 }
@@ -162,6 +172,14 @@ async fn queries_of_the_old_shape_are_refused_with_their_place_and_a_remedy() {
         assert!(told.contains("change.toml, line "), "{query}\n{told}");
         text += &format!("{query}\n--> {told}\n");
     }
+    let query = "SELECT id, kind, body FROM heads";
+    for view in BAD_VIEWS {
+        let file = format!("{SPLIT}\n[old_shape]\nview = \"{view}\"\nquery = \"{query}\"");
+        text += &format!("view {view}\n--> {}\n", told(&world, &file).await);
+    }
+    // What the new tables are made from is not in it.
+    let file = format!("{SPLIT}\n[old_shape]\nview = \"as_it_was\"\nquery = \"{query}\"");
+    text += &format!("{query}\n--> {}\n", told(&world, &file).await);
     let alone = "table = \"notes\"\nalter = [\"ADD COLUMN x int\"]\n[old_shape]\nquery = \"SELECT 1\"";
     let columns = format!("{SPLIT}\n[back]\nkind = \"kind\"");
     for file in [alone, &columns] {

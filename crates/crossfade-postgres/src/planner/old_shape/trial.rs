@@ -118,7 +118,7 @@ fn statement(shape: &Shape<'_>, keys: &Keys) -> String {
         table = ident::table(&source.name),
         same = same.join(",\n       "),
         back = back.join(", "),
-        query = pieces.query.text,
+        query = pieces.request.query.text,
         joined = joined.join(" AND "),
     )
 }

@@ -1,0 +1,187 @@
+//! The view of the old shape: written to by applications of the old version, while those of the new one write to the new
+//! tables and the retired table follows.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use crossfade_tests::process::Process;
+
+use super::examples::{MONTHLY, ORDER_TAGS, TENANTS, USER_SETTINGS};
+use super::{Example, KEYS, Split, Work, example, same};
+
+/// Of the old shape, if the table's own name is not free.
+const VIEW: &str = "as_it_was";
+
+/// Keys of writers of the new shape, and of nobody else.
+const NEW: &str = "id BETWEEN 10000000 AND 49999999";
+
+/// The example with a view.
+fn file(split: &Split, example_file: &str) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(example(example_file))?;
+    let view = format!("[old_shape]\nview = \"{VIEW}\"\n");
+    let with_view = text.replace("[old_shape]\n", &view);
+    ensure!(with_view != text, "{example_file} has no [old_shape]");
+    let file = split.stage.folder().join(example_file);
+    std::fs::write(&file, with_view)?;
+    Ok(file)
+}
+
+fn run(split: &Split, example: &Example) -> Result<Process> {
+    let file = file(split, example.file)?;
+    let limits = ["--limit", "chunk_time=20ms", "--limit", "lock_timeout=500ms"];
+    let more = [&["--cutover", "manual", "--copy", "incremental"], &limits[..]].concat();
+    split.stage.run_change(&file, &more)
+}
+
+/// What was written through the view is what the same statements make of a table of the old shape.
+async fn written_to_by_both(example: &'static Example) -> Result<()> {
+    let split = Split::start(example, 21).await?;
+    let engine = run(&split, example)?;
+    let (mut split, mut engine) = split.swap_only(engine).await?;
+    split.work_in_the_new_shape(10_000_001..=10_000_100).await?;
+    let mut writes: Vec<&str> = example.writes.to_vec();
+    writes.retain(|write| !write.contains("ON CONFLICT"));
+    writes.push(example.insert);
+    let work = Work {
+        look: format!("SELECT FROM public.{VIEW} LIMIT 0"),
+        writes,
+        sides: [
+            ("public", format!("public.{VIEW}")),
+            ("twin", format!("twin.{}", example.table)),
+        ],
+        keys: 1..=KEYS,
+        new_keys: 50_000_000,
+    };
+    split.work(work, 23).await?;
+    split.goes_on(300).await?;
+    split.follows_back(&mut engine).await?;
+    split.stage.operate("verify", &[]).await?.expect(0)?;
+    split.roll_back_only(engine).await?;
+
+    let client = split.stage.client().await?;
+    let of = |rows: &str, keys: &str| format!("SELECT * FROM ({rows}) AS r WHERE {keys}");
+    let old_twin = example.old.replace("public.", "twin.");
+    let others = format!("NOT ({NEW})");
+    same(&client, &of(example.old, &others), &of(&old_twin, &others)).await?;
+    client.batch_execute("SET search_path = twins; ANALYZE").await?;
+    same(&client, &of(example.old, NEW), &of(&example.query()?, NEW)).await?;
+    let left: i64 = client
+        .query_one(
+            "SELECT count(*) FROM pg_proc WHERE proname LIKE 'as_it_was%'",
+            &[],
+        )
+        .await?
+        .get(0);
+    ensure!(left == 0, "its function is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn user_settings_through_the_view_and_beside_it() -> Result<()> {
+    written_to_by_both(&USER_SETTINGS).await
+}
+
+#[tokio::test]
+async fn order_tags_through_the_view_and_beside_it() -> Result<()> {
+    written_to_by_both(&ORDER_TAGS).await
+}
+
+#[tokio::test]
+async fn tenants_through_the_view_and_beside_it() -> Result<()> {
+    written_to_by_both(&TENANTS).await
+}
+
+#[tokio::test]
+async fn monthly_partitions_through_the_view_and_beside_it() -> Result<()> {
+    written_to_by_both(&MONTHLY).await
+}
+
+/// What a table says of a row that is there already, that is gone, or that nothing takes; and what it returns.
+#[tokio::test]
+async fn the_view_answers_as_a_table_does() -> Result<()> {
+    let split = Split::start(&TENANTS, 22).await?;
+    let text = std::fs::read_to_string(example(TENANTS.file))?;
+    let file = split.stage.folder().join("tenants.toml");
+    // Nothing has the table's own name after the swap.
+    std::fs::write(
+        &file,
+        text.replace("[old_shape]\n", "[old_shape]\nview = \"documents\"\n"),
+    )?;
+    let client = split.stage.client().await?;
+    client
+        .batch_execute("CREATE ROLE reader; GRANT SELECT ON documents TO reader")
+        .await
+        .or_else(|_| Ok::<(), anyhow::Error>(()))?;
+    let engine = split.stage.run_change(&file, &["--cutover", "manual"])?;
+    let (split, engine) = split.swap_only(engine).await?;
+    let row = client
+        .query_one(
+            "INSERT INTO documents (tenant, title) VALUES (1, 'drawn') RETURNING id, body",
+            &[],
+        )
+        .await?;
+    let id: i32 = row.get(0);
+    ensure!(id > 5000 && row.get::<_, Option<&str>>(1).is_none(), "drew {id}");
+    let moved = "UPDATE documents SET tenant = 2, body = 'b' WHERE id = $1 RETURNING tenant, title, body";
+    let row = client.query_one(moved, &[&id]).await?;
+    ensure!(row.get::<_, i32>(0) == 2 && row.get::<_, &str>(1) == "drawn" && row.get::<_, &str>(2) == "b");
+    let there = "SELECT (SELECT count(*) FROM tenant_1_documents WHERE id = $1), (SELECT count(*) FROM tenant_2_documents WHERE id = $1)";
+    let row = client.query_one(there, &[&id]).await?;
+    ensure!(row.get::<_, i64>(0) == 0 && row.get::<_, i64>(1) == 1, "{row:?}");
+    for (statement, code) in [
+        (
+            format!("INSERT INTO documents VALUES ({id}, 1, 'twice', NULL)"),
+            "23505",
+        ),
+        (format!("UPDATE documents SET id = 4 WHERE id = {id}"), "23505"),
+        (
+            "INSERT INTO documents VALUES (-1, NULL, 'nowhere', NULL)".to_owned(),
+            "44000",
+        ),
+        (
+            "INSERT INTO documents VALUES (-1, 1, '', NULL)".to_owned(),
+            "23514",
+        ),
+        (
+            "INSERT INTO documents VALUES (-1, 1, NULL, NULL)".to_owned(),
+            "23502",
+        ),
+    ] {
+        let error = client
+            .batch_execute(&statement)
+            .await
+            .err()
+            .context("it is refused")?;
+        let found = error.code().map(|code| code.code().to_owned());
+        ensure!(found.as_deref() == Some(code), "{statement}: {error:?}");
+    }
+    ensure!(
+        client
+            .execute("DELETE FROM documents WHERE id = $1", &[&id])
+            .await?
+            == 1
+    );
+    ensure!(
+        client
+            .execute("DELETE FROM documents WHERE id = $1", &[&id])
+            .await?
+            == 0
+    );
+
+    // Two read the same row; the second must not undo what the first has written.
+    let mut first = split.stage.client().await?;
+    let waiting = split.stage.client().await?;
+    let transaction = first.transaction().await?;
+    let more = "UPDATE documents SET title = title || '+' WHERE id = 7";
+    transaction.batch_execute(more).await?;
+    let second = tokio::spawn(async move { waiting.batch_execute(more).await });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    transaction.commit().await?;
+    let error = second.await?.err().context("the second is refused")?;
+    ensure!(
+        error.code().is_some_and(|code| code.code() == "40001"),
+        "{error:?}"
+    );
+    engine.kill_9().await?;
+    Ok(())
+}
