@@ -207,25 +207,24 @@ SELECT pg_catalog.pg_relation_filenode($1::oid),
 /// # Errors
 /// As the server says.
 pub async fn file(session: &Session, source: &Source) -> Result<Option<u32>, SqlError> {
-    let select = format!("SELECT {}", file_of(source));
-    Ok(session.query_one(&select, &[]).await?.get(0))
+    if source.parts.is_empty() {
+        let table = ident::table(&source.name);
+        return Ok(session.query_one(FILE, &[&table]).await?.get(0));
+    }
+    let parts: Vec<String> = source.parts.iter().map(|part| ident::table(&part.name)).collect();
+    Ok(session.query_one(FILE_OF_VIEW, &[&parts]).await?.get(0))
 }
 
-/// The value of [`file`]. The files of a view are those of its tables and of their partitions, as one number.
-pub(crate) fn file_of(source: &Source) -> String {
-    let oid = |table: &TableName| format!("pg_catalog.to_regclass({})", literal(&ident::table(table)));
-    if source.parts.is_empty() {
-        return format!("pg_catalog.pg_relation_filenode({})", oid(&source.name));
-    }
-    let parts: Vec<String> = source.parts.iter().map(|part| oid(&part.name)).collect();
-    format!(
-        "(SELECT (pg_catalog.hashtext(pg_catalog.string_agg(relid::oid || '=' || \
-         coalesce(pg_catalog.pg_relation_filenode(relid), 0), ',' ORDER BY relid)) & 4294967295::int8)::oid\n   \
-         FROM (SELECT t.part AS relid FROM unnest(ARRAY[{parts}]) AS t (part)\n         UNION\n         \
-         SELECT p.relid FROM unnest(ARRAY[{parts}]) AS t (part), pg_catalog.pg_partition_tree(t.part) AS p) AS all_parts)",
-        parts = parts.join(", ")
-    )
-}
+const FILE: &str = "SELECT pg_catalog.pg_relation_filenode(pg_catalog.to_regclass($1::text))";
+
+/// The files of a view are those of its tables `$1` and of their partitions, as one number.
+const FILE_OF_VIEW: &str = "\
+WITH part AS (SELECT pg_catalog.to_regclass(name) AS relid FROM unnest($1::text[]) AS name)
+SELECT (pg_catalog.hashtext(pg_catalog.string_agg(
+          relid::oid || '=' || coalesce(pg_catalog.pg_relation_filenode(relid), 0), ',' ORDER BY relid))
+        & 4294967295::int8)::oid
+  FROM (SELECT relid FROM part UNION
+        SELECT p.relid FROM part, pg_catalog.pg_partition_tree(part.relid) AS p) AS all_parts";
 
 /// Settings of a session that copies: with the bounds unknown at planning time nothing may be preferred to a
 /// scan of the range.

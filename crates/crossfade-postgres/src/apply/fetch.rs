@@ -30,8 +30,6 @@ pub struct Fetched {
     pub snapshot: Snapshot,
     /// The WAL insert position read after the snapshot.
     pub insert_lsn: Lsn,
-    /// The source's file at that time: another one than at the start means a rewrite (R4).
-    pub filenode: Option<u32>,
 }
 
 /// Why rows could not be fetched or keys not be compared.
@@ -254,9 +252,7 @@ impl Fetcher {
     }
 
     async fn read_staged(&self, session: &Session, keys: usize) -> Result<Fetched, FetchError> {
-        let file = copy::file_of(&self.source);
-        let query = format!("SELECT pg_catalog.pg_current_snapshot()::text, {file}");
-        let seen = session.query_one(&query, &[]).await?;
+        let seen = session.query_one(copy::CURRENT_SNAPSHOT, &[]).await?;
         session.batch_execute(super::JOIN_BY_INDEX).await?;
         let messages = session.copy_out(&self.statements.copy_rows).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
@@ -272,7 +268,6 @@ impl Fetcher {
             rows,
             snapshot: seen.get::<_, &str>(0).parse()?,
             insert_lsn: wal::insert_position(session).await?,
-            filenode: seen.get(1),
         })
     }
 
