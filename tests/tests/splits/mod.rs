@@ -70,7 +70,7 @@ struct Work {
 const KEYS: u64 = 5000;
 const WRITERS: u64 = 3;
 /// Between two transactions of a writer.
-const THINKS: Duration = Duration::from_millis(8);
+const THINKS: Duration = Duration::from_millis(15);
 
 fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -189,12 +189,10 @@ impl Split {
         self.work(work, 17).await
     }
 
-    /// Waits until the retired table follows, and the lag is small.
+    /// Waits until the retired table follows. How far behind it is also says what other tests write to the same server.
     pub(crate) async fn follows_back(&self, engine: &mut Process) -> Result<()> {
         let ready = until::so("the retired table follows".to_owned(), || async {
-            let status = self.stage.status().await?;
-            Ok(status["way_back"]["ready"] == true
-                && status["way_back"]["lag_bytes"].as_u64() < Some(1 << 20))
+            Ok(self.stage.status().await?["way_back"]["ready"] == true)
         });
         tokio::select! {
             ready = ready => ready,
