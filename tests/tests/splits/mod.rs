@@ -64,12 +64,14 @@ struct Work {
     keys: RangeInclusive<u64>,
     /// Keys that nobody has had are above it.
     new_keys: u64,
+    /// Between two transactions of a writer.
+    thinks: Duration,
 }
 
 /// Keys from 1 on that are there at the beginning.
 const KEYS: u64 = 5000;
 const WRITERS: u64 = 3;
-/// Between two transactions of a writer.
+/// Three writers at full speed are faster than an engine that is built for debugging.
 const THINKS: Duration = Duration::from_millis(15);
 
 fn example(file: &str) -> PathBuf {
@@ -119,6 +121,7 @@ impl Split {
             sides: ["public", "twin"].map(|schema| (schema, format!("{schema}.{}", example.table))),
             keys: 1..=KEYS,
             new_keys: 1_000_000,
+            thinks: THINKS,
         };
         split.work(work, seed).await?;
         Ok(split)
@@ -155,7 +158,7 @@ impl Split {
     /// Verified while writers write, swapped, and the same as the twin. Then writers of the new shape are at work.
     pub(crate) async fn swap(self, engine: Process) -> Result<(Split, Process)> {
         let (mut split, engine) = self.swap_only(engine).await?;
-        split.work_in_the_new_shape(1..=KEYS).await?;
+        split.work_in_the_new_shape(1..=KEYS, THINKS).await?;
         Ok((split, engine))
     }
 
@@ -178,12 +181,13 @@ impl Split {
         Ok((self, engine))
     }
 
-    async fn work_in_the_new_shape(&mut self, keys: RangeInclusive<u64>) -> Result<()> {
+    async fn work_in_the_new_shape(&mut self, keys: RangeInclusive<u64>, thinks: Duration) -> Result<()> {
         let work = Work {
             look: self.example.new_look.to_owned(),
             writes: self.example.new_writes.to_vec(),
             sides: ["public", "twins"].map(|schema| (schema, String::new())),
             keys,
+            thinks,
             new_keys: 10_000_000,
         };
         self.work(work, 17).await
@@ -290,8 +294,7 @@ async fn write(
         }
         transaction.commit().await?;
         commits.fetch_add(1, Ordering::Relaxed);
-        // Three writers at full speed are faster than an engine that is built for debugging.
-        tokio::time::sleep(THINKS).await;
+        tokio::time::sleep(work.thinks).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! tables and the retired table follows.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use crossfade_core::phase::Phase;
@@ -15,6 +16,9 @@ use super::{Example, KEYS, Split, Work, example, same};
 
 /// Of the old shape, if the table's own name is not free.
 const VIEW: &str = "as_it_was";
+
+/// There are twice as many writers as elsewhere, and half of them write through triggers.
+const THINKS: Duration = Duration::from_millis(80);
 
 /// Keys of writers of the new shape, and of nobody else.
 const NEW: &str = "id BETWEEN 10000000 AND 49999999";
@@ -42,7 +46,9 @@ async fn written_to_by_both(example: &'static Example) -> Result<()> {
     let split = Split::start(example, 21).await?;
     let engine = run(&split, example)?;
     let (mut split, mut engine) = split.swap_only(engine).await?;
-    split.work_in_the_new_shape(10_000_001..=10_000_100).await?;
+    split
+        .work_in_the_new_shape(10_000_001..=10_000_100, THINKS)
+        .await?;
     let mut writes: Vec<&str> = example.writes.to_vec();
     writes.retain(|write| !write.contains("ON CONFLICT"));
     writes.push(example.insert);
@@ -55,9 +61,10 @@ async fn written_to_by_both(example: &'static Example) -> Result<()> {
         ],
         keys: 1..=KEYS,
         new_keys: 50_000_000,
+        thinks: THINKS,
     };
     split.work(work, 23).await?;
-    split.goes_on(300).await?;
+    split.goes_on(150).await?;
     split.follows_back(&mut engine).await?;
     split.stage.operate("verify", &[]).await?.expect(0)?;
     split.roll_back_only(engine).await?;

@@ -10,7 +10,7 @@ use crossfade_core::plan::Source;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::{ParseSnapshotError, Snapshot};
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::decode::{self, DecodeError};
 use super::encode::{self, EncodeError};
@@ -96,6 +96,9 @@ pub struct FetchStatements {
     /// How rows travel: `binary` or `text`.
     pub(crate) format: &'static str,
 }
+
+const SNAPSHOT_AND_POSITION: &str =
+    "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()";
 
 const STAGING: &str = "\"pg_temp\".\"crossfade_fetch\"";
 
@@ -252,7 +255,9 @@ impl Fetcher {
     }
 
     async fn read_staged(&self, session: &Session, keys: usize) -> Result<Fetched, FetchError> {
-        let seen = session.query_one(copy::CURRENT_SNAPSHOT, &[]).await?;
+        // In one statement: whatever commits between the two is to be waited for, and is not seen. Under steady writes a
+        // batch would always have to wait for something more (R17).
+        let seen = session.query_one(SNAPSHOT_AND_POSITION, &[]).await?;
         session.batch_execute(super::JOIN_BY_INDEX).await?;
         let messages = session.copy_out(&self.statements.copy_rows).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
@@ -267,7 +272,7 @@ impl Fetcher {
         Ok(Fetched {
             rows,
             snapshot: seen.get::<_, &str>(0).parse()?,
-            insert_lsn: wal::insert_position(session).await?,
+            insert_lsn: Lsn(seen.get::<_, PgLsn>(1).into()),
         })
     }
 
