@@ -1,7 +1,9 @@
 //! What keeps the old table from following several new ones closes the way back, or is found before the rollback.
 
 use anyhow::{Result, ensure};
+use crossfade_core::phase::Phase;
 use crossfade_tests::process::Process;
+use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 
 use super::Split;
@@ -81,5 +83,48 @@ async fn a_new_table_that_is_emptied_ends_the_way_back() -> Result<()> {
     ensure!(ended.says("TRUNCATE"), "{}", ended.object);
     new.goes_on(20).await?;
     new.stage.operate("complete", &[]).await?.expect(0)?;
+    Ok(())
+}
+
+/// The new tables do not draw from it; whoever writes to them may give ids beyond it.
+#[tokio::test]
+async fn an_identity_of_the_old_table_goes_on_behind_the_rows_written_meanwhile() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let client = stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL);
+             INSERT INTO notes (kind) SELECT 'k' || i % 2 FROM generate_series(1, 100) AS i",
+        )
+        .await?;
+    let target = |name: &str, filter: &str| {
+        format!(
+            "[[target]]\nname = \"{name}\"\nkey = [\"id\"]\nfilter = \"kind {filter} 'k0'\"\n\
+             columns = [{{ name = \"id\", value = \"id\" }}, {{ name = \"kind\", value = \"kind\" }}]\n"
+        )
+    };
+    let text = format!(
+        "table = \"notes\"\nsource = \"retire\"\n{}{}[old_shape]\nquery = \"SELECT * FROM a UNION ALL SELECT * FROM b\"\n",
+        target("a", "="),
+        target("b", "<>")
+    );
+    let file = stage.folder().join("change.toml");
+    std::fs::write(&file, text)?;
+    let mut engine = stage.run_change(&file, &["--cutover", "auto"])?;
+    stage.reached_by(&mut engine, Phase::Swapped).await?;
+    client
+        .batch_execute("INSERT INTO a VALUES (5000, 'k0'); INSERT INTO b VALUES (4000, 'k1')")
+        .await?;
+    until::so("the retired table follows".to_owned(), || async {
+        Ok(stage.status().await?["way_back"]["ready"] == true)
+    })
+    .await?;
+    stage.operate("rollback", &[]).await?.expect(0)?;
+    engine.end().await?.expect(0)?;
+    let insert = "INSERT INTO notes (kind) VALUES ('next') RETURNING id";
+    let id: i64 = client.query_one(insert, &[]).await?.get(0);
+    ensure!(id == 5001, "drew {id}");
+    let rows: i64 = client.query_one("SELECT count(*) FROM notes", &[]).await?.get(0);
+    ensure!(rows == 103, "{rows} rows");
     Ok(())
 }

@@ -448,17 +448,17 @@ impl<'a> Swap<'a> {
             return;
         };
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
-        for new in successor.sequences.iter().filter(identity) {
-            let of_same_column = |old: &&Sequence| old.column == new.column;
+        for sequence in successor.sequences.iter().filter(identity) {
+            let of_same_column = |old: &&Sequence| old.column == sequence.column;
             let of_all = self.leaving.tables.iter().flat_map(|table| &table.sequences);
             let old = of_all.filter(identity).filter(of_same_column);
             let old: Vec<String> = old
                 .map(|old| ident::qualified(&context.retired_schema, &old.name))
                 .collect();
-            let new = ident::literal(&ident::qualified(&successor.name.schema, &new.name));
+            let new = ident::literal(&ident::qualified(&successor.name.schema, &sequence.name));
             let set = format!("SELECT pg_catalog.setval({new}, last_value, is_called)");
             match &old[..] {
-                [] => {}
+                [] => self.set_beyond_rows(successor, sequence),
                 [old] => self.private(format!("{set} FROM {old}")),
                 several => {
                     let all = several
@@ -472,6 +472,31 @@ impl<'a> Swap<'a> {
                 }
             }
         }
+    }
+
+    /// On the way back of a split no new table may have drawn from a sequence of its own: rows say how far it has come. Only
+    /// by an index, since the lock is held.
+    fn set_beyond_rows(&mut self, table: &Definition, sequence: &Sequence) {
+        let by_index = table.indexes.iter().any(|index| {
+            let first = index.columns.first().and_then(Option::as_ref);
+            index.predicate.is_none() && first == Some(&sequence.column)
+        });
+        if self.context.way != Way::Back || !by_index {
+            return;
+        }
+        let name = ident::qualified(&table.name.schema, &sequence.name);
+        let (most, beyond) = if sequence.increment > 0 {
+            ("max", ">")
+        } else {
+            ("min", "<")
+        };
+        self.private(format!(
+            "SELECT pg_catalog.setval({}, r.last, true)\n  FROM (SELECT pg_catalog.{most}({})::int8 AS last FROM ONLY {}) AS r, \
+             {name} AS s\n WHERE r.last {beyond} s.last_value",
+            ident::literal(&name),
+            Ident(&sequence.column),
+            ident::table(&table.name),
+        ));
     }
 
     fn attach_constraints(&mut self) {

@@ -114,6 +114,14 @@ const QUERY_TAGS: &[&str] = &[
 /// Plans it, in the open transaction.
 pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
     let Some(source_key) = &pieces.step.source.key else {
+        if let Some((_, placed)) = &pieces.request.view {
+            return Ok(Err(vec![refusal(
+                "old_shape_key_missing",
+                format!("old_shape view ({})", placed.place),
+                "The table has no key by which a row that is written could be found.".to_owned(),
+                "Give it a primary key, or leave the view out.",
+            )]));
+        }
         return Ok(Ok(impossible(Caveat {
             column: None,
             what: "The table has no key: a row that is changed after the swap could not be found in it"
