@@ -74,7 +74,8 @@ async fn look_on(client: Client, name: String, stop: watch::Receiver<bool>) -> R
 }
 
 /// One look, while rows are copied; returns the WAL that is retained. A transaction is told from the next one of its
-/// session by its virtual transaction id.
+/// session by its virtual transaction id. The server reads a session's start and its snapshot one after the other, so a
+/// session that ends its transaction between them has the one without the other.
 async fn look(
     client: &Client,
     name: &str,
@@ -95,7 +96,7 @@ async fn look(
         SELECT virtualtransaction, (1000 * extract(epoch FROM clock_timestamp() - xact_start))::bigint
           FROM pg_stat_activity JOIN pg_locks USING (pid)
          WHERE usename = $1 AND backend_xmin IS NOT NULL AND locktype = 'virtualxid' AND granted
-           AND backend_type = 'client backend'";
+           AND backend_type = 'client backend' AND xact_start IS NOT NULL";
     for row in client.query(snapshots, &[&ENGINE]).await? {
         let first = *chunks_at_first.entry(row.get(0)).or_insert(chunks);
         let age = Duration::from_millis(row.get::<_, i64>(1).try_into().unwrap_or(0));
