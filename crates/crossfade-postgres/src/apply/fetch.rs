@@ -237,8 +237,9 @@ impl Fetcher {
     /// # Errors
     /// When something fails; then the transaction is broken.
     pub async fn fetch_here(&self, session: &Session, keys: &[KeyCells]) -> Result<Fetched, FetchError> {
+        let seen = Seen::now(session).await?;
         self.stage(session, keys).await?;
-        self.read_staged(session, keys.len()).await
+        self.read_staged(session, keys.len(), seen).await
     }
 
     /// As [`Fetcher::fetch_here`], by keys as the server writes their columns.
@@ -246,18 +247,16 @@ impl Fetcher {
     /// # Errors
     /// When something fails; then the transaction is broken.
     pub async fn fetch_named(&self, session: &Session, keys: &[Vec<String>]) -> Result<Fetched, FetchError> {
+        let seen = Seen::now(session).await?;
         session.batch_execute(&self.statements.clear_staging).await?;
         let column = |position: usize| keys.iter().map(|key| key[position].as_str()).collect();
         let columns: Vec<Vec<&str>> = (0..self.statements.keys.len()).map(column).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
         session.execute(&self.statements.stage_named, &parameters).await?;
-        self.read_staged(session, keys.len()).await
+        self.read_staged(session, keys.len(), seen).await
     }
 
-    async fn read_staged(&self, session: &Session, keys: usize) -> Result<Fetched, FetchError> {
-        // In one statement: whatever commits between the two is to be waited for, and is not seen. Under steady writes a
-        // batch would always have to wait for something more (R17).
-        let seen = session.query_one(SNAPSHOT_AND_POSITION, &[]).await?;
+    async fn read_staged(&self, session: &Session, keys: usize, seen: Seen) -> Result<Fetched, FetchError> {
         session.batch_execute(super::JOIN_BY_INDEX).await?;
         let messages = session.copy_out(&self.statements.copy_rows).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
@@ -271,8 +270,8 @@ impl Fetcher {
         }
         Ok(Fetched {
             rows,
-            snapshot: seen.get::<_, &str>(0).parse()?,
-            insert_lsn: Lsn(seen.get::<_, PgLsn>(1).into()),
+            snapshot: seen.snapshot,
+            insert_lsn: seen.insert_lsn,
         })
     }
 
@@ -417,6 +416,25 @@ impl Fetcher {
         session.batch_execute(&self.statements.clear_staging).await?;
         session.copy_in(&self.statements.copy_keys, [encoded]).await?;
         Ok(())
+    }
+}
+
+/// What a transaction sees, and how far the WAL was then.
+struct Seen {
+    snapshot: Snapshot,
+    insert_lsn: Lsn,
+}
+
+impl Seen {
+    /// In one statement, and that before any other: the first one takes the transaction's snapshot. Whatever commits
+    /// between it and the position is not seen, and must be waited for (R17): under steady writes a batch would always
+    /// have to wait for something more.
+    async fn now(session: &Session) -> Result<Seen, FetchError> {
+        let row = session.query_one(SNAPSHOT_AND_POSITION, &[]).await?;
+        Ok(Seen {
+            snapshot: row.get::<_, &str>(0).parse()?,
+            insert_lsn: Lsn(row.get::<_, PgLsn>(1).into()),
+        })
     }
 }
 

@@ -441,7 +441,8 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// The move has locked the old sequences, so nothing can be drawn from them after this was read.
+    /// The move has locked the old sequences, so nothing can be drawn from them after this was read. Those of a table that is
+    /// not the predecessor count something else, whatever their columns are called.
     fn set_identities(&mut self) {
         let context = self.context;
         let Some(successor) = self.successor() else {
@@ -449,32 +450,21 @@ impl<'a> Swap<'a> {
         };
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
         for sequence in successor.sequences.iter().filter(identity) {
-            let of_same_column = |old: &&Sequence| old.column == sequence.column;
-            let of_all = self.leaving.tables.iter().flat_map(|table| &table.sequences);
-            let old = of_all.filter(identity).filter(of_same_column);
-            let old: Vec<String> = old
-                .map(|old| ident::qualified(&context.retired_schema, &old.name))
-                .collect();
-            let new = ident::literal(&ident::qualified(&successor.name.schema, &sequence.name));
-            let set = format!("SELECT pg_catalog.setval({new}, last_value, is_called)");
-            match &old[..] {
-                [] => self.set_beyond_rows(successor, sequence),
-                [old] => self.private(format!("{set} FROM {old}")),
-                several => {
-                    let all = several
-                        .iter()
-                        .map(|old| format!("SELECT last_value, is_called FROM {old}"));
-                    let all: Vec<String> = all.collect();
-                    self.private(format!(
-                        "{set} FROM ({}) AS each ORDER BY last_value DESC, is_called DESC LIMIT 1",
-                        all.join(" UNION ALL ")
-                    ));
-                }
-            }
+            let predecessor = self.leaving.predecessor.into_iter();
+            let mut old = predecessor.flat_map(|table| &table.sequences).filter(identity);
+            let Some(old) = old.find(|old| old.column == sequence.column) else {
+                self.set_beyond_rows(successor, sequence);
+                continue;
+            };
+            self.private(format!(
+                "SELECT pg_catalog.setval({new}, last_value, is_called) FROM {old}",
+                new = ident::literal(&ident::qualified(&successor.name.schema, &sequence.name)),
+                old = ident::qualified(&context.retired_schema, &old.name),
+            ));
         }
     }
 
-    /// On the way back of a split no new table may have drawn from a sequence of its own: rows say how far it has come. Only
+    /// On the way back of a split the table before may not have had a sequence of its own: rows say how far it has come. Only
     /// by an index, since the lock is held.
     fn set_beyond_rows(&mut self, table: &Definition, sequence: &Sequence) {
         let by_index = table.indexes.iter().any(|index| {

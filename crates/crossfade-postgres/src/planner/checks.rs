@@ -46,8 +46,6 @@ struct Check {
     view: Option<String>,
     describe: Describe,
     planned: Definition,
-    /// Columns that rows are copied into.
-    filled: Vec<String>,
 }
 
 impl CutoverChecks {
@@ -86,7 +84,6 @@ impl CutoverChecks {
             let oid = table_oid(session, &target.shadow).await?.ok_or_else(missing)?;
             let mut check = Check::prepare(session, target.name.clone(), oid, &target.definition).await?;
             check.view.clone_from(&view_there);
-            check.filled = target.columns.iter().map(|column| column.name.clone()).collect();
             targets.push(check);
         }
         Ok(CutoverChecks {
@@ -116,16 +113,15 @@ impl CutoverChecks {
         Ok(misfits)
     }
 
-    /// Identity sequences that another one takes over whose bounds are narrower.
+    /// Identity sequences that another one takes over whose bounds are narrower: those of the table in the same place. Others
+    /// begin anew, and have nothing to take over.
     fn identity_sequences(&self) -> Vec<(TableName, &Sequence)> {
         let mut found = Vec::new();
         let identity = |sequence: &&Sequence| sequence.owned == Owned::Identity;
         for check in &self.targets {
-            // Others begin anew, and have nothing to take over.
-            let filled = |sequence: &&Sequence| check.filled.contains(&sequence.column);
-            let sequences = check.planned.sequences.iter();
-            for new in sequences.filter(identity).filter(filled) {
-                for leaving in &self.leaving {
+            let in_its_place = |leaving: &&Check| leaving.name == check.name;
+            for leaving in self.leaving.iter().filter(in_its_place) {
+                for new in check.planned.sequences.iter().filter(identity) {
                     let of_same_column = |old: &&Sequence| old.column == new.column;
                     let narrower = |old: &&Sequence| old.min < new.min || old.max > new.max;
                     let old = leaving.planned.sequences.iter().filter(identity);
@@ -191,7 +187,6 @@ impl Check {
             view: None,
             describe,
             planned: planned.with_fks_unvalidated(),
-            filled: Vec::new(),
         })
     }
 }
