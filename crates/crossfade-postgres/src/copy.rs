@@ -217,14 +217,16 @@ pub async fn file(session: &Session, source: &Source) -> Result<Option<u32>, Sql
 
 const FILE: &str = "SELECT pg_catalog.pg_relation_filenode(pg_catalog.to_regclass($1::text))";
 
-/// The files of a view are those of its tables `$1` and of their partitions, as one number.
+/// The files of a view are those of its tables `$1` and of their partitions, as one number. A partition that was detached
+/// and attached again has its file and has lost what was written to it meanwhile; its row of `pg_inherits` is another.
 const FILE_OF_VIEW: &str = "\
 WITH part AS (SELECT pg_catalog.to_regclass(name) AS relid FROM unnest($1::text[]) AS name)
 SELECT (pg_catalog.hashtext(pg_catalog.string_agg(
-          relid::oid || '=' || coalesce(pg_catalog.pg_relation_filenode(relid), 0), ',' ORDER BY relid))
+          pg_catalog.concat_ws(' ', relid::oid, pg_catalog.pg_relation_filenode(relid), i.xmin), ',' ORDER BY relid))
         & 4294967295::int8)::oid
   FROM (SELECT relid FROM part UNION
-        SELECT p.relid FROM part, pg_catalog.pg_partition_tree(part.relid) AS p) AS all_parts";
+        SELECT p.relid FROM part, pg_catalog.pg_partition_tree(part.relid) AS p) AS all_parts
+  LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = relid";
 
 /// Settings of a session that copies: with the bounds unknown at planning time nothing may be preferred to a
 /// scan of the range.

@@ -73,6 +73,29 @@ async fn a_partition_that_is_emptied_is_found_before_the_rollback() -> Result<()
     Ok(())
 }
 
+/// What was written to it meanwhile is in no stream, and it has the file that it had.
+#[tokio::test]
+async fn what_is_written_to_a_partition_that_is_detached_is_found_before_the_rollback() -> Result<()> {
+    let (new, engine) = swapped(&MONTHLY).await?;
+    let client = new.stage.client().await?;
+    let partition = "SELECT inhrelid::regclass::text, pg_get_expr(relpartbound, inhrelid)
+                       FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                      WHERE inhparent = 'public.events'::regclass ORDER BY 1 LIMIT 1";
+    let row = client.query_one(partition, &[]).await?;
+    let (partition, bounds): (String, String) = (row.get(0), row.get(1));
+    client
+        .batch_execute(&format!(
+            "BEGIN; ALTER TABLE events DETACH PARTITION {partition};
+             DELETE FROM {partition};
+             ALTER TABLE events ATTACH PARTITION {partition} {bounds}; COMMIT"
+        ))
+        .await?;
+    new.stage.operate("rollback", &[]).await?.expect(0)?;
+    let ended = engine.end().await?.expect(21)?;
+    ensure!(ended.says("extra"), "{}", ended.object);
+    Ok(())
+}
+
 /// Which rows of the old table are gone with it cannot be told from the stream.
 #[tokio::test]
 async fn a_new_table_that_is_emptied_ends_the_way_back() -> Result<()> {
