@@ -96,6 +96,26 @@ async fn what_is_written_to_a_partition_that_is_detached_is_found_before_the_rol
     Ok(())
 }
 
+/// Its rows are in no stream: they are not in the old table, and never will be.
+#[tokio::test]
+async fn an_unlogged_partition_keeps_the_old_table_from_its_place() -> Result<()> {
+    let (new, engine) = swapped(&MONTHLY).await?;
+    let client = new.stage.client().await?;
+    client
+        .batch_execute(
+            "CREATE UNLOGGED TABLE scratch PARTITION OF events FOR VALUES FROM ('1901-01-01') TO ('1901-02-01')",
+        )
+        .await?;
+    new.stage.operate("rollback", &[]).await?.expect(0)?;
+    let ended = engine.end().await?.expect(30)?;
+    ensure!(
+        ended.says("scratch") && ended.says("unlogged"),
+        "{}",
+        ended.object
+    );
+    Ok(())
+}
+
 /// Which rows of the old table are gone with it cannot be told from the stream.
 #[tokio::test]
 async fn a_new_table_that_is_emptied_ends_the_way_back() -> Result<()> {

@@ -285,10 +285,11 @@ impl Worker {
             return Ok(());
         }
         self.holder.batch_execute("ROLLBACK").await?;
-        let reason = format!(
-            "the source is no longer what was planned: {}",
-            in_words(&differences)
-        );
+        let what = match self.context.direction {
+            Direction::Forward => "the table is",
+            Direction::Back => "the new tables are",
+        };
+        let reason = format!("{what} no longer what was planned: {}", in_words(&differences));
         Err(Failure::needs_operator(
             reason,
             begin_again(self.context.direction),
@@ -519,11 +520,12 @@ fn begin_again(direction: Direction) -> &'static str {
     match direction {
         Direction::Forward => "The source is untouched. `crossfade abort`, then plan the change again.",
         Direction::Back => {
-            "The new table is in its place and complete. Make the tables again what the plan says, then `crossfade \
+            "What is new is in its place and complete. Make the tables again what the plan says, then `crossfade \
              continue`; or end the migration with `crossfade complete`."
         }
     }
 }
+
 /// Between two looks at who blocks us.
 const BLOCKERS_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a backend whose client is gone may take to notice.

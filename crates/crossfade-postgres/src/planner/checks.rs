@@ -3,7 +3,7 @@
 //! Everything is prepared before the lock is asked for, and run once, so that under the lock only reading is left.
 
 use crossfade_core::name::{MigrationName, TableName};
-use crossfade_core::plan::{CopyStep, Source};
+use crossfade_core::plan::{CopyStep, Part, Source};
 
 use super::validity::{as_planned, without_publications};
 use crate::catalog::{CatalogError, Definition, Describe, Difference, Owned, Sequence, compare};
@@ -150,6 +150,9 @@ impl CutoverChecks {
             };
             differences.extend(compare(&check.planned, &today));
         }
+        for part in self.source.parts.iter().filter(|part| part.partitioned) {
+            differences.extend(partitions_without_stream(session, part).await?);
+        }
         Ok(differences)
     }
 
@@ -189,6 +192,22 @@ impl Check {
             planned: planned.with_fks_unvalidated(),
         })
     }
+}
+
+const PARTITIONS_WITHOUT_STREAM: &str = "\
+SELECT c.oid::regclass::text, CASE c.relkind WHEN 'f' THEN 'a foreign table' ELSE 'unlogged' END
+  FROM pg_catalog.pg_partition_tree($1::oid) AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.relid
+ WHERE p.isleaf AND (c.relkind = 'f' OR c.relpersistence <> 'p') ORDER BY 1";
+
+/// Partitions that others made, whose rows no stream carries: of what is written to them nothing is known.
+async fn partitions_without_stream(session: &Session, part: &Part) -> Result<Vec<Difference>, SqlError> {
+    let rows = session.query(PARTITIONS_WITHOUT_STREAM, &[&part.oid]).await?;
+    let difference = |row: &tokio_postgres::Row| Difference {
+        path: format!("partitions.{}", row.get::<_, String>(0)),
+        expected: Some("a logged table of this server".to_owned()),
+        actual: Some(row.get(1)),
+    };
+    Ok(rows.iter().map(difference).collect())
 }
 
 /// How a definition names a view that reads its table.
