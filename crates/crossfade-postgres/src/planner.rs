@@ -19,6 +19,7 @@ mod nulls;
 mod old_shape;
 mod probe;
 mod round_trip;
+mod rule;
 mod source;
 mod statements;
 mod tables;

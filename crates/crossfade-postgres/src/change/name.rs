@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crossfade_core::name::TableName;
+
 use crate::ident;
 
 /// A table as named by the user; without a schema it is looked up along the `search_path`.
@@ -62,6 +64,11 @@ impl TypedName {
             _ => true,
         };
         self.name == other.name && schemas_agree
+    }
+
+    /// The table, in `schema` if none was given.
+    pub fn within(&self, schema: &str) -> TableName {
+        TableName::new(self.schema.as_deref().unwrap_or(schema), self.name.as_str())
     }
 
     /// Ready for SQL.

@@ -11,6 +11,7 @@ use crossfade_core::way_back::WayBack;
 
 use super::copy_mode;
 use super::key::{KeyChoice, NoKey};
+use super::notices::NameAfter;
 use super::probe::{ProbeOptions, Probed};
 use super::{Found, PlanError, Planned, Surroundings};
 use super::{
@@ -445,6 +446,19 @@ impl Draft<'_> {
         back::plan(&pieces).await
     }
 
+    fn name_after(&self, sides: &Sides) -> NameAfter {
+        let name = &self.found.name;
+        let view = self.request.way_back.old_shape.iter();
+        let mut view = view.flat_map(|old_shape| &old_shape.view);
+        if sides.tables.iter().any(|table| table.target.name == *name) {
+            NameAfter::Table
+        } else if view.any(|(view, _)| view.within(&name.schema) == *name) {
+            NameAfter::View
+        } else {
+            NameAfter::Nothing
+        }
+    }
+
     fn notices(&self, sides: &Sides) -> Vec<Notice> {
         let today = &self.surroundings.definition;
         let mut notices = match (&sides.successor, &self.request.alteration) {
@@ -456,7 +470,9 @@ impl Draft<'_> {
                 keyless: sides.source.key.is_none(),
                 alone: sides.tables.is_empty(),
             }),
-            (None, _) | (_, None) => notices::of_retirement(today, sides.source.key.is_none()),
+            (None, _) | (_, None) => {
+                notices::of_retirement(today, sides.source.key.is_none(), self.name_after(sides))
+            }
         };
         for table in &sides.tables {
             notices.extend(notices::of_table(

@@ -112,6 +112,32 @@ pub(super) fn unordered_aggregates(tree: &str) -> BTreeSet<u32> {
     found
 }
 
+/// Whether a query, or one within it, leaves only some of its rows and gives them no order.
+pub(super) fn chooses_without_order(tree: &str) -> bool {
+    // A query within another one ends before it comes to its own order.
+    let mut open = Vec::new();
+    let mut ordered = true;
+    let mut words = tree.split([' ', '\n']).filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        let chooses = match word {
+            ":hasDistinctOn" => {
+                open.push(words.next() == Some("true"));
+                false
+            }
+            ":sortClause" => {
+                ordered = words.next() != Some("<>");
+                open.pop() == Some(true)
+            }
+            ":limitOffset" | ":limitCount" => words.next() != Some("<>"),
+            _ => false,
+        };
+        if chooses && !ordered {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads a node tree.
 pub(super) fn read(tree: &str) -> Calls {
     let mut calls = Calls::default();
@@ -166,6 +192,25 @@ mod tests {
         let tree = "{AGGREF :aggfnoid 1 :args ({AGGREF :aggfnoid 2 :args <> :aggorder ({SORTGROUPCLAUSE}) :aggdistinct <>}) \
                     :aggorder <> :aggdistinct <>} {AGGREF :aggfnoid 3 :aggorder <> :aggdistinct <>}";
         assert_eq!(unordered_aggregates(tree), BTreeSet::from([1, 3]));
+    }
+
+    #[test]
+    fn a_choice_without_an_order_is_found() {
+        let query = |distinct_on: bool, within: &str, sort: &str, limit: &str| {
+            format!(
+                "({{QUERY :hasDistinctOn {distinct_on} :rtable ({within}) :distinctClause <> :sortClause {sort} \
+                 :limitOffset <> :limitCount {limit} :limitOption 0}})"
+            )
+        };
+        let (sorted, limited) = ("({SORTGROUPCLAUSE})", "{CONST}");
+        let good = query(true, "", sorted, limited);
+        assert!(!chooses_without_order(&good));
+        assert!(!chooses_without_order(&query(false, &good, "<>", "<>")));
+        for bad in [query(true, "", "<>", "<>"), query(false, "", "<>", limited)] {
+            assert!(chooses_without_order(&bad));
+            assert!(chooses_without_order(&query(false, &bad, sorted, "<>")));
+        }
+        assert!(chooses_without_order(&query(true, &good, "<>", "<>")));
     }
 
     #[test]

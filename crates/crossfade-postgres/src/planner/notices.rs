@@ -19,8 +19,16 @@ pub(super) struct Pieces<'a> {
     pub(super) alone: bool,
 }
 
-/// Of a table that nothing takes the place of.
-pub(super) fn of_retirement(today: &Definition, keyless: bool) -> Vec<Notice> {
+/// What has the table's name after the swap.
+#[derive(Clone, Copy)]
+pub(super) enum NameAfter {
+    Nothing,
+    Table,
+    View,
+}
+
+/// Of a table that none of the new ones is an alteration of.
+pub(super) fn of_retirement(today: &Definition, keyless: bool, name: NameAfter) -> Vec<Notice> {
     let table = today.name.to_string();
     let names = |kind: &'static str, names: Vec<&String>| -> Vec<String> {
         names.into_iter().map(|name| format!("{kind} {name}")).collect()
@@ -36,13 +44,17 @@ pub(super) fn of_retirement(today: &Definition, keyless: bool) -> Vec<Notice> {
         ),
     ]
     .concat();
-    let message = match attached.is_empty() {
-        true => "After the swap there is no table of that name: whoever names it gets an error.".to_owned(),
-        false => format!(
-            "After the swap there is no table of that name: whoever names it gets an error. The new tables do not get its {}.",
-            attached.join(", ")
-        ),
-    };
+    let mut message = match name {
+        NameAfter::Nothing => {
+            "After the swap there is no table of that name: whoever names it gets an error."
+        }
+        NameAfter::Table => "After the swap a new table has that name: whoever names it gets that one.",
+        NameAfter::View => "After the swap a view has that name, over the new tables.",
+    }
+    .to_owned();
+    if !attached.is_empty() {
+        message += &format!(" The new tables do not get its {}.", attached.join(", "));
+    }
     let retired = Notice {
         code: "source_retired".to_owned(),
         object: table.clone(),

@@ -173,16 +173,12 @@ impl<'a> Planning<'a> {
         let (session, request) = (pieces.session, pieces.request);
         let source = &pieces.surroundings.definition.name;
         let schema = |what: &str| format!("crossfade_{what}_{}_{}", pieces.number, session.pid());
-        let own_schema = request.name.schema.clone();
         let planning = Planning {
             pieces,
             row: TableName::new(schema("row"), source.name.as_str()),
             input: TableName::new(schema("input"), source.name.as_str()),
             probe: TableName::new(schema("target"), request.name.name.as_str()),
-            place: TableName::new(
-                own_schema.unwrap_or_else(|| source.schema.clone()),
-                request.name.name.as_str(),
-            ),
+            place: request.name.within(&source.schema),
             by_settings: Vec::new(),
             refusals: Vec::new(),
         };

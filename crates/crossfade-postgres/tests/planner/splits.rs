@@ -136,6 +136,8 @@ const BAD_SHAPES: &[&str] = &[
     "SELECT id::int AS id, kind, body FROM heads",
     "SELECT id, kind, body, 'x'::text AS tags FROM heads",
     "SELECT id, kind, body, (SELECT jsonb_agg(content) FROM tags WHERE note_id = id) AS tags FROM heads",
+    "SELECT id, kind, body, (SELECT to_jsonb(content) FROM tags WHERE note_id = id LIMIT 1) AS tags FROM heads",
+    "SELECT DISTINCT ON (id) id, kind, body FROM heads",
     "SELECT id, kind, body FROM heads; DROP TABLE shop.notes",
 ];
 

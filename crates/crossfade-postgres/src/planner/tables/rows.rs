@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Expression, Rows};
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::{Planning, TYPES};
 use crate::change::RowsRequest;
 use crate::ident::{self, Ident};
-use crate::planner::{PlanError, expression, node_tree};
+use crate::planner::rule::Rule;
+use crate::planner::{PlanError, node_tree};
 
 /// The call, with the types of what it returns.
 pub(super) struct Call {
@@ -20,35 +20,12 @@ pub(super) struct Call {
 
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
-/// Nodes of a query that do nothing but hold its parts together.
-const QUERY_TAGS: &[&str] = &[
-    "ALIAS",
-    "COLDEF",
-    "FROMEXPR",
-    "JOINEXPR",
-    "QUERY",
-    "RANGETBLENTRY",
-    "RANGETBLFUNCTION",
-    "RANGETBLREF",
-    "RTE",
-    "RTEPERMISSIONINFO",
-    "TARGETENTRY",
-];
-
-const VIEW: &str = "\
-SELECT r.oid, r.ev_action::text FROM pg_rewrite r WHERE r.ev_class = $1::text::regclass";
-
 /// The columns of the table `$2` that the rule `$1` reads.
 const READS: &str = "\
 SELECT DISTINCT refobjsubid - 1 FROM pg_depend
  WHERE classid = 'pg_rewrite'::regclass AND objid = $1 AND refclassid = 'pg_class'::regclass
    AND refobjid = $2::text::regclass AND refobjsubid > 0
  ORDER BY 1";
-
-/// Whether the rule `$1` reads any other table than `$2` and its own view `$3`.
-const READS_OTHERS: &str = "\
-SELECT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND objid = $1
-   AND refclassid = 'pg_class'::regclass AND refobjid NOT IN ($2::text::regclass, $3::text::regclass))";
 
 impl Planning<'_> {
     /// The call that is asked for, in a view; `None` without one, or if it was refused.
@@ -64,15 +41,11 @@ impl Planning<'_> {
         if !self.create_view(&view, request, &object).await? {
             return Ok(None);
         }
-        let rule = self
-            .pieces
-            .session
-            .query_one(VIEW, &[&ident::table(&view)])
-            .await?;
-        if !self.is_over_columns(&view, &rule, &object).await? {
+        let rule = Rule::of(self.pieces.session, &view).await?;
+        if !self.is_over_columns(&rule, &object).await? {
             return Ok(None);
         }
-        let Some(reads) = self.read_by(rule.get(0)).await? else {
+        let Some(reads) = self.read_by(rule.oid).await? else {
             self.reads_generated(object);
             return Ok(None);
         };
@@ -126,14 +99,9 @@ impl Planning<'_> {
     }
 
     /// It reads nothing but columns of the row, and always makes the same of them.
-    async fn is_over_columns(
-        &mut self,
-        view: &TableName,
-        rule: &Row,
-        object: &str,
-    ) -> Result<bool, PlanError> {
-        let (number, tree): (u32, &str) = (rule.get(0), rule.get(1));
-        if node_tree::reads_rows(tree) {
+    async fn is_over_columns(&mut self, rule: &Rule, object: &str) -> Result<bool, PlanError> {
+        let session = self.pieces.session;
+        if node_tree::reads_rows(&rule.tree) {
             self.refuse(
                 "rows_reads_row",
                 object.to_owned(),
@@ -142,8 +110,7 @@ impl Planning<'_> {
             );
             return Ok(false);
         }
-        let others: [&(dyn ToSql + Sync); 3] = [&number, &ident::table(&self.row), &ident::table(view)];
-        if self.pieces.session.query_one(READS_OTHERS, &others).await?.get(0) {
+        if !rule.reads_but(session, [&self.row]).await?.is_empty() {
             self.refuse(
                 "rows_read_others",
                 object.to_owned(),
@@ -152,9 +119,7 @@ impl Planning<'_> {
             );
             return Ok(false);
         }
-        let mut calls = node_tree::read(tree);
-        calls.unknown.retain(|tag| !QUERY_TAGS.contains(&tag.as_str()));
-        match expression::judge(self.pieces.session, &calls, object).await? {
+        match rule.judge(session, &[], object).await? {
             Ok(dependence) => self.note_settings(dependence, "rows"),
             Err(refusals) => self.refusals.extend(refusals),
         }
