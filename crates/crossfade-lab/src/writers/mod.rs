@@ -111,6 +111,12 @@ impl Writers {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
+    /// Transactions so far that the server's crashes took along, and commits that it did not answer.
+    pub fn lost_or_in_doubt(&self) -> (u64, u64) {
+        let Shared { lost, in_doubt, .. } = &*self.shared;
+        (lost.load(Ordering::Relaxed), in_doubt.load(Ordering::Relaxed))
+    }
+
     /// Lets each writer end its transaction, and gathers what they know.
     ///
     /// # Errors

@@ -21,6 +21,10 @@ pub(super) struct Shared {
     pub(super) changes: AtomicU64,
     /// Transactions failed so far.
     pub(super) failed: AtomicU64,
+    /// Transactions so far that the server's crashes took along.
+    pub(super) lost: AtomicU64,
+    /// Commits so far that were not answered.
+    pub(super) in_doubt: AtomicU64,
 }
 
 /// How a transaction ended.
@@ -94,10 +98,12 @@ impl Writer {
             }
             End::Lost => {
                 self.statistics.lost_transactions += 1;
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
                 false
             }
             End::InDoubt(effects) => {
                 self.statistics.in_doubt_transactions += 1;
+                self.shared.in_doubt.fetch_add(1, Ordering::Relaxed);
                 self.ledger.doubt(effects);
                 false
             }

@@ -78,8 +78,10 @@ async fn a_commit_that_the_table_lost_is_found() {
 async fn commits_without_an_answer_are_resolved_after_a_crash() {
     let (mut server, _) = orders(SIZE).await;
     let writers = start(&server).await;
-    let mut doubts = 0;
-    for _ in 0..3 {
+    let deadline = Instant::now() + DEADLINE;
+    // Where a crash meets a writer is chance.
+    while matches!(writers.lost_or_in_doubt(), (0, _) | (_, 0)) {
+        assert!(Instant::now() < deadline, "{:?}", writers.lost_or_in_doubt());
         more_changes(&writers, 300).await;
         server.restart(true).await.unwrap();
     }
@@ -92,9 +94,8 @@ async fn commits_without_an_answer_are_resolved_after_a_crash() {
         (0, 0),
         "{comparison:?}"
     );
-    doubts += comparison.doubts_committed + comparison.doubts_not_committed;
+    let doubts = comparison.doubts_committed + comparison.doubts_not_committed;
     assert_eq!(doubts, written.statistics.in_doubt_transactions);
-    assert!(doubts > 0 && written.statistics.lost_transactions > 0);
     assert_eq!(written.statistics.failures, Vec::<String>::new());
 }
 
