@@ -14,5 +14,6 @@ pub mod process;
 pub mod proxy;
 pub mod scenario;
 pub mod soak;
+pub mod split;
 pub mod stage;
 pub mod until;

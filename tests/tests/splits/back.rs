@@ -6,10 +6,10 @@ use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 
-use super::Split;
-use super::examples::{MONTHLY, TENANTS};
+use crossfade_tests::split::examples::{MONTHLY, TENANTS};
+use crossfade_tests::split::{Example, Split};
 
-async fn swapped(example: &'static super::Example) -> Result<(Split, Process)> {
+async fn swapped(example: &'static Example) -> Result<(Split, Process)> {
     let split = Split::start(example, 9).await?;
     let engine = split.run(&[])?;
     let (new, mut engine) = split.swap(engine).await?;

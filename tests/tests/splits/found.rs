@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use crossfade_core::phase::Phase;
 use crossfade_tests::stage::Stage;
 
-use super::Split;
-use super::examples::{TENANTS, USER_SETTINGS};
+use crossfade_tests::split::Split;
+use crossfade_tests::split::examples::{TENANTS, USER_SETTINGS};
 
 /// A row of each kind of difference, in the table that has several rows for one; the writers are at work.
 #[tokio::test]

@@ -1,89 +1,30 @@
 //! The view of the old shape: written to by applications of the old version, while those of the new one write to the new
 //! tables and the retired table follows.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use crossfade_core::phase::Phase;
-use crossfade_tests::process::Process;
 use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 use tokio_postgres::error::SqlState;
 
-use super::examples::{MONTHLY, ORDER_TAGS, TENANTS, USER_SETTINGS};
-use super::{Example, KEYS, Split, Work, example, same};
-
-/// Of the old shape, if the table's own name is not free.
-const VIEW: &str = "as_it_was";
+use crossfade_tests::split::examples::{MONTHLY, ORDER_TAGS, TENANTS, USER_SETTINGS};
+use crossfade_tests::split::{Example, Options, ROWS, run};
 
 /// There are twice as many writers as elsewhere, and half of them write through triggers.
 const THINKS: Duration = Duration::from_millis(80);
 
-/// Keys of writers of the new shape, and of nobody else.
-const NEW: &str = "id BETWEEN 10000000 AND 49999999";
-
-/// The example with a view.
-fn file(split: &Split, example_file: &str) -> Result<PathBuf> {
-    let text = std::fs::read_to_string(example(example_file))?;
-    let view = format!("[old_shape]\nview = \"{VIEW}\"\n");
-    let with_view = text.replace("[old_shape]\n", &view);
-    ensure!(with_view != text, "{example_file} has no [old_shape]");
-    let file = split.stage.folder().join(example_file);
-    std::fs::write(&file, with_view)?;
-    Ok(file)
-}
-
-fn run(split: &Split, example: &Example) -> Result<Process> {
-    let file = file(split, example.file)?;
-    let limits = ["--limit", "chunk_time=20ms", "--limit", "lock_timeout=500ms"];
-    let more = [&["--cutover", "manual", "--copy", "incremental"], &limits[..]].concat();
-    split.stage.run_change(&file, &more)
-}
-
-/// What was written through the view is what the same statements make of a table of the old shape.
 async fn written_to_by_both(example: &'static Example) -> Result<()> {
-    let split = Split::start(example, 21).await?;
-    let engine = run(&split, example)?;
-    let (mut split, mut engine) = split.swap_only(engine).await?;
-    split
-        .work_in_the_new_shape(10_000_001..=10_000_100, THINKS)
-        .await?;
-    let mut writes: Vec<&str> = example.writes.to_vec();
-    writes.retain(|write| !write.contains("ON CONFLICT"));
-    writes.push(example.insert);
-    let work = Work {
-        look: format!("SELECT FROM public.{VIEW} LIMIT 0"),
-        writes,
-        sides: [
-            ("public", format!("public.{VIEW}")),
-            ("twin", format!("twin.{}", example.table)),
-        ],
-        keys: 1..=KEYS,
-        new_keys: 50_000_000,
+    let options = Options {
+        rows: ROWS,
         thinks: THINKS,
+        kills: 0,
+        lives_max: Duration::ZERO,
+        behind: 150,
+        seed: 21,
     };
-    split.work(work, 23).await?;
-    split.goes_on(150).await?;
-    split.follows_back(&mut engine).await?;
-    split.stage.operate("verify", &[]).await?.expect(0)?;
-    split.roll_back_only(engine).await?;
-
-    let client = split.stage.client().await?;
-    let of = |rows: &str, keys: &str| format!("SELECT * FROM ({rows}) AS r WHERE {keys}");
-    let old_twin = example.old.replace("public.", "twin.");
-    let others = format!("NOT ({NEW})");
-    same(&client, &of(example.old, &others), &of(&old_twin, &others)).await?;
-    client.batch_execute("SET search_path = twins; ANALYZE").await?;
-    same(&client, &of(example.old, NEW), &of(&example.query()?, NEW)).await?;
-    let left: i64 = client
-        .query_one(
-            "SELECT count(*) FROM pg_proc WHERE proname LIKE 'as_it_was%'",
-            &[],
-        )
-        .await?
-        .get(0);
-    ensure!(left == 0, "its function is left");
+    run(Stage::shared().await?, example, &options).await?;
     Ok(())
 }
 
@@ -112,8 +53,8 @@ async fn monthly_partitions_through_the_view_and_beside_it() -> Result<()> {
 async fn the_view_answers_as_a_table_does() -> Result<()> {
     let stage = Stage::shared().await?;
     let client = stage.client().await?;
-    client.batch_execute(TENANTS.setup).await?;
-    let text = std::fs::read_to_string(example(TENANTS.file))?;
+    client.batch_execute(&TENANTS.filled(5000)).await?;
+    let text = std::fs::read_to_string(TENANTS.path())?;
     let file = stage.folder().join("tenants.toml");
     // Nothing else has the table's own name after the swap.
     let view = "[old_shape]\nview = \"documents\"\n";

@@ -10,7 +10,9 @@ use crossfade_lab::server::ServerOptions;
 use crossfade_tests::planted::{self, Found, Scratch};
 use crossfade_tests::scenario;
 use crossfade_tests::soak;
+use crossfade_tests::split;
 use crossfade_tests::stage::Stage;
+use crossfade_tests::until;
 
 #[derive(Parser)]
 #[command(about = "Scenarios that take longer than `cargo test` should")]
@@ -63,6 +65,32 @@ enum Scenario {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// The examples of docs/examples, swapped, written to in both shapes, and rolled back; killed in between
+    Split {
+        /// Only those whose files' names hold one of these
+        names: Vec<String>,
+        /// How often each
+        #[arg(long, default_value_t = 1)]
+        runs: u64,
+        /// Of the first run; each further one has the next. Chosen and printed unless given
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Rows of the table at the start
+        #[arg(long, default_value_t = 200_000)]
+        rows: u64,
+        /// Between two transactions of a writer
+        #[arg(long, default_value = "5ms", value_parser = humantime::parse_duration)]
+        thinks: Duration,
+        /// How often the engine is killed before the swap, and as often behind it
+        #[arg(long, default_value_t = 3)]
+        kills: u32,
+        /// It is killed after at most so long
+        #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+        lives_max: Duration,
+        /// Transactions in both shapes, behind the swap, before the engine goes on
+        #[arg(long, default_value_t = 1000)]
+        behind: u64,
+    },
     /// Plants each bug of tests/planted in a scratch worktree; fails if the tests it names still pass
     Planted {
         /// Only those whose names hold one of these
@@ -96,6 +124,26 @@ async fn main() -> Result<()> {
             };
             soak(runs, seed.unwrap_or_else(rand::random), &options).await
         }
+        Scenario::Split {
+            names,
+            runs,
+            seed,
+            rows,
+            thinks,
+            kills,
+            lives_max,
+            behind,
+        } => {
+            let options = split::Options {
+                rows,
+                thinks,
+                kills,
+                lives_max,
+                behind,
+                seed: seed.unwrap_or_else(rand::random),
+            };
+            split_all(&names, runs, &options).await
+        }
         Scenario::Planted { names, target } => planted(&names, &target),
     }
 }
@@ -120,6 +168,38 @@ async fn soak(runs: u64, seed: u64, options: &soak::Options) -> Result<()> {
         failed.len()
     );
     println!("{runs} runs: nothing lost, nothing invented, no transaction failed");
+    Ok(())
+}
+
+/// As [`soak`]: what fails does not end the rest.
+async fn split_all(names: &[String], runs: u64, options: &split::Options) -> Result<()> {
+    until::be_patient(Duration::from_secs(7200));
+    let wanted = |example: &&&split::Example| {
+        names.is_empty() || names.iter().any(|name| example.file.contains(name.as_str()))
+    };
+    let mut failed = Vec::new();
+    for run in 0..runs {
+        let options = split::Options {
+            seed: options.seed.wrapping_add(run),
+            ..*options
+        };
+        for example in split::examples::ALL.iter().filter(wanted) {
+            let which = format!(
+                "{}, run {} of {runs}, seed {}",
+                example.file,
+                run + 1,
+                options.seed
+            );
+            match split::run(Stage::own(server()).await?, example, &options).await {
+                Ok(figures) => println!("{which}: {figures}"),
+                Err(error) => {
+                    println!("{which}: FAILED {error:#}");
+                    failed.push(which);
+                }
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
     Ok(())
 }
 
