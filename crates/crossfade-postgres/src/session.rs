@@ -7,6 +7,8 @@
 mod error;
 mod settings;
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tokio_postgres::types::{ToSql, Type};
@@ -295,6 +297,34 @@ impl Session {
     pub async fn copy_out<S: Runnable + ?Sized>(&self, sql: &S) -> Result<Vec<Bytes>, SqlError> {
         let copy = async { self.client.copy_out(sql.statement()).await?.try_collect().await };
         copy.await.map_err(|error| SqlError::new(sql.text(), &error))
+    }
+
+    /// As [`Session::copy_out`], and keeps the first messages, until they have `bytes_max` bytes; says whether that is all of
+    /// them. What is not kept is read nevertheless.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy_out_upto<S: Runnable + ?Sized>(
+        &self,
+        sql: &S,
+        bytes_max: usize,
+    ) -> Result<(Vec<Bytes>, bool), SqlError> {
+        let copy = async {
+            let stream = self.client.copy_out(sql.statement()).await?;
+            let (mut kept, mut bytes, mut whole) = (Vec::new(), 0, true);
+            let mut stream = pin!(stream);
+            while let Some(message) = stream.try_next().await? {
+                if bytes >= bytes_max {
+                    whole = false;
+                    continue;
+                }
+                bytes += message.len();
+                kept.push(message);
+            }
+            Ok((kept, whole))
+        };
+        copy.await
+            .map_err(|error: tokio_postgres::Error| SqlError::new(sql.text(), &error))
     }
 
     /// `pg_control_system().system_identifier`: which cluster this is.

@@ -106,6 +106,8 @@ reached! {
     FetchAskedAgain,
     /// A second fetch in the snapshot of the first.
     FetchInSameSnapshot,
+    /// The rows were too heavy to be held at once.
+    FetchAnsweredInPart,
     /// In the cutover's own session.
     FetchUnderLock,
     /// The row was not there any more.

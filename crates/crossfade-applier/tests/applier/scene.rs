@@ -150,7 +150,7 @@ impl Scene {
         let format = if self.step.source.binary { "binary" } else { "text" };
         let copy = format!("COPY ({query}) TO STDOUT (FORMAT {format})");
         let messages = self.session.copy_out(&copy).await.unwrap();
-        decode::rows(self.step.source.binary, messages).unwrap()
+        decode::rows(self.step.source.binary, messages, true).unwrap()
     }
 
     /// The first column of every row, as text.

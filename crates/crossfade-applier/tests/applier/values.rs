@@ -1,5 +1,6 @@
 //! Every kind of value, in binary and in text, there and back.
 
+use crossfade_core::change::Row;
 use crossfade_postgres::apply::fetch::Fetcher;
 
 use super::scene::{Scene, Table, assert_applied, batch, expression};
@@ -145,6 +146,52 @@ async fn every_kind_of_value_arrives_in_binary() {
 #[tokio::test]
 async fn every_kind_of_value_arrives_in_text() {
     every_kind_arrives(false).await;
+}
+
+/// Rows that are too heavy to be held at once are answered from the first key on, and each row whole.
+async fn heavy_rows_come_in_parts(binary: bool) {
+    let scene = Scene::new(Table {
+        columns: &[("id", "integer"), ("body", "text")],
+        binary,
+        ..Table::default()
+    })
+    .await;
+    scene
+        .run("INSERT INTO t SELECT id, repeat('x', 1000000) FROM generate_series(20, 2, -1) AS id")
+        .await;
+    let fetcher = Fetcher::prepare(&scene.session, &scene.step.source)
+        .await
+        .unwrap();
+    // The first one is not there.
+    let mut keys = scene
+        .keys("SELECT id FROM generate_series(1, 20) AS id ORDER BY id")
+        .await;
+    let mut found = Vec::new();
+    while !keys.is_empty() {
+        let fetched = fetcher.fetch(&scene.session, &keys).await.unwrap();
+        let bytes: usize = fetched.rows.iter().flatten().map(Row::size).sum();
+        assert!((1..10_000_000).contains(&bytes), "{bytes}");
+        keys.drain(..fetched.rows.len());
+        found.extend(fetched.rows);
+    }
+    let expected = scene.puts("SELECT * FROM t ORDER BY id").await;
+    let expected = expected.into_iter().map(|put| Some(put.row));
+    assert_eq!(found, std::iter::once(None).chain(expected).collect::<Vec<_>>());
+
+    scene.run("UPDATE t SET body = repeat('x', 20000000)").await;
+    let keys = scene.keys("VALUES (2), (3)").await;
+    let fetched = fetcher.fetch(&scene.session, &keys).await.unwrap();
+    assert_eq!(fetched.rows.len(), 1, "one at least");
+}
+
+#[tokio::test]
+async fn heavy_rows_come_in_parts_in_binary() {
+    heavy_rows_come_in_parts(true).await;
+}
+
+#[tokio::test]
+async fn heavy_rows_come_in_parts_in_text() {
+    heavy_rows_come_in_parts(false).await;
 }
 
 /// T6: a null is a value, and no default takes its place.

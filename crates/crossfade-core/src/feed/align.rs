@@ -127,13 +127,14 @@ impl Feed {
         let mut held = VecDeque::new();
         for entry in std::mem::take(&mut self.queue) {
             match entry {
-                Entry::Change { xid, change } if snapshot.sees(xid) => {
+                Entry::Change { xid, change, times } if snapshot.sees(xid) => {
                     if changes >= self.limits.piece_changes_max || bytes >= self.limits.piece_bytes_max {
                         last = false;
-                        held.push_back(Entry::Change { xid, change });
+                        held.push_back(Entry::Change { xid, change, times });
                         continue;
                     }
                     changes += 1;
+                    gathered.count += times;
                     bytes += cost(&change);
                     let acts = touch::touches(change, self.shape.as_ref());
                     gathered.touches.extend(acts.map(|act| Touch { xid, act }));
@@ -146,7 +147,6 @@ impl Feed {
         self.queue = held;
         self.queue_changes -= changes;
         self.queue_bytes -= bytes;
-        gathered.count = changes as u64;
         if last {
             gathered.end = Some(self.pass_boundaries(&mut gathered));
             gathered.aligned = Some(snapshot);

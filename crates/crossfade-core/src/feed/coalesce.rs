@@ -52,6 +52,23 @@ pub(crate) struct Coalesced {
     pub(crate) ids: Vec<KeyId>,
 }
 
+impl Coalesced {
+    /// Takes away what is still to be fetched, if there is something.
+    pub(crate) fn split_unfetched(&mut self) -> Option<Coalesced> {
+        let both = std::mem::take(&mut self.finals)
+            .into_iter()
+            .zip(std::mem::take(&mut self.ids));
+        let (unfetched, fetched): (Vec<_>, Vec<_>) = both.partition(|(last, _)| last.image == Image::Fetch);
+        (self.finals, self.ids) = fetched.into_iter().unzip();
+        let (finals, ids): (Vec<Final>, Vec<KeyId>) = unfetched.into_iter().unzip();
+        (!finals.is_empty()).then_some(Coalesced {
+            truncate: false,
+            finals,
+            ids,
+        })
+    }
+}
+
 /// The keys of `touches`, in the order in which [`coalesce`] wants their identities.
 pub(crate) fn keys(touches: &[Touch]) -> Vec<KeyCells> {
     touches

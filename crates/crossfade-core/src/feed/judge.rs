@@ -2,15 +2,12 @@
 //! must end because something has to wait for a chunk (R5, R9, R10).
 
 use super::touch::{self, Touch};
-use super::{Entry, Feed, FeedStep, Forming, Gathered, cost, lacks};
+use super::{Entry, Feed, FeedStep, Forming, Gathered, cost};
 use crate::change::Change;
 use crate::ledger::{ChunkId, Home, Ledger, Opening, Truncation, Unusable, Verdict};
 use crate::piece::KeyCells;
 use crate::position::{Lsn, Xid};
 use crate::snapshot::Snapshot;
-
-/// What a fetched row weighs in a piece: nobody knows before it is there, so it is a guess on the heavy side.
-const FETCHED_ROW_BYTES: usize = 64 << 10;
 
 /// Up to where the queue fits into a piece.
 pub(super) enum Cut {
@@ -155,16 +152,6 @@ impl Feed {
                 .map_or(self.received >= reach, |commit| commit > reach)
     }
 
-    /// What is left out of a change is large, and comes into the piece if the row must be fetched.
-    fn cost_of_fetch(&self, change: &Change) -> usize {
-        let moved = matches!(change, Change::Update { old_key: Some(_), .. });
-        let fetches = match change {
-            Change::Update { new, .. } => moved && lacks(new) || self.must_fetch(new),
-            Change::Insert { .. } | Change::Delete { .. } | Change::Truncate { .. } => false,
-        };
-        if fetches { FETCHED_ROW_BYTES } else { 0 }
-    }
-
     pub(super) fn find_cut(&self) -> Cut {
         if self.has_reached() {
             return Cut::Reached;
@@ -187,7 +174,7 @@ impl Feed {
                 Entry::Message(_) => {}
                 Entry::Change { change, .. } => {
                     changes += 1;
-                    bytes += cost(change) + self.cost_of_fetch(change);
+                    bytes += cost(change);
                     if changes >= self.limits.piece_changes_max || bytes >= self.limits.piece_bytes_max {
                         return last_boundary.unwrap_or(Cut::Inside { entries });
                     }
@@ -248,7 +235,7 @@ impl Feed {
         };
         let mut boundary = (0, 0);
         for (position, entry) in self.queue.iter().take(entries).enumerate() {
-            let Entry::Change { xid, change } = entry else {
+            let Entry::Change { xid, change, .. } = entry else {
                 if matches!(entry, Entry::Boundary { .. }) {
                     boundary = (position + 1, pass.applies.len());
                 }
@@ -291,7 +278,7 @@ impl Feed {
         let mut applies = pass.applies.into_iter();
         for entry in self.queue.drain(..pass.entries) {
             match entry {
-                Entry::Change { xid, change } => {
+                Entry::Change { xid, change, times } => {
                     self.queue_changes -= 1;
                     self.queue_bytes -= cost(&change);
                     let before = gathered.touches.len();
@@ -300,9 +287,9 @@ impl Feed {
                     let kept = judged.filter_map(|(act, applies)| applies.then_some(Touch { xid, act }));
                     gathered.touches.extend(kept);
                     if gathered.touches.len() > before {
-                        gathered.count += 1;
+                        gathered.count += times;
                     } else {
-                        self.counts.dropped += 1;
+                        self.counts.dropped += times;
                     }
                 }
                 Entry::Message(content) => gathered.messages.push(content),

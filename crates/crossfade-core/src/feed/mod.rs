@@ -58,6 +58,14 @@ impl Default for FeedLimits {
     }
 }
 
+/// What holding a row takes besides its values.
+const ROW_BYTES: usize = 64;
+/// What a fetched row is taken to weigh before one is known: on the heavy side, since only large values are left out of
+/// the stream.
+const FETCHED_ROW_BYTES: usize = 8 << 10;
+/// No answer is more than some thousand rows, however light they are.
+const FETCHED_ROW_BYTES_MIN: usize = 1 << 10;
+
 /// What the feed wants done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedStep {
@@ -74,7 +82,7 @@ pub enum FeedStep {
     Classify(Vec<KeyCells>),
     /// Read these rows from the source; answer with [`Feed::fetched`].
     Fetch {
-        /// Which rows.
+        /// Which rows; as many of them as are expected to fit into a piece.
         keys: Vec<FetchKey>,
         /// The snapshot of this batch's earlier fetch sees all of them: use it again.
         same_snapshot: bool,
@@ -112,6 +120,8 @@ enum Entry {
     Change {
         xid: Xid,
         change: Change,
+        /// The stream delivered it so often on end.
+        times: u64,
     },
     /// The end of a transaction, or a position at which nothing is open.
     Boundary {
@@ -191,6 +201,10 @@ pub struct Feed {
     queue_bytes: usize,
     batch: Batch,
     forming: Forming,
+    /// What is left of a piece whose rows were not all fetched at once: a piece of its own, and the next one.
+    rest: Option<(Gathered, Coalesced)>,
+    /// What a fetched row weighs, as far as is known.
+    fetched_row_bytes: usize,
     /// The queue begins with a transaction of which a change must be held until a chunk's state changes.
     blocked: bool,
     /// A truncate waits until no chunk is being copied.
@@ -234,6 +248,8 @@ impl Feed {
             queue_bytes: 0,
             batch: Batch::default(),
             forming: Forming::Nothing,
+            rest: None,
+            fetched_row_bytes: FETCHED_ROW_BYTES,
             blocked: false,
             truncate_waits: false,
             restarting: false,
@@ -351,10 +367,29 @@ impl Feed {
         if self.shape.is_none() {
             check_append_only(&change)?;
         }
+        if self.is_said_again(xid, &change) {
+            return Ok(());
+        }
         self.queue_bytes += cost(&change);
         self.queue_changes += 1;
-        self.queue.push_back(Entry::Change { xid, change });
+        let times = 1;
+        self.queue.push_back(Entry::Change { xid, change, times });
         Ok(())
+    }
+
+    /// Many rows of a view's part may be of one row of the view, and a statement writes them on end.
+    fn is_said_again(&mut self, xid: Xid, change: &Change) -> bool {
+        match self.queue.back_mut() {
+            Some(Entry::Change {
+                xid: before,
+                change: said,
+                times,
+            }) if self.of_view && *before == xid && said == change => {
+                *times += 1;
+                true
+            }
+            Some(Entry::Change { .. } | Entry::Boundary { .. } | Entry::Message(_)) | None => false,
+        }
     }
 
     fn boundary(&mut self, lsn: Lsn) {
@@ -373,7 +408,13 @@ impl Feed {
 
     /// The next thing to do, if there is one. `flush`: also advance over positions at which nothing was changed.
     pub fn poll(&mut self, flush: bool) -> Option<FeedStep> {
-        if self.blocked || !matches!(self.forming, Forming::Nothing) {
+        if !matches!(self.forming, Forming::Nothing) {
+            return None;
+        }
+        if let Some((gathered, coalesced)) = self.rest.take() {
+            return Some(self.fetch_or_send(gathered, coalesced));
+        }
+        if self.blocked {
             return None;
         }
         if self.alignment.is_some() {
@@ -472,7 +513,9 @@ impl Feed {
     }
 
     fn fetch_or_send(&mut self, gathered: Gathered, coalesced: Coalesced) -> FeedStep {
+        let fitting = (self.limits.piece_bytes_max / self.fetched_row_bytes).max(1);
         let keys: Vec<FetchKey> = wanted(&coalesced.finals)
+            .take(fitting)
             .map(|(ordinal, last)| FetchKey {
                 ordinal,
                 key: last.key.clone(),
@@ -487,7 +530,8 @@ impl Feed {
         FeedStep::Fetch { keys, same_snapshot }
     }
 
-    /// The answer to [`FeedStep::Fetch`]: for each key its row, if there is one, under `snapshot`. `reach` is the
+    /// The answer to [`FeedStep::Fetch`]: for each key its row, if there is one, under `snapshot`, or for the first of
+    /// the keys if the rows weigh more than a piece may; for one at least. The others are asked for again. `reach` is the
     /// WAL insert position read after that snapshot and made durable: also under the cutover's lock, before which
     /// much was committed that the stream has still to bring. Asks again if the snapshot does not see a change
     /// of these rows yet (R16).
@@ -512,6 +556,7 @@ impl Feed {
             self.batch.reach = self.batch.reach.max(reach);
         }
         self.counts.fetched += rows.len() as u64;
+        self.weigh(&rows);
         gathered.fetched = true;
         let exact = self.shape.as_ref().is_some_and(|shape| shape.exact);
         let finals = coalesced.finals.iter_mut().zip(&coalesced.ids);
@@ -531,7 +576,24 @@ impl Feed {
                 }
             }
         }
+        if let Some(rest) = coalesced.split_unfetched() {
+            // The end of the piece, and what counts with it, comes with its last part.
+            let first = Gathered {
+                removes: std::mem::take(&mut gathered.removes),
+                fetched: true,
+                ..Gathered::default()
+            };
+            self.rest = Some((std::mem::replace(&mut gathered, first), rest));
+        }
         Some(self.send(gathered, Some(coalesced)))
+    }
+
+    /// Rows to come are taken to be as heavy on average as these, or a little lighter than was thought before: one light
+    /// answer says little of the next.
+    fn weigh(&mut self, rows: &[Option<Row>]) {
+        let bytes: usize = rows.iter().flatten().map(row_cost).sum();
+        let average = bytes.div_ceil(rows.len().max(1));
+        self.fetched_row_bytes = average.max(self.fetched_row_bytes / 2).max(FETCHED_ROW_BYTES_MIN);
     }
 
     fn send(&mut self, mut gathered: Gathered, coalesced: Option<Coalesced>) -> FeedStep {
@@ -595,17 +657,19 @@ impl Feed {
 
 /// What a change weighs in the queue: its values, and what holding them takes.
 fn cost(change: &Change) -> usize {
-    const ROW: usize = 64;
-    let row = |row: &Row| row.size() + ROW + row.0.len() * size_of::<Cell>();
     match change {
-        Change::Insert { new } | Change::Update { old_key: None, new } => row(new),
+        Change::Insert { new } | Change::Update { old_key: None, new } => row_cost(new),
         Change::Update {
             old_key: Some(old),
             new,
-        } => row(old) + row(new),
-        Change::Delete { old_key } => row(old_key),
-        Change::Truncate { .. } => ROW,
+        } => row_cost(old) + row_cost(new),
+        Change::Delete { old_key } => row_cost(old_key),
+        Change::Truncate { .. } => ROW_BYTES,
     }
+}
+
+fn row_cost(row: &Row) -> usize {
+    row.size() + ROW_BYTES + row.0.len() * size_of::<Cell>()
 }
 
 fn check_append_only(change: &Change) -> Result<(), FeedError> {
@@ -614,11 +678,6 @@ fn check_append_only(change: &Change) -> Result<(), FeedError> {
         Change::Update { .. } => Err(FeedError::NotAppendOnly { what: "updated" }),
         Change::Delete { .. } => Err(FeedError::NotAppendOnly { what: "deleted from" }),
     }
-}
-
-/// Whether the stream has left something out.
-fn lacks(row: &Row) -> bool {
-    row.0.iter().any(|cell| matches!(cell, Cell::Unchanged))
 }
 
 /// Whether a target column's expression reads a missing column together with one that is there.

@@ -296,6 +296,76 @@ fn a_batch_draws_in_nothing_from_behind_its_fetched_rows() {
     ));
 }
 
+fn keys_to_fetch(step: Option<FeedStep>) -> (usize, bool) {
+    let Some(FeedStep::Fetch { keys, same_snapshot }) = step else {
+        panic!("{step:?}")
+    };
+    (keys.len(), same_snapshot)
+}
+
+/// The rows that are there are a piece, the others a further one of the same batch, whose end is theirs.
+#[test]
+fn a_fetch_that_is_answered_in_part_goes_on_where_it_stopped() {
+    let moved = |from: &str, to: &str| Change::Update {
+        old_key: Some(row(&format!("{from} - -"))),
+        new: row(&format!("{to} ~ 1")),
+    };
+    let mut feed = feed();
+    let changes = vec![moved("a", "k"), moved("b", "l"), moved("c", "m"), insert("d x 1")];
+    feed.receive(transaction(100, changes, Some(20))).unwrap();
+    feed.receive(transaction(101, vec![insert("e x 1")], Some(30)))
+        .unwrap();
+    assert_eq!(keys_to_fetch(feed.poll(true)), (3, false));
+    let seen = || "102:102:".parse().unwrap();
+    let first = piece(feed.fetched(seen(), vec![Some(row("k x 1"))], Lsn(30)));
+    assert_eq!((first.applied, first.deletes.len()), (None, 3));
+    let put = |piece: &Piece| piece.puts.iter().map(|put| put.row.clone()).collect::<Vec<_>>();
+    assert_eq!(put(&first), [row("k x 1"), row("d x 1"), row("e x 1")]);
+    feed.piece_applied();
+    assert_eq!(keys_to_fetch(feed.poll(true)), (2, true));
+    let second = piece(feed.fetched(seen(), vec![None, Some(row("m x 1"))], Lsn(50)));
+    assert_eq!(
+        (second.applied, put(&second)),
+        (Some(Lsn(30)), vec![row("m x 1")])
+    );
+    assert_eq!(second.deletes, [key("l")]);
+    feed.piece_applied();
+    assert_eq!((feed.applied(), feed.is_at_boundary()), (Lsn(30), true));
+    assert_eq!((feed.counts().applied, feed.counts().fetched), (5, 3));
+}
+
+/// As many rows as fit into a piece; how much they weigh is learnt from those that came.
+#[test]
+fn no_more_rows_are_fetched_at_once_than_are_expected_to_fit() {
+    let limits = FeedLimits {
+        piece_bytes_max: 4 * FETCHED_ROW_BYTES,
+        ..FeedLimits::default()
+    };
+    let mut feed = feed_of(Equality::Bytes, true, limits);
+    let moved = |number: usize| Change::Update {
+        old_key: Some(row(&format!("old{number} - -"))),
+        new: row(&format!("new{number} ~ 1")),
+    };
+    feed.receive(transaction(100, (0..40).map(moved).collect(), Some(20)))
+        .unwrap();
+    let mut asked = 4;
+    assert_eq!(keys_to_fetch(feed.poll(true)), (asked, false));
+    for size in [1, 1, 3 * FETCHED_ROW_BYTES, 1] {
+        let rows = (0..asked).map(|_| Some(row(&format!("x {} 1", "y".repeat(size)))));
+        let step = feed.fetched("101:101:".parse().unwrap(), rows.collect(), Lsn(20));
+        assert_eq!(piece(step).puts.len(), asked);
+        feed.piece_applied();
+        let (next, same_snapshot) = keys_to_fetch(feed.poll(true));
+        assert!(same_snapshot);
+        let heavy = size > 1;
+        assert!(
+            if heavy { next == 1 } else { next == 2 * asked },
+            "{asked}, then {next}"
+        );
+        asked = next;
+    }
+}
+
 /// What it holds may be all there is, and be known to be so only later.
 #[test]
 fn a_batch_that_holds_everything_ends_with_a_piece_of_nothing() {
@@ -626,4 +696,20 @@ fn a_touched_row_of_a_view_is_always_read_and_goes_if_it_is_gone() {
     assert!(matches!(feed.poll(true), Some(FeedStep::Fetch { .. })));
     let gone = piece(feed.fetched("101:101:".parse().unwrap(), vec![None], Lsn(20)));
     assert_eq!((gone.deletes, gone.puts.len()), (vec![key("a")], 0));
+}
+
+/// A statement writes the many rows of a part that are of one row of the view on end, and each says the same.
+#[test]
+fn what_is_said_of_a_row_of_a_view_again_takes_no_place() {
+    let mut feed = of_view();
+    let mut changes = vec![update("a ~ ~"); 3];
+    changes.push(update("b ~ ~"));
+    feed.receive(transaction(100, changes, Some(20))).unwrap();
+    feed.receive(transaction(101, vec![update("b ~ ~")], Some(30)))
+        .unwrap();
+    assert_eq!(feed.waiting(), 3);
+    assert_eq!(keys_to_fetch(feed.poll(true)), (2, false));
+    piece(feed.fetched("102:102:".parse().unwrap(), vec![None, None], Lsn(30)));
+    feed.piece_applied();
+    assert_eq!(feed.counts().applied, 5);
 }

@@ -206,7 +206,7 @@ pub enum Event {
     Fetched {
         /// Under which snapshot.
         snapshot: Snapshot,
-        /// One for each key.
+        /// One for each key, or for as many of the first ones as may be held at once; one at least.
         rows: Vec<Option<Row>>,
         /// The durable WAL insert position read after the snapshot.
         reach: Lsn,

@@ -12,19 +12,19 @@ const HEADER_LEN: usize = 19;
 #[error("read the rows of a COPY: they are cut short or malformed")]
 pub struct DecodeError;
 
-/// The rows of a whole answer; messages are rows, as the server sends them.
+/// The rows of a `whole` answer, or of its first messages; messages are rows, as the server sends them.
 ///
 /// # Errors
 /// When the answer is malformed.
-pub fn rows(binary: bool, messages: Vec<Bytes>) -> Result<Vec<Vec<Cell>>, DecodeError> {
+pub fn rows(binary: bool, messages: Vec<Bytes>, whole: bool) -> Result<Vec<Vec<Cell>>, DecodeError> {
     if binary {
-        binary_rows(messages)
+        binary_rows(messages, whole)
     } else {
         Ok(messages.iter().map(text_row).collect())
     }
 }
 
-fn binary_rows(messages: Vec<Bytes>) -> Result<Vec<Vec<Cell>>, DecodeError> {
+fn binary_rows(messages: Vec<Bytes>, whole: bool) -> Result<Vec<Vec<Cell>>, DecodeError> {
     let mut rows = Vec::with_capacity(messages.len());
     for (number, mut message) in messages.into_iter().enumerate() {
         if number == 0 {
@@ -43,7 +43,8 @@ fn binary_rows(messages: Vec<Bytes>) -> Result<Vec<Vec<Cell>>, DecodeError> {
             );
         }
     }
-    Err(DecodeError)
+    // The server says where its answer ends.
+    if whole { Err(DecodeError) } else { Ok(rows) }
 }
 
 fn binary_cell(message: &mut Bytes) -> Result<Cell, DecodeError> {
@@ -139,7 +140,10 @@ mod tests {
                     .map(Bytes::copy_from_slice)
                     .collect()
             };
-            assert_eq!(rows(binary, messages), Ok(vec![vec![cell], vec![Cell::Null]]));
+            assert_eq!(
+                rows(binary, messages, true),
+                Ok(vec![vec![cell], vec![Cell::Null]])
+            );
         }
     }
 
@@ -153,10 +157,13 @@ mod tests {
         .unwrap();
         for length in 0..whole.len() - 2 {
             assert_eq!(
-                rows(true, vec![whole.slice(..length)]),
+                rows(true, vec![whole.slice(..length)], true),
                 Err(DecodeError),
                 "{length}"
             );
         }
+        let trailer = size_of::<i16>();
+        let first = vec![whole.slice(..whole.len() - trailer)];
+        assert_eq!(rows(true, first, false).map(|rows| rows.len()), Ok(1));
     }
 }

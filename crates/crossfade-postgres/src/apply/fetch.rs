@@ -24,7 +24,7 @@ use crate::wal;
 /// The rows of a fetch, and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// In the order of the keys; `None` where the row is gone.
+    /// In the order of the keys, `None` where the row is gone; of the first keys only, if all rows weigh too much.
     pub rows: Vec<Option<Row>>,
     /// What the rows were read under.
     pub snapshot: Snapshot,
@@ -100,6 +100,9 @@ pub struct FetchStatements {
 const SNAPSHOT_AND_POSITION: &str =
     "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()";
 
+/// So many bytes of rows are held of one answer, and a row more.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
 const STAGING: &str = "\"pg_temp\".\"crossfade_fetch\"";
 
 impl FetchStatements {
@@ -146,7 +149,7 @@ impl FetchStatements {
             copy_keys: format!("COPY {STAGING} ({number}, {keys}) FROM STDIN (FORMAT {format})"),
             stage_named: stage_named(&number, &keys, &types),
             copy_rows: format!(
-                "COPY (SELECT f.{number}, {columns}\n  FROM {STAGING} AS f\n  {rows}) \
+                "COPY (SELECT f.{number}, {columns}\n  FROM {STAGING} AS f\n  {rows}\n ORDER BY f.{number}) \
                  TO STDOUT (FORMAT {format})",
                 columns = columns.join(", "),
             ),
@@ -239,10 +242,17 @@ impl Fetcher {
     pub async fn fetch_here(&self, session: &Session, keys: &[KeyCells]) -> Result<Fetched, FetchError> {
         let seen = Seen::now(session).await?;
         self.stage(session, keys).await?;
-        self.read_staged(session, keys.len(), seen).await
+        let fetched = self
+            .read_staged(session, keys.len(), &seen, ANSWER_BYTES_MAX)
+            .await?;
+        if !fetched.rows.is_empty() || keys.is_empty() {
+            return Ok(fetched);
+        }
+        self.stage(session, &keys[..1]).await?;
+        self.read_staged(session, 1, &seen, usize::MAX).await
     }
 
-    /// As [`Fetcher::fetch_here`], by keys as the server writes their columns.
+    /// As [`Fetcher::fetch_here`], whole, by keys as the server writes their columns.
     ///
     /// # Errors
     /// When something fails; then the transaction is broken.
@@ -253,24 +263,37 @@ impl Fetcher {
         let columns: Vec<Vec<&str>> = (0..self.statements.keys.len()).map(column).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
         session.execute(&self.statements.stage_named, &parameters).await?;
-        self.read_staged(session, keys.len(), seen).await
+        self.read_staged(session, keys.len(), &seen, usize::MAX).await
     }
 
-    async fn read_staged(&self, session: &Session, keys: usize, seen: Seen) -> Result<Fetched, FetchError> {
+    async fn read_staged(
+        &self,
+        session: &Session,
+        keys: usize,
+        seen: &Seen,
+        bytes_max: usize,
+    ) -> Result<Fetched, FetchError> {
         session.batch_execute(super::JOIN_BY_INDEX).await?;
-        let messages = session.copy_out(&self.statements.copy_rows).await?;
+        let copy = &self.statements.copy_rows;
+        let (messages, whole) = session.copy_out_upto(copy, bytes_max).await?;
         session.batch_execute(super::JOIN_FREELY).await?;
         let mut rows: Vec<Option<Row>> = vec![None; keys];
-        for cells in decode::rows(self.source.binary, messages)? {
+        let mut last = 0;
+        for cells in decode::rows(self.source.binary, messages, whole)? {
             let (number, row) = numbered(cells).ok_or(FetchError::Unasked)?;
             let place = rows.get_mut(number).ok_or(FetchError::Unasked)?;
             if place.replace(row).is_some() {
                 return Err(FetchError::Twice);
             }
+            last = number;
+        }
+        if !whole {
+            // They come in the order of the keys. Whether the last of them comes twice is not known.
+            rows.truncate(last);
         }
         Ok(Fetched {
             rows,
-            snapshot: seen.snapshot,
+            snapshot: seen.snapshot.clone(),
             insert_lsn: seen.insert_lsn,
         })
     }
@@ -403,7 +426,7 @@ impl Fetcher {
     /// When something fails; then the transaction is broken.
     pub async fn read_key(&self, session: &Session, statement: &str) -> Result<Option<KeyCells>, FetchError> {
         let messages = session.copy_out(statement).await?;
-        let mut rows = decode::rows(self.source.binary, messages)?.into_iter();
+        let mut rows = decode::rows(self.source.binary, messages, true)?.into_iter();
         let key = rows
             .next()
             .map(|cells| numbered(cells).ok_or(FetchError::Unasked));

@@ -188,7 +188,7 @@ impl Simulation {
         let reach = *session.reach.get_or_insert(position);
         let snapshot = session.snapshot.clone();
         let mut rows = Vec::with_capacity(keys.len());
-        for fetch in keys {
+        for fetch in self.held_at_once(keys) {
             let key = Key::from_cells(&fetch.key).ok_or(Breach::Unreadable)?;
             rows.push(self.world.heap.row(&snapshot, key.number));
         }
@@ -205,6 +205,15 @@ impl Simulation {
             reach,
         });
         Ok(())
+    }
+
+    /// Those whose rows are told now: mostly all of them, and one at least.
+    pub(super) fn held_at_once<'a>(&mut self, keys: &'a [FetchKey]) -> &'a [FetchKey] {
+        if keys.len() < 2 || !self.dice.chance(25) {
+            return keys;
+        }
+        self.coverage.reach(Reached::FetchAnsweredInPart);
+        &keys[..1 + self.dice.index(keys.len() - 1)]
     }
 
     /// Lock, then snapshot. False while the lock is somebody else's.

@@ -106,6 +106,7 @@ impl Simulation {
 
     fn fetch_aligned(&mut self, task: &mut Task, keys: &[FetchKey]) -> Result<(), Breach> {
         self.coverage.reach(Reached::FetchAligned);
+        let keys = self.held_at_once(keys);
         let Some(pair) = self.engine.as_ref().and_then(|engine| engine.pair.as_ref()) else {
             return Ok(());
         };
