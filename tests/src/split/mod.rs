@@ -213,12 +213,23 @@ impl Split {
     }
 
     async fn swap_only(&mut self, mut engine: Process) -> Result<Process> {
-        self.stage.reached_by(&mut engine, Phase::Ready).await?;
+        self.cut_over(&mut engine).await?;
+        self.compare_and_copy().await?;
+        Ok(engine)
+    }
+
+    /// Verified while writers write, and swapped.
+    async fn cut_over(&mut self, engine: &mut Process) -> Result<()> {
+        self.stage.reached_by(engine, Phase::Ready).await?;
         self.goes_on(50).await?;
-        self.verified_by(&mut engine).await?;
+        self.verified_by(engine).await?;
         self.stage.operate("cutover", &[]).await?.expect(0)?;
-        self.stage.reached_by(&mut engine, Phase::Swapped).await?;
-        self.writers_end().await?;
+        self.stage.reached_by(engine, Phase::Swapped).await?;
+        self.writers_end().await
+    }
+
+    /// The new tables are the same as the twin, and get twins of their own.
+    async fn compare_and_copy(&self) -> Result<()> {
         let client = self.stage.client().await?;
         for (new, twin) in self.example.equal {
             same(&client, new, twin).await?;
@@ -230,7 +241,7 @@ impl Split {
             );
             client.batch_execute(&copy).await.context(copy)?;
         }
-        Ok(engine)
+        Ok(())
     }
 
     async fn work_in_the_new_shape(&mut self, keys: RangeInclusive<u64>) -> Result<()> {

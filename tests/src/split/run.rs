@@ -68,9 +68,10 @@ pub async fn run(stage: Stage, example: &'static Example, options: &Options) -> 
     split.ask_for_view()?;
     let copy = ["snapshot", "incremental"][random.random_range(0..2)];
     let began = Instant::now();
-    let engine = killed(&split, copy, options, &mut random).await?;
-    let engine = split.swap_only(engine).await?;
+    let mut engine = killed(&split, copy, options, &mut random).await?;
+    split.cut_over(&mut engine).await?;
     let (there, before) = (began.elapsed(), split.commits());
+    split.compare_and_copy().await?;
     split.work_in_both_shapes().await?;
     let began = Instant::now();
     engine.kill_9().await?;
@@ -81,12 +82,13 @@ pub async fn run(stage: Stage, example: &'static Example, options: &Options) -> 
     let caught_up = gone_on.elapsed();
     split.verified_by(&mut engine).await?;
     split.roll_back_only(engine).await?;
+    let back = began.elapsed();
     split.both_are_in_the_old_table().await?;
     Ok(Figures {
         before,
         behind: split.commits() - before,
         there,
-        back: began.elapsed(),
+        back,
         caught_up,
     })
 }
