@@ -171,7 +171,7 @@ async fn soak(runs: u64, seed: u64, options: &soak::Options) -> Result<()> {
     Ok(())
 }
 
-/// As [`soak`]: what fails does not end the rest.
+/// As of [`soak()`], what fails does not end the rest.
 async fn split_all(names: &[String], runs: u64, options: &split::Options) -> Result<()> {
     until::be_patient(Duration::from_secs(7200));
     let wanted = |example: &&&split::Example| {
