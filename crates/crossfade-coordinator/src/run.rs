@@ -176,13 +176,16 @@ enum TakenOver {
     Left,
 }
 
-/// Who takes a migration over may be about to bring it to its end.
+/// Who takes a migration over may be about to bring it to its end; and ends every session of ours, also the one that would
+/// have asked.
 async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
     let deadline = Instant::now() + COMPLETING_MAX;
     loop {
         match taken_over(config, name).await {
             Ok(TakenOver::Completed(report)) => return Ended::Done(report),
-            Ok(TakenOver::AtWork) if Instant::now() < deadline => tokio::time::sleep(losses::PAUSE).await,
+            Ok(TakenOver::AtWork) | Err(_) if Instant::now() < deadline => {
+                tokio::time::sleep(losses::PAUSE).await;
+            }
             Ok(TakenOver::AtWork | TakenOver::Left) | Err(_) => return end(Failure::Superseded),
         }
     }
