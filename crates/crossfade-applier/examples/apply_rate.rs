@@ -147,6 +147,7 @@ fn step() -> CopyStep {
             parts: Vec::new(),
             definition: String::new(),
         },
+        keeps_source: false,
         targets: vec![Target {
             shadow: TableName::new("shadow", "t"),
             name: TableName::new("public", "t"),

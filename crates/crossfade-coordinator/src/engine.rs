@@ -135,7 +135,9 @@ impl Engine {
             rows_expected: crossfade_core::migration::copy_step(plan).estimate.rows,
             lag_bytes: measured.lag_bytes,
             retained_bytes: measured.retained_bytes,
-            waits_for: measured.waits_for,
+            waits_for: measured
+                .waits_for
+                .or_else(|| self.machine.cutover_waits_for().map(str::to_owned)),
             note: self.note.borrow().clone(),
         };
         self.status.send_replace(Some(status.clone()));

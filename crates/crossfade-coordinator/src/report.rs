@@ -144,7 +144,8 @@ pub struct Status {
     pub lag_bytes: u64,
     /// WAL that our slot retains, in bytes.
     pub retained_bytes: u64,
-    /// A transaction that is waited for, for longer than usual, and what it waits for, in words.
+    /// A transaction that is waited for, for longer than usual, and what it waits for, or what is in the cutover's way; in
+    /// words.
     pub waits_for: Option<String>,
     /// The last thing worth a line: an obstacle, a reconnection, a retry.
     pub note: Option<String>,

@@ -242,6 +242,18 @@ impl Cutover {
         self.catch_up();
     }
 
+    /// What this attempt waits for, or what the last one met, in words.
+    pub fn waits_for(&self) -> Option<&str> {
+        let waits = match self.state {
+            State::Approaching | State::Checking => {
+                self.waiting_for.as_ref().is_some_and(|left| !left.is_empty())
+            }
+            State::BackingOff => true,
+            _at_work => false,
+        };
+        (waits && !self.obstacle.is_empty()).then_some(self.obstacle.as_str())
+    }
+
     /// An attempt waits for the feed to catch up, and for [`Cutover::caught_up`].
     pub fn is_catching_up(&self) -> bool {
         self.state == State::CatchingUp
@@ -655,7 +667,10 @@ mod tests {
             },
         );
         assert_eq!(cutover.poll_command(), None, "the answer to an earlier question");
+        assert_eq!(cutover.waits_for(), None);
         cutover.handle_event(now, CutoverEvent::OldSnapshots { round: 2, holders });
+        let waits_for = cutover.waits_for().unwrap_or_default();
+        assert!(waits_for.contains("older snapshots go on"), "{waits_for}");
         cutover.handle_timeout(now + LOOK_INTERVAL);
         assert!(matches!(
             cutover.poll_command(),

@@ -61,6 +61,9 @@ pub enum Step {
 pub struct CopyStep {
     /// What is copied.
     pub source: Source,
+    /// It stays in its place as it is, and is none of the migration's any more behind the swap.
+    #[serde(default)]
+    pub keeps_source: bool,
     /// Where to: one for a retype, several for a split.
     pub targets: Vec<Target>,
     /// How the rows get there.

@@ -20,6 +20,7 @@ impl Scenario {
     pub(crate) fn plan(&self) -> Plan {
         let step = CopyStep {
             source: self.source(Table::Old),
+            keeps_source: false,
             targets: vec![self.target(Table::New)],
             copy_mode: if self.incremental {
                 CopyMode::Incremental
@@ -122,6 +123,7 @@ fn columns_of(table: Table) -> [&'static str; 4] {
 fn with_way_back(step: CopyStep, scenario: &Scenario) -> CopyStep {
     let back = CopyStep {
         source: scenario.source(Table::New),
+        keeps_source: false,
         targets: vec![scenario.target(Table::Old)],
         ..step.clone()
     };

@@ -101,12 +101,15 @@ pub static ORDER_TAGS: Example = Example {
     insert: "INSERT INTO {t} VALUES ({new}, 'new', '{x,Y,NULL,x}')",
 };
 
+const DOCUMENTS: &str =
+    "CREATE TABLE documents (id serial PRIMARY KEY, tenant integer NOT NULL, title text NOT NULL, body text);
+     INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
+       FROM generate_series(1, {rows}) AS i";
+
 /// Tenants move to tables of their own; documents change hands.
 pub static TENANTS: Example = Example {
     file: "tenants.toml",
-    setup: "CREATE TABLE documents (id serial PRIMARY KEY, tenant integer NOT NULL, title text NOT NULL, body text);
-            INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
-              FROM generate_series(1, {rows}) AS i",
+    setup: DOCUMENTS,
     table: "documents",
     look: "SELECT tenant FROM public.documents LIMIT 0",
     writes: &[
@@ -192,5 +195,49 @@ pub static MONTHLY: Example = Example {
     insert: "INSERT INTO {t} VALUES ({new}, '2031-01-01', 'new', NULL)",
 };
 
+/// Tenants become partitions of one table; documents change hands, and the partition with them.
+pub static TENANT_PARTITIONS: Example = Example {
+    file: "tenant_partitions.toml",
+    setup: DOCUMENTS,
+    table: "documents",
+    look: "LOCK TABLE public.documents IN ACCESS SHARE MODE;
+           DO $$ BEGIN
+             IF (SELECT relkind FROM pg_class WHERE oid = 'public.documents'::regclass) <> 'r' THEN RAISE undefined_table; END IF;
+           END $$",
+    writes: &[
+        "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
+        "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
+        "UPDATE {t} SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
+        "UPDATE {t} SET id = {new}, tenant = 1 WHERE id = {k}",
+        "DELETE FROM {t} WHERE id = {k}",
+        "INSERT INTO {t} VALUES ({k}, {n} % 5, 'Other title {new}', 'new {n}') ON CONFLICT (id) DO UPDATE SET tenant = {n} % 5",
+    ],
+    equal: &[(
+        "SELECT id, tenant, title, body FROM public.documents",
+        "SELECT id, tenant, title, body FROM twin.documents",
+    )],
+    tables: &["documents"],
+    new_look: "LOCK TABLE public.documents IN ACCESS SHARE MODE;
+           DO $$ BEGIN
+             IF (SELECT relkind FROM pg_class WHERE oid = 'public.documents'::regclass) <> 'p' THEN RAISE undefined_table; END IF;
+           END $$",
+    new_writes: &[
+        "UPDATE {s}.documents SET tenant = {n} % 5 WHERE id = {k}",
+        "UPDATE {s}.documents SET title = 'new {n}' WHERE id BETWEEN {k} AND {k} + 5",
+        "UPDATE {s}.documents SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
+        "UPDATE {s}.documents SET id = {new} WHERE id = {k}",
+        "DELETE FROM {s}.documents WHERE id = {k}",
+        "INSERT INTO {s}.documents VALUES ({new}, {n} % 5, 'new', NULL)",
+    ],
+    old: "SELECT id, tenant, title, body FROM public.documents",
+    insert: "INSERT INTO {t} VALUES ({new}, {n} % 5, 'Inserted {new}', NULL)",
+};
+
 /// All of them.
-pub static ALL: [&Example; 4] = [&USER_SETTINGS, &ORDER_TAGS, &TENANTS, &MONTHLY];
+pub static ALL: [&Example; 5] = [
+    &USER_SETTINGS,
+    &ORDER_TAGS,
+    &TENANTS,
+    &MONTHLY,
+    &TENANT_PARTITIONS,
+];

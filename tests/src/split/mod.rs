@@ -29,6 +29,7 @@ use crate::stage::Stage;
 use crate::until;
 
 /// What is split, and what shall come of it.
+#[derive(Clone, Copy, Debug)]
 pub struct Example {
     /// The file in `docs/examples`.
     pub file: &'static str,
@@ -161,16 +162,21 @@ impl Split {
     }
 
     /// Has the file ask for a view of the old shape.
+    fn ask_for_view(&mut self) -> Result<()> {
+        let view = format!("[old_shape]\nview = \"{VIEW}\"\n");
+        self.edit(|text| text.replace("[old_shape]\n", &view))
+    }
+
+    /// Changes a copy of the file.
     ///
     /// # Errors
-    /// The file has no query for one.
-    pub fn ask_for_view(&mut self) -> Result<()> {
-        let text = std::fs::read_to_string(self.example.path())?;
-        let view = format!("[old_shape]\nview = \"{VIEW}\"\n");
-        let with_view = text.replace("[old_shape]\n", &view);
-        ensure!(with_view != text, "{} has no [old_shape]", self.example.file);
+    /// It cannot be written, or is what it was.
+    pub fn edit(&mut self, edit: impl Fn(&str) -> String) -> Result<()> {
+        let text = std::fs::read_to_string(&self.file)?;
+        let edited = edit(&text);
+        ensure!(edited != text, "{} is what it was", self.example.file);
         self.file = self.stage.folder().join(self.example.file);
-        std::fs::write(&self.file, with_view)?;
+        std::fs::write(&self.file, edited)?;
         Ok(())
     }
 
@@ -218,22 +224,43 @@ impl Split {
         Ok(engine)
     }
 
-    /// Verified while writers write, and swapped.
-    async fn cut_over(&mut self, engine: &mut Process) -> Result<()> {
+    /// Verified while writers write, and swapped, which ends them.
+    ///
+    /// # Errors
+    /// Anything that is not as it must be.
+    pub async fn cut_over(&mut self, engine: &mut Process) -> Result<()> {
         self.stage.reached_by(engine, Phase::Ready).await?;
         self.goes_on(50).await?;
         self.verified_by(engine).await?;
         self.stage.operate("cutover", &[]).await?.expect(0)?;
+        self.swapped(engine).await
+    }
+
+    /// Waits for the swap, which ends the writers.
+    ///
+    /// # Errors
+    /// It does not come, or a writer failed.
+    pub async fn swapped(&mut self, engine: &mut Process) -> Result<()> {
         self.stage.reached_by(engine, Phase::Swapped).await?;
         self.writers_end().await
     }
 
-    /// The new tables are the same as the twin, and get twins of their own.
-    async fn compare_and_copy(&self) -> Result<()> {
+    /// The new tables are the same as the twin.
+    ///
+    /// # Errors
+    /// They are not.
+    pub async fn compare(&self) -> Result<()> {
         let client = self.stage.client().await?;
         for (new, twin) in self.example.equal {
             same(&client, new, twin).await?;
         }
+        Ok(())
+    }
+
+    /// They are, and get twins of their own.
+    async fn compare_and_copy(&self) -> Result<()> {
+        self.compare().await?;
+        let client = self.stage.client().await?;
         client.batch_execute("CREATE SCHEMA twins").await?;
         for table in self.example.tables {
             let copy = format!(

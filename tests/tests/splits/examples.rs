@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use crossfade_tests::process::Process;
-use crossfade_tests::split::examples::{MONTHLY, ORDER_TAGS, TENANTS, USER_SETTINGS};
+use crossfade_tests::split::examples::{MONTHLY, ORDER_TAGS, TENANT_PARTITIONS, TENANTS, USER_SETTINGS};
 use crossfade_tests::split::{Example, Split};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -114,4 +114,33 @@ async fn monthly_partitions_in_chunks() -> Result<()> {
 #[tokio::test]
 async fn monthly_partitions_killed_again_and_again() -> Result<()> {
     killed(&MONTHLY, "snapshot", 8).await
+}
+
+#[tokio::test]
+async fn tenant_partitions_under_one_snapshot() -> Result<()> {
+    there(&TENANT_PARTITIONS, "snapshot").await
+}
+
+#[tokio::test]
+async fn tenant_partitions_killed_again_and_again() -> Result<()> {
+    killed(&TENANT_PARTITIONS, "incremental", 10).await
+}
+
+/// As the example, but for how rows find their partitions.
+#[tokio::test]
+async fn partitions_by_hash_there_and_back() -> Result<()> {
+    let mut split = Split::start(&TENANT_PARTITIONS, 11).await?;
+    let by_hash = |text: &str| {
+        text.replace("LIST (tenant)", "HASH (tenant)")
+            .replace("IN (1)", "WITH (MODULUS 2, REMAINDER 0)")
+            .replace("IN (2)", "WITH (MODULUS 4, REMAINDER 1)")
+            .replace("DEFAULT", "WITH (MODULUS 4, REMAINDER 3)")
+    };
+    split.edit(by_hash)?;
+    let engine = split.run(&["--copy", "incremental"])?;
+    let (new, mut engine) = split.swap(engine).await?;
+    new.goes_on(100).await?;
+    new.follows_back(&mut engine).await?;
+    new.roll_back(engine).await?;
+    Ok(())
 }

@@ -3,4 +3,6 @@
 mod back;
 mod examples;
 mod found;
+mod keep;
+mod readers;
 mod view;

@@ -9,7 +9,7 @@ use crossfade_tests::stage::Stage;
 use crossfade_tests::until;
 use tokio_postgres::error::SqlState;
 
-use crossfade_tests::split::examples::{MONTHLY, ORDER_TAGS, TENANTS, USER_SETTINGS};
+use crossfade_tests::split::examples::{MONTHLY, ORDER_TAGS, TENANT_PARTITIONS, TENANTS, USER_SETTINGS};
 use crossfade_tests::split::{Example, Options, ROWS, run};
 
 /// There are twice as many writers as elsewhere, and half of them write through triggers.
@@ -46,6 +46,11 @@ async fn tenants_through_the_view_and_beside_it() -> Result<()> {
 #[tokio::test]
 async fn monthly_partitions_through_the_view_and_beside_it() -> Result<()> {
     written_to_by_both(&MONTHLY).await
+}
+
+#[tokio::test]
+async fn tenant_partitions_through_the_view_and_beside_it() -> Result<()> {
+    written_to_by_both(&TENANT_PARTITIONS).await
 }
 
 /// What a table says of a row that is there already, that is gone, or that nothing takes; and what it returns.

@@ -14,9 +14,9 @@ pub(super) async fn perform(context: &Context, typed: Complete) -> Outcome {
         Ok(Ended::Done(_)) => {
             let name = &typed.name;
             let text = if typed.drop {
-                format!("`{name}` is complete and its retired table is dropped. The audit trail stays.")
+                format!("`{name}` is complete, and what it retired is dropped. The audit trail stays.")
             } else {
-                format!("`{name}` is complete. `crossfade complete {name} --drop` drops its retired table.")
+                format!("`{name}` is complete. `crossfade complete {name} --drop` drops what it retired.")
             };
             Ok(running::taken(context.console, name, &text))
         }

@@ -131,6 +131,7 @@ fn step(oid: u32) -> CopyStep {
             parts: Vec::new(),
             definition: String::new(),
         },
+        keeps_source: false,
         targets: vec![Target {
             shadow: TableName::new("shadow", "t"),
             name: TableName::new("public", "t"),

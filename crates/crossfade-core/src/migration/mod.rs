@@ -318,6 +318,11 @@ impl Migration {
         self.cutover.is_locked()
     }
 
+    /// What the cutover waits for, in words.
+    pub fn cutover_waits_for(&self) -> Option<&str> {
+        self.cutover.waits_for()
+    }
+
     /// Numbers for progress and report.
     pub fn progress(&self) -> Progress {
         let feed = self.feed.as_ref();

@@ -21,6 +21,7 @@ fn snapshot(text: &str) -> Snapshot {
 fn plan() -> Plan {
     let step = CopyStep {
         source: source(Equality::Bytes, true),
+        keeps_source: false,
         targets: vec![target()],
         copy_mode: CopyMode::Incremental,
         copy_mode_reason: String::new(),

@@ -25,6 +25,8 @@ struct ChangeFile {
     target: Vec<Spanned<TableOfFile>>,
     search_path: Option<String>,
     #[serde(default)]
+    readers: Vec<Spanned<String>>,
+    #[serde(default)]
     way_back: WayBack,
     back: Option<Spanned<BTreeMap<String, String>>>,
     old_shape: Option<Spanned<OldShapeOfFile>>,
@@ -59,6 +61,8 @@ struct OldShapeOfFile {
 enum SourceWord {
     /// Nothing takes its place.
     Retire,
+    /// It stays in its place as it is.
+    Keep,
 }
 
 /// In how many of the new tables a row is.
@@ -154,15 +158,16 @@ pub enum FileProblem {
     Target(#[from] TableProblem),
     /// Nothing says what becomes of the table.
     #[error(
-        "know what becomes of the table: give `alter`, what to change of it, or `source = \"retire\"` beside `[[target]]`"
+        "know what becomes of the table: give `alter`, what to change of it, or `source = \"retire\"` or `\"keep\"` beside \
+         `[[target]]`"
     )]
     Aimless,
     /// Two things say what becomes of the table.
-    #[error("do both: `alter` keeps the table in its place, `source` takes it away")]
+    #[error("do both: `alter` keeps the table in its place and changes it, `source` does one or neither")]
     Contradiction,
     /// Rows of a table that makes several of one, or is altered, cannot be counted like that.
     #[error(
-        "hold each row to one new table: that is for tables with `filter` and without `rows`, of a table that is retired"
+        "hold each row to one new table: that is for tables with `filter` and without `rows`, of a table that is not altered"
     )]
     NotCountable,
     /// `[back]` of a split.
@@ -170,6 +175,9 @@ pub enum FileProblem {
         "fill columns of the old table from several new ones: give `[old_shape]` with a `query` over all of them"
     )]
     BackOfASplit,
+    /// `[old_shape]` of a table that is kept.
+    #[error("carry rows back into a table that is kept: it goes its own way, and nothing takes its place")]
+    BackIntoTheKept,
     /// `[old_shape]` without `[[target]]`.
     #[error(
         "read the old table's rows from several new ones: there is no `[[target]]`; give `[back]` for single columns"
@@ -210,12 +218,13 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
     let alteration = match (&file.alter, file.source) {
         (Some(alter), None) => Some(alteration(&table, alter)?),
         (Some(alter), Some(_)) => return Err(Misplaced(alter.span(), FileProblem::Contradiction)),
-        (None, Some(SourceWord::Retire)) if !file.target.is_empty() => None,
+        (None, Some(SourceWord::Retire | SourceWord::Keep)) if !file.target.is_empty() => None,
         (None, _) => return Err(Misplaced(file.table.span(), FileProblem::Aimless)),
     };
+    let keeps_source = file.source == Some(SourceWord::Keep);
     let tables = Tables { name, text }.read(&file.target)?;
     let quoted = table.quoted();
-    let taken = std::iter::once(&table).filter(|_| alteration.is_some());
+    let taken = std::iter::once(&table).filter(|_| alteration.is_some() || keeps_source);
     let mut taken: BTreeSet<String> = taken.map(TypedName::quoted).collect();
     for (target, request) in file.target.iter().zip(&tables) {
         if !taken.insert(request.name.quoted()) {
@@ -233,7 +242,7 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
         .all(|table| table.filter.is_some() && table.rows.is_none());
     let countable = alteration.is_none() && splits;
     let each_row_once = match &file.each_row {
-        None => countable,
+        None => countable && !keeps_source,
         Some(word) if *word.get_ref() == EachRow::Any => false,
         Some(_) if countable => true,
         Some(word) => return Err(Misplaced(word.span(), FileProblem::NotCountable)),
@@ -241,6 +250,9 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
     match (&file.old_shape, &file.back) {
         (Some(old_shape), _) if tables.is_empty() => {
             return Err(Misplaced(old_shape.span(), FileProblem::OldShapeAlone));
+        }
+        (Some(old_shape), _) if keeps_source => {
+            return Err(Misplaced(old_shape.span(), FileProblem::BackIntoTheKept));
         }
         (_, Some(back)) if !tables.is_empty() => {
             return Err(Misplaced(back.span(), FileProblem::BackOfASplit));
@@ -261,13 +273,19 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
     Ok(ChangeRequest {
         table,
         alteration,
+        keeps_source,
         tables,
         each_row_once,
         copy: file.copy,
         limits,
         search_path: file.search_path,
+        readers: file
+            .readers
+            .iter()
+            .map(|role| Tables { name, text }.placed(role))
+            .collect(),
         way_back: WayBackRequest {
-            off: file.way_back == WayBack::None,
+            off: file.way_back == WayBack::None || keeps_source,
             columns: file.back.map(Spanned::into_inner).unwrap_or_default(),
             old_shape,
         },

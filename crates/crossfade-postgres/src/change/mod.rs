@@ -27,8 +27,10 @@ pub use self::template::template;
 pub struct ChangeRequest {
     /// The table.
     pub table: TypedName,
-    /// What shall become of the table itself; `None`: it is retired, and nothing takes its place.
+    /// What shall become of the table itself; `None`: it is retired or kept.
     pub alteration: Option<Alteration>,
+    /// It stays in its place as it is.
+    pub keeps_source: bool,
     /// Further tables that shall be made from its rows.
     pub tables: Vec<TableRequest>,
     /// Each row of the table shall be in exactly one of them.
@@ -39,6 +41,8 @@ pub struct ChangeRequest {
     pub limits: Limits,
     /// Where the user's texts look up unqualified names; `None` is what the role has at connection start.
     pub search_path: Option<String>,
+    /// Roles that may look at the new tables as soon as these follow, before the swap.
+    pub readers: Vec<Placed>,
     /// Whether the retired table shall follow after the swap, and with what.
     pub way_back: WayBackRequest,
 }
@@ -108,11 +112,13 @@ impl ChangeRequest {
         Ok(ChangeRequest {
             table,
             alteration: Some(alteration),
+            keeps_source: false,
             tables: Vec::new(),
             each_row_once: false,
             copy: CopyRequest::default(),
             limits: Limits::default(),
             search_path: None,
+            readers: Vec::new(),
             way_back: WayBackRequest::default(),
         })
     }
@@ -150,6 +156,12 @@ impl ChangeRequest {
         }
         if self.each_row_once {
             tables += "each_row = once\n";
+        }
+        for reader in &self.readers {
+            tables += &format!("reader {:?}\n", reader.text);
+        }
+        if self.keeps_source {
+            tables += "source = keep\n";
         }
         format!(
             "{}\n{tables}{path}{copy}{off}{back}{limits}",

@@ -144,7 +144,7 @@ pub enum TableProblem {
     #[error("take over a foreign key: the new tables get none yet; add it after the change")]
     ForeignKey,
     /// The source itself, while it stays.
-    #[error("make {table} twice: `alter` says already what becomes of it")]
+    #[error("make {table} twice: it stays in its place already")]
     TheSource {
         /// The table.
         table: String,

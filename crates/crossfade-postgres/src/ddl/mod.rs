@@ -15,7 +15,7 @@ pub use after::{abort, after_swap, complete, drop};
 pub use index::{analyze, indexes, key_index};
 pub use old_shape::{OldShape, drop_view, function};
 pub use shadow::{probe_clone, shadow};
-pub use swap::{Leaving, locks, swap};
+pub use swap::{Leaving, lock_writers_out, locks, swap};
 
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Stage, Statement};

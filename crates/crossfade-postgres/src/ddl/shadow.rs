@@ -30,11 +30,19 @@ pub fn probe_clone(source: &Definition, schema: &str) -> Vec<String> {
     sql
 }
 
+/// What whoever comes upon the new tables before the swap should know.
+const MARK: &str = "New tables of a crossfade migration. Until the swap they follow another table: read them, write nothing.";
+
 /// Stage `Prepare`: the two schemas and the empty new tables, without indexes.
 pub fn shadow(context: &DdlContext, new: &[NewTable<'_>]) -> Vec<Statement> {
     let mut sql = vec![
         format!("CREATE SCHEMA {}", Ident(&context.shadow_schema)),
         format!("CREATE SCHEMA {}", Ident(&context.retired_schema)),
+        format!(
+            "COMMENT ON SCHEMA {} IS {}",
+            Ident(&context.shadow_schema),
+            ident::literal(MARK)
+        ),
     ];
     let owners: BTreeSet<&String> = new.iter().map(|new| &new.definition.table.owner).collect();
     let schema = Ident(&context.shadow_schema);

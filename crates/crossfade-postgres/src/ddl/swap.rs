@@ -32,6 +32,14 @@ impl<'a> Leaving<'a> {
         }
     }
 
+    /// No table.
+    pub fn none() -> Self {
+        Leaving {
+            tables: &[],
+            predecessor: None,
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &'a TableName> + use<'a> {
         self.tables.iter().map(|table| &table.name)
     }
@@ -76,6 +84,17 @@ pub fn locks(context: &DdlContext, leaving: Leaving<'_>, new: &[NewTable<'_>]) -
         .chain(others)
         .chain(sequence_locks(context, leaving, new))
         .collect()
+}
+
+/// Stage `Lock`, of a source that stays: its readers go on.
+pub fn lock_writers_out(context: &DdlContext, source: &Definition) -> Statement {
+    let sql = format!(
+        "LOCK TABLE {}{} IN SHARE ROW EXCLUSIVE MODE",
+        render::only(source),
+        ident::table(&source.name)
+    );
+    let locks = vec![lock("SHARE ROW EXCLUSIVE", &source.name)];
+    context.under_lock(Stage::Lock, sql, locks)
 }
 
 /// Stage `LockSequences`: the move locks the sequences, and whoever has drawn from one holds it to the end of its

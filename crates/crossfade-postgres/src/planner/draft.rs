@@ -53,6 +53,7 @@ impl Draft<'_> {
     pub(super) async fn finish(&self) -> Result<Planned, PlanError> {
         let mut refusals = self.preflight();
         refusals.extend(self.pace_query().await?);
+        refusals.extend(self.readers().await?);
         let alteration = self.request.alteration.as_ref();
         refusals.extend(
             alteration
@@ -121,6 +122,27 @@ impl Draft<'_> {
         }))
     }
 
+    /// Readers that there are not.
+    async fn readers(&self) -> Result<Vec<Refusal>, SqlError> {
+        let readers = &self.request.readers;
+        let names: Vec<&str> = readers.iter().map(|reader| reader.text.as_str()).collect();
+        let there = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::text[])";
+        let there = self.session.query(there, &[&names]).await?;
+        let there: BTreeSet<&str> = there.iter().map(|row| row.get(0)).collect();
+        let missing = readers
+            .iter()
+            .filter(|reader| !there.contains(reader.text.as_str()));
+        let missing = missing.map(|reader| {
+            refusal(
+                "role_not_found",
+                format!("readers ({})", reader.place),
+                format!("There is no role {}.", reader.text),
+                "Name a role as the catalogs call it, or create it first.",
+            )
+        });
+        Ok(missing.collect())
+    }
+
     /// What the check of our role has said already, with the statement to run.
     fn said_of_our_role(&self, refusal: &Refusal) -> bool {
         let facts = &self.surroundings.facts;
@@ -128,10 +150,15 @@ impl Draft<'_> {
         refusal.code == "privilege_missing" || (of_owner && !facts.owns_table)
     }
 
+    /// The source, or what it is altered to, is in its place after the swap.
+    fn source_stays(&self) -> bool {
+        self.request.alteration.is_some() || self.request.keeps_source
+    }
+
     /// What refers to a table that nothing takes the place of.
     fn left_behind(&self) -> Vec<Refusal> {
         let definition = &self.surroundings.definition;
-        if self.request.alteration.is_some() {
+        if self.source_stays() {
             return Vec::new();
         }
         let incoming = definition.incoming.iter().map(|key| {
@@ -236,7 +263,7 @@ impl Draft<'_> {
                 surroundings: self.surroundings,
                 request,
                 number,
-                source_stays: self.request.alteration.is_some(),
+                source_stays: self.source_stays(),
             };
             match tables::plan(&pieces).await? {
                 Ok(mut planned) => {
@@ -371,6 +398,7 @@ impl Draft<'_> {
             copy_mode_reason,
             estimate: self.surroundings.estimate,
             source,
+            keeps_source: self.request.keeps_source,
             targets,
             statements: Vec::new(),
             view: None,
@@ -414,6 +442,8 @@ impl Draft<'_> {
             name: self.name,
             source: &step.source,
             today: &self.surroundings.definition,
+            keeps_source: step.keeps_source,
+            readers: &self.request.readers,
             targets: &step.targets,
             desired: &desired,
             successor,
@@ -450,7 +480,9 @@ impl Draft<'_> {
         let name = &self.found.name;
         let view = self.request.way_back.old_shape.iter();
         let mut view = view.flat_map(|old_shape| &old_shape.view);
-        if sides.tables.iter().any(|table| table.target.name == *name) {
+        if self.request.keeps_source {
+            NameAfter::Kept
+        } else if sides.tables.iter().any(|table| table.target.name == *name) {
             NameAfter::Table
         } else if view.any(|(view, _)| view.within(&name.schema) == *name) {
             NameAfter::View
@@ -471,7 +503,7 @@ impl Draft<'_> {
                 alone: sides.tables.is_empty(),
             }),
             (None, _) | (_, None) => {
-                notices::of_retirement(today, sides.source.key.is_none(), self.name_after(sides))
+                notices::of_source(today, sides.source.key.is_none(), self.name_after(sides))
             }
         };
         for table in &sides.tables {

@@ -25,10 +25,12 @@ pub(super) enum NameAfter {
     Nothing,
     Table,
     View,
+    /// The table itself.
+    Kept,
 }
 
 /// Of a table that none of the new ones is an alteration of.
-pub(super) fn of_retirement(today: &Definition, keyless: bool, name: NameAfter) -> Vec<Notice> {
+pub(super) fn of_source(today: &Definition, keyless: bool, name: NameAfter) -> Vec<Notice> {
     let table = today.name.to_string();
     let names = |kind: &'static str, names: Vec<&String>| -> Vec<String> {
         names.into_iter().map(|name| format!("{kind} {name}")).collect()
@@ -50,13 +52,20 @@ pub(super) fn of_retirement(today: &Definition, keyless: bool, name: NameAfter) 
         }
         NameAfter::Table => "After the swap a new table has that name: whoever names it gets that one.",
         NameAfter::View => "After the swap a view has that name, over the new tables.",
+        NameAfter::Kept => {
+            "It stays as it is. What is written to it after the swap is not in the new tables, nor the other way round."
+        }
     }
     .to_owned();
     if !attached.is_empty() {
         message += &format!(" The new tables do not get its {}.", attached.join(", "));
     }
     let retired = Notice {
-        code: "source_retired".to_owned(),
+        code: match name {
+            NameAfter::Kept => "source_kept",
+            NameAfter::Nothing | NameAfter::Table | NameAfter::View => "source_retired",
+        }
+        .to_owned(),
         object: table.clone(),
         message,
         offer: None,

@@ -11,6 +11,7 @@ use crossfade_core::plan::{CopyMode, ReplicaIdentity, Source, Stage, Statement, 
 use crate::apply;
 use crate::apply::fetch::FetchStatements;
 use crate::catalog::Definition;
+use crate::change::Placed;
 use crate::change::limits::show_milliseconds;
 use crate::copy;
 use crate::copy::chunk::{self, Bounds};
@@ -23,6 +24,10 @@ pub(super) struct Pieces<'a> {
     pub(super) name: &'a MigrationName,
     pub(super) source: &'a Source,
     pub(super) today: &'a Definition,
+    /// It stays where it is.
+    pub(super) keeps_source: bool,
+    /// Roles that may look at the new tables before the swap.
+    pub(super) readers: &'a [Placed],
     pub(super) targets: &'a [Target],
     /// What each target shall be, in the same order.
     pub(super) desired: &'a [Definition],
@@ -58,8 +63,11 @@ impl OldShape {
 pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
     let context = pieces.context();
     let today = pieces.today;
-    let leaving = [today];
-    let leaving = Leaving::alone(&leaving);
+    let alone = [today];
+    let (leaving, locks) = match pieces.keeps_source {
+        true => (Leaving::none(), vec![ddl::lock_writers_out(&context, today)]),
+        false => (Leaving::alone(&alone), Vec::new()),
+    };
     let old_shape = pieces.old_shape.into_iter();
     let create_view = old_shape.clone().flat_map(|old| &old.create);
     let create_view = create_view.map(|sql| on_nothing(Stage::Swap, sql.clone()));
@@ -77,8 +85,10 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
         apply(pieces.source, pieces.targets),
         each(ddl::indexes),
         each(ddl::analyze),
+        pieces.readers(),
         verify(pieces.source, pieces.targets, pieces.limits),
         ddl::locks(&context, leaving, &new),
+        locks,
         ddl::swap(&context, leaving, &new),
         create_view.collect(),
         ddl::after_swap(&new),
@@ -86,7 +96,7 @@ pub(super) fn list(pieces: &Pieces<'_>) -> Vec<Statement> {
         pieces.complete(),
         drop_view.collect(),
         ddl::complete(&context),
-        ddl::drop(&context, &[today]),
+        ddl::drop(&context, leaving.tables),
         pieces.abort(),
         ddl::abort(&context),
     ]
@@ -195,18 +205,41 @@ impl Pieces<'_> {
         copies.into_iter().flatten().collect()
     }
 
-    /// The retired table goes back to the identity that it had.
+    /// Not before the rows are there. What they may do with the tables is what they may do behind the swap.
+    fn readers(&self) -> Vec<Statement> {
+        let schema = self.name.schema();
+        let grant = |role: &Placed| {
+            let sql = format!(
+                "GRANT USAGE ON SCHEMA {} TO {}",
+                Ident(&schema),
+                Ident(&role.text)
+            );
+            on_nothing(Stage::Analyze, sql)
+        };
+        self.readers.iter().map(grant).collect()
+    }
+
+    /// The table that was the source goes back to the identity that it had. Applications go on with one that is kept, and
+    /// could not update it while its changes are published under an identity that does not tell its rows apart.
     fn after_swap(&self) -> Vec<Statement> {
-        let retired = TableName::new(self.name.retired_schema(), self.source.name.name.as_str());
+        let (table, publications) = match self.keeps_source {
+            true => (
+                self.source.name.clone(),
+                self.drop_publications(Stage::AfterSwap).collect(),
+            ),
+            false => (
+                TableName::new(self.name.retired_schema(), self.source.name.name.as_str()),
+                Vec::new(),
+            ),
+        };
         let identity = self.source.identity_to_restore.iter();
-        identity
-            .map(|identity| Statement {
-                stage: Stage::AfterSwap,
-                sql: set_identity(&retired, identity),
-                locks: vec![format!("ACCESS EXCLUSIVE on {retired}")],
-                held: "a moment".to_owned(),
-            })
-            .collect()
+        let identity = identity.map(|identity| Statement {
+            stage: Stage::AfterSwap,
+            sql: set_identity(&table, identity),
+            locks: vec![format!("ACCESS EXCLUSIVE on {table}")],
+            held: "a moment".to_owned(),
+        });
+        publications.into_iter().chain(identity).collect()
     }
 
     fn complete(&self) -> Vec<Statement> {

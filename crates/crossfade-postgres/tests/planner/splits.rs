@@ -160,8 +160,61 @@ const BAD_VIEWS: &[&str] = &[
     "notes\"\nquery = \"SELECT 1",
 ];
 
+/// What cannot be asked of a table that is kept.
+const BAD_KEPT: &[&str] = &[
+    "[[target]]\nname = \"events\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]\n[old_shape]\nquery = \"SELECT 1\"",
+    "readers = [\"app\", \"nobody\"]\n[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+    "each_row = \"once\"\n[[target]]\nname = \"new\"\nkey = [\"id\"]\ncolumns = [{ name = \"id\", value = \"id\" }]",
+];
+
 fn with_query(query: &str) -> String {
     format!("{SPLIT}\n[old_shape]\nquery = \"\"\"\n{query}\n\"\"\"")
+}
+
+/// Its readers go on, nothing of it is changed or dropped, and it gets its identity back.
+#[tokio::test]
+async fn a_table_that_is_kept_is_locked_for_its_writers_only() {
+    let world = World::create().await;
+    world.sql(EVENTS).await;
+    world
+        .sql("ALTER TABLE shop.events REPLICA IDENTITY NOTHING; CREATE ROLE \"the reader\"")
+        .await;
+    let file = "
+table = \"events\"
+source = \"keep\"
+readers = [\"the reader\"]
+
+[[target]]
+name = \"kinds\"
+columns = [{ name = \"id\", value = \"id\" }, { name = \"kind\", value = \"kind\" }]
+key = [\"id\"]
+";
+    let request = ChangeRequest::from_toml("change.toml", file).unwrap();
+    let session = world.session("engine").await;
+    let planned = planner::plan(&session, &request, &NAME.parse().unwrap())
+        .await
+        .unwrap();
+    let step = step(&planned.plan);
+    assert!(step.keeps_source && step.back.is_none());
+    let stages = [
+        Stage::Analyze,
+        Stage::LockTarget,
+        Stage::Lock,
+        Stage::LockSequences,
+        Stage::Swap,
+        Stage::AfterSwap,
+        Stage::Complete,
+        Stage::Drop,
+    ];
+    let statements = stages.into_iter().flat_map(|stage| step.statements_of(stage));
+    let notices = planned.plan.notices.iter();
+    let text = notices
+        .map(|notice| format!("{}: {}\n", notice.code, notice.message))
+        .chain(
+            statements.map(|statement| format!("{}\n    {}\n", statement.sql, statement.locks.join("; "))),
+        );
+    insta::assert_snapshot!(text.collect::<String>());
 }
 
 #[tokio::test]
@@ -233,7 +286,8 @@ async fn bad_files_are_refused_with_their_place_and_a_remedy() {
     let altered = BAD.iter().map(|rest| ("alter = [\"ADD COLUMN more int\"]", rest));
     let retired = BAD_SPLITS.iter().map(|rest| ("source = \"retire\"", rest));
     let mut text = String::new();
-    for (source, rest) in altered.chain(retired) {
+    let kept = BAD_KEPT.iter().map(|rest| ("source = \"keep\"", rest));
+    for (source, rest) in altered.chain(retired).chain(kept) {
         let file = format!("table = \"events\"\n{source}\n{rest}");
         let told = told(&world, &file).await;
         assert!(
