@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crossfade_core::limits::Limits;
+use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{CopyMode, CopyStep, Plan, Stage, Statement, Step, Target};
 use crossfade_core::refusal::Notice;
 use crossfade_core::way_back::{Caveat, WayBackClass};
@@ -23,7 +24,7 @@ pub(crate) fn render(plan: &Plan, carried: &[CarriedItem]) -> String {
     );
     for step in &plan.steps {
         match step {
-            Step::CopyIntoTables(step) => copy_step(&mut text, step),
+            Step::CopyIntoTables(step) => copy_step(&mut text, &plan.name, step),
         }
     }
     section(&mut text, "Limits", &limit_lines(&plan.limits));
@@ -45,14 +46,22 @@ pub(crate) fn summary(plan: &Plan) -> String {
     plan.steps.iter().map(step).collect::<Vec<_>>().join("; ")
 }
 
-fn copy_step(text: &mut String, step: &CopyStep) {
+fn copy_step(text: &mut String, name: &MigrationName, step: &CopyStep) {
     let estimate = &step.estimate;
     let mode = match step.copy_mode {
         CopyMode::Snapshot => "snapshot",
         CopyMode::Incremental => "incremental",
     };
     let facts = [
-        format!("table     {}", step.source.name),
+        format!(
+            "table     {}{}",
+            step.source.name,
+            if step.keeps_source {
+                ", which stays as it is"
+            } else {
+                ""
+            }
+        ),
         format!("copy      {mode}: {}", step.copy_mode_reason),
         format!(
             "estimate  {} rows, {}; writes {} of WAL, takes {} on disk beside the old table",
@@ -71,6 +80,9 @@ fn copy_step(text: &mut String, step: &CopyStep) {
             &[column_lines(target), which_rows(target)].concat(),
         );
     }
+    if let Some(view) = &step.view {
+        section(text, &format!("View {view}"), &view_lines(name, step, view));
+    }
     section(text, "Way back", &way_back_lines(step));
     statements(text, "Statements, in order", step, 0, describe);
     if let Some(back) = &step.back {
@@ -78,6 +90,24 @@ fn copy_step(text: &mut String, step: &CopyStep) {
         let heading = "Statements of the way back";
         statements(text, heading, back, step.statements.len(), describe_back);
     }
+}
+
+/// What the view of the old shape is for, and how long it is there.
+fn view_lines(name: &MigrationName, step: &CopyStep, view: &TableName) -> Vec<String> {
+    let follows = step.back.iter().any(|back| back.source.name == *view);
+    let written_to = view.schema != name.retired_schema();
+    let lines = [
+        (follows, "the old table follows the new ones through it"),
+        (
+            written_to,
+            "applications of the old version write to it as to the table; it stays after `crossfade complete`",
+        ),
+    ];
+    lines
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, line)| line.to_owned())
+        .collect()
 }
 
 /// Which rows of it come of a row of the source, if that is not one.
