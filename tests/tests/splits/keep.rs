@@ -35,7 +35,7 @@ async fn a_table_that_is_kept_is_as_it_was_behind_the_swap() -> Result<()> {
              INSERT INTO tenant_1_documents (title) VALUES ('on its own')",
         )
         .await?;
-    let told = split.stage.operate("complete", &["--drop"]).await?.expect(0)?;
+    let told = split.stage.operate("complete", &[]).await?.expect(0)?;
     ensure!(told.object["outcome"] == "done", "{}", told.object);
     ensure!(described(&split).await? == before, "it is not as it was");
     let both = "SELECT (SELECT count(*) FROM documents WHERE title = 'behind the swap'),

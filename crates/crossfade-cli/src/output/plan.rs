@@ -37,10 +37,14 @@ pub(crate) fn render(plan: &Plan, carried: &[CarriedItem]) -> String {
 pub(crate) fn summary(plan: &Plan) -> String {
     let step = |step: &Step| match step {
         Step::CopyIntoTables(step) => format!(
-            "copy {} (about {} rows, {}) into a new table, follow its changes, swap",
+            "copy {} (about {} rows, {}) into {}, follow its changes, swap",
             step.source.name,
             count(step.estimate.rows),
-            bytes(step.estimate.bytes)
+            bytes(step.estimate.bytes),
+            match step.targets.len() {
+                1 => "a new table".to_owned(),
+                several => format!("{several} new tables"),
+            }
         ),
     };
     plan.steps.iter().map(step).collect::<Vec<_>>().join("; ")

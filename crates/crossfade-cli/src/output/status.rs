@@ -1,6 +1,7 @@
 //! Migrations as the state schema shows them.
 
 use crossfade_coordinator::operate::{MigrationStatus, WayBackStatus};
+use crossfade_core::phase::Phase;
 
 use super::HEADING;
 use super::report;
@@ -23,7 +24,9 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
         migration.phase.as_str(),
         engine(migration)
     );
-    if let Some(waits_for) = migration.progress["waits_for"].as_str() {
+    // What the engine wrote of itself is of yesterday when it is gone.
+    let at_work = migration.engine.as_ref().map(|_| &migration.progress);
+    if let Some(waits_for) = at_work.and_then(|progress| progress["waits_for"].as_str()) {
         text.push_str(&format!("  waits: {waits_for}\n"));
     }
     if let Some(way_back) = &migration.way_back {
@@ -32,11 +35,7 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
             state_of(way_back, migration.name.as_str())
         ));
     }
-    if let Some(why) = migration
-        .engine
-        .as_ref()
-        .and(migration.progress["held_back"].as_str())
-    {
+    if let Some(why) = at_work.and_then(|progress| progress["held_back"].as_str()) {
         text.push_str(&format!("  held back: {why}\n"));
     }
     if with_numbers {
@@ -71,6 +70,10 @@ fn engine(migration: &MigrationStatus) -> String {
             engine.pid, engine.host, engine.heard_seconds_ago
         ),
         None if migration.phase.is_final() => String::new(),
+        // Nothing follows any more.
+        None if migration.phase == Phase::Swapped && migration.way_back.is_none() => {
+            format!("in place: `crossfade complete {}` ends it", migration.name)
+        }
         None => format!("no engine: `crossfade continue {}`", migration.name),
     }
 }

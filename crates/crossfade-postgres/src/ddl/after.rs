@@ -36,14 +36,19 @@ pub fn complete(context: &DdlContext) -> Vec<Statement> {
     vec![private(Stage::Complete, sql)]
 }
 
-/// Stage `Drop`: the retired tables and their schema. Without `CASCADE`: whatever came to depend on them stays.
+/// Stage `Drop`: the retired tables and their schema, which goes on `Complete` if there are none. Without `CASCADE`: whatever
+/// came to depend on them stays.
 pub fn drop(context: &DdlContext, retired: &[&Definition]) -> Vec<Statement> {
+    let stage = match retired {
+        [] => Stage::Complete,
+        [..] => Stage::Drop,
+    };
     let tables = retired.iter().map(|table| {
         let table = context.retired(table);
         private(Stage::Drop, format!("DROP TABLE IF EXISTS {table}"))
     });
     let schema = format!("DROP SCHEMA IF EXISTS {}", Ident(&context.retired_schema));
-    tables.chain([private(Stage::Drop, schema)]).collect()
+    tables.chain([private(stage, schema)]).collect()
 }
 
 /// Stage `Abort`: whatever of the shadow there is. The schema of retired tables is empty before the swap.
