@@ -2,8 +2,8 @@
 //!
 //! The query names the new tables by their bare names. Each is put before it as a `WITH` of that name, and so it never
 //! matters where a table is: over the tables that were made to plan it, the query is understood; over values that are
-//! computed from existing rows, in one query that writes nothing, it is tried; and over the new tables in their places it
-//! is the view that the retired table follows.
+//! computed from existing rows, in one query that writes nothing, it is tried. Over the new tables in their places it is
+//! the view that the retired table follows.
 
 mod columns;
 mod parts;
@@ -153,7 +153,12 @@ fn over_tables(targets: &[Target], tables: &[&TableName], query: &str) -> String
         .iter()
         .map(|table| format!("SELECT * FROM {}", ident::table(table)));
     let named = named(targets, bodies, "NOT MATERIALIZED");
-    format!("WITH {named}\nSELECT {ROWS}.* FROM (\n{query}\n) AS {ROWS}")
+    format!("WITH {named}\n{}", over_names(query))
+}
+
+/// The user's query, where the names mean the new tables.
+fn over_names(query: &str) -> String {
+    format!("SELECT {ROWS}.* FROM (\n{query}\n) AS {ROWS}")
 }
 
 impl Pieces<'_> {

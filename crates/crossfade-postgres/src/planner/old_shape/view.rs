@@ -6,10 +6,10 @@ use crossfade_core::name::TableName;
 use crossfade_core::plan::Target;
 use crossfade_core::refusal::Refusal;
 
-use super::{Keys, Shape, VIEW, over_tables};
+use super::{Keys, Shape, VIEW, over_names, over_tables};
 use crate::change::NAME_BYTES_MAX;
 use crate::ddl;
-use crate::ident;
+use crate::ident::{self, Ident};
 use crate::planner::statements::OldShape;
 use crate::preflight::refusal;
 use crate::session::SqlError;
@@ -23,6 +23,13 @@ SELECT has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'US
          OR EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = n.oid AND t.typname = $2::text),
        EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid AND p.proname = $3::text AND p.pronargs = 0)
   FROM pg_namespace n WHERE n.nspname = $1::text";
+
+/// A query of the old shape that is ready to be a view's.
+struct Named {
+    before: Vec<String>,
+    query: String,
+    behind: Vec<String>,
+}
 
 impl Shape<'_> {
     /// Where the view will be.
@@ -38,7 +45,7 @@ impl Shape<'_> {
         let pieces = self.pieces;
         let targets = &pieces.step.targets;
         let view = self.view_name();
-        let tables: Vec<&TableName> = targets.iter().map(|target| &target.name).collect();
+        let named = self.by_their_names();
         let columns: Vec<String> = self
             .columns
             .iter()
@@ -52,7 +59,7 @@ impl Shape<'_> {
             .collect();
         let ddl = ddl::OldShape {
             view: &view,
-            query: &over_tables(targets, &tables, &pieces.request.query.text),
+            query: &named.query,
             columns: &columns,
             key: &key,
             source: &pieces.step.source,
@@ -71,9 +78,35 @@ impl Shape<'_> {
         };
         OldShape {
             view,
-            create,
+            create: [named.before, create, named.behind].concat(),
             drop,
             stays,
+        }
+    }
+
+    /// The user's query, and what lets it find the new tables by their bare names. The server plans a query with a `WITH`
+    /// apart from what surrounds it: it would sort all rows for each slice of a verification that wants them by their key.
+    /// So the names are looked up in the tables' schema, if it is one.
+    fn by_their_names(&self) -> Named {
+        let (targets, path) = (&self.pieces.step.targets, self.pieces.search_path.trim());
+        let query = &self.pieces.request.query.text;
+        let schema = &targets[0].name.schema;
+        if targets.iter().any(|target| target.name.schema != *schema) {
+            let tables: Vec<&TableName> = targets.iter().map(|target| &target.name).collect();
+            return Named {
+                before: Vec::new(),
+                query: over_tables(targets, &tables, query),
+                behind: Vec::new(),
+            };
+        }
+        let (first, usual) = match path {
+            "" => (Ident(schema).to_string(), "''"),
+            path => (format!("{}, {path}", Ident(schema)), path),
+        };
+        Named {
+            before: vec![format!("SET LOCAL search_path = {first}")],
+            query: over_names(query),
+            behind: vec![format!("SET LOCAL search_path = {usual}")],
         }
     }
 
