@@ -106,21 +106,24 @@ const DOCUMENTS: &str =
      INSERT INTO documents (tenant, title, body) SELECT i % 5, 'Title ' || i, repeat('x', (i % 50)::integer)
        FROM generate_series(1, {rows}) AS i";
 
+/// Documents change hands, grow, come and go.
+const DOCUMENT_WRITES: &[&str] = &[
+    "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
+    "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
+    "UPDATE {t} SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
+    "UPDATE {t} SET body = NULL, tenant = 2 WHERE id = {k}",
+    "UPDATE {t} SET id = {new}, tenant = 1 WHERE id = {k}",
+    "DELETE FROM {t} WHERE id = {k}",
+    "INSERT INTO {t} VALUES ({k}, {n} % 5, 'Other title {new}', 'new {n}') ON CONFLICT (id) DO UPDATE SET tenant = {n} % 5",
+];
+
 /// Tenants move to tables of their own; documents change hands.
 pub static TENANTS: Example = Example {
     file: "tenants.toml",
     setup: DOCUMENTS,
     table: "documents",
     look: "SELECT tenant FROM public.documents LIMIT 0",
-    writes: &[
-        "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
-        "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
-        "UPDATE {t} SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
-        "UPDATE {t} SET body = NULL, tenant = 2 WHERE id = {k}",
-        "UPDATE {t} SET id = {new}, tenant = 1 WHERE id = {k}",
-        "DELETE FROM {t} WHERE id = {k}",
-        "INSERT INTO {t} VALUES ({k}, {n} % 5, 'Other title {new}', 'new {n}') ON CONFLICT (id) DO UPDATE SET tenant = {n} % 5",
-    ],
+    writes: DOCUMENT_WRITES,
     equal: &[
         (
             "SELECT id, title, body FROM public.tenant_1_documents",
@@ -204,14 +207,7 @@ pub static TENANT_PARTITIONS: Example = Example {
            DO $$ BEGIN
              IF (SELECT relkind FROM pg_class WHERE oid = 'public.documents'::regclass) <> 'r' THEN RAISE undefined_table; END IF;
            END $$",
-    writes: &[
-        "UPDATE {t} SET tenant = {n} % 5 WHERE id = {k}",
-        "UPDATE {t} SET tenant = 3 - tenant WHERE id BETWEEN {k} AND {k} + 9 AND tenant IN (1, 2)",
-        "UPDATE {t} SET body = (SELECT string_agg(md5(i::text || '{n}'), '') FROM generate_series(1, 200) AS i) WHERE id = {k}",
-        "UPDATE {t} SET id = {new}, tenant = 1 WHERE id = {k}",
-        "DELETE FROM {t} WHERE id = {k}",
-        "INSERT INTO {t} VALUES ({k}, {n} % 5, 'Other title {new}', 'new {n}') ON CONFLICT (id) DO UPDATE SET tenant = {n} % 5",
-    ],
+    writes: DOCUMENT_WRITES,
     equal: &[(
         "SELECT id, tenant, title, body FROM public.documents",
         "SELECT id, tenant, title, body FROM twin.documents",

@@ -20,7 +20,7 @@ pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &En
             console.result("Given up: slot, publication and new table are gone. The source is as it was.\n")
         }
         Ended::Interrupted => advise(&format!(
-            "Interrupted; nothing is lost. Go on with `crossfade continue {shown}`, or give up with \
+            "Interrupted; nothing is lost. Go on with `crossfade continue {shown}`, or, before the swap, give up with \
              `crossfade abort {shown}`."
         )),
         Ended::CutoverNotAchieved { obstacle, attempts } => {

@@ -77,3 +77,39 @@ fn engine(migration: &MigrationStatus) -> String {
         None => format!("no engine: `crossfade continue {}`", migration.name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migration(phase: Phase) -> MigrationStatus {
+        MigrationStatus {
+            name: "m".parse().unwrap(),
+            table: "public.t".to_owned(),
+            phase,
+            paused: false,
+            engine: None,
+            way_back: None,
+            progress: serde_json::json!({ "waits_for": "pid 7", "held_back": "pace" }),
+            report: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_an_engine_that_is_gone_waited_for_is_not_told() {
+        let text = render(&[migration(Phase::Ready)], false);
+        assert!(
+            text.contains("crossfade continue m") && !text.contains("pid 7") && !text.contains("pace"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_in_place_without_a_way_back_is_only_to_be_completed() {
+        let text = render(&[migration(Phase::Swapped)], false);
+        assert!(
+            text.contains("crossfade complete m") && !text.contains("continue"),
+            "{text}"
+        );
+    }
+}

@@ -236,17 +236,7 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
             return Err(Misplaced(target.get_ref().name.span(), problem.into()));
         }
     }
-    // Without another word no row is left behind when the table goes.
-    let splits = tables
-        .iter()
-        .all(|table| table.filter.is_some() && table.rows.is_none());
-    let countable = alteration.is_none() && splits;
-    let each_row_once = match &file.each_row {
-        None => countable && !keeps_source,
-        Some(word) if *word.get_ref() == EachRow::Any => false,
-        Some(_) if countable => true,
-        Some(word) => return Err(Misplaced(word.span(), FileProblem::NotCountable)),
-    };
+    let each_row_once = each_row_once(&file, &tables)?;
     match (&file.old_shape, &file.back) {
         (Some(old_shape), _) if tables.is_empty() => {
             return Err(Misplaced(old_shape.span(), FileProblem::OldShapeAlone));
@@ -290,6 +280,18 @@ fn read(name: &str, text: &str) -> Result<ChangeRequest, Misplaced> {
             old_shape,
         },
     })
+}
+
+/// Without another word no row is left behind when the table goes.
+fn each_row_once(file: &ChangeFile, tables: &[TableRequest]) -> Result<bool, Misplaced> {
+    let splits = |table: &TableRequest| table.filter.is_some() && table.rows.is_none();
+    let countable = file.alter.is_none() && tables.iter().all(splits);
+    match &file.each_row {
+        None => Ok(countable && file.source == Some(SourceWord::Retire)),
+        Some(word) if *word.get_ref() == EachRow::Any => Ok(false),
+        Some(_) if countable => Ok(true),
+        Some(word) => Err(Misplaced(word.span(), FileProblem::NotCountable)),
+    }
 }
 
 /// Reads `[[target]]`; texts keep their places for what is found out later.

@@ -18,7 +18,7 @@ use super::{
     back, carry, foreign_keys, key, notices, nulls, old_shape, probe, source, statements, tables, target,
 };
 use crate::catalog::{self, Definition};
-use crate::change::{Alteration, ChangeRequest};
+use crate::change::{Alteration, ChangeRequest, OldShapeRequest};
 use crate::ident;
 use crate::pace;
 use crate::preflight::{self, Context, refusal};
@@ -414,19 +414,7 @@ impl Draft<'_> {
                 (step.way_back, step.back) = (planned.way_back, planned.step);
             }
             (_, Some(asked)) if !request.off || asked.view.is_some() => {
-                let pieces = old_shape::Pieces {
-                    session: self.session,
-                    request: asked,
-                    follows: !request.off,
-                    name: self.name,
-                    search_path: &self.found.search_path,
-                    surroundings: self.surroundings,
-                    limits: &self.request.limits,
-                    step: &step,
-                    desired: &desired,
-                    probes: &probes,
-                    successor,
-                };
+                let pieces = self.old_shape(asked, &step, &desired, &probes, successor);
                 let planned = old_shape::plan(&pieces).await?.map_err(refused)?;
                 (step.way_back, step.back) = (planned.way_back, planned.step);
                 step.view = planned.view.as_ref().map(|old_shape| old_shape.view.clone());
@@ -454,6 +442,29 @@ impl Draft<'_> {
             old_shape: view.as_ref(),
         });
         Ok(step)
+    }
+
+    fn old_shape<'a>(
+        &'a self,
+        request: &'a OldShapeRequest,
+        step: &'a CopyStep,
+        desired: &'a [Definition],
+        probes: &'a [old_shape::Probe],
+        successor: Option<usize>,
+    ) -> old_shape::Pieces<'a> {
+        old_shape::Pieces {
+            session: self.session,
+            request,
+            follows: !self.request.way_back.off,
+            name: self.name,
+            search_path: &self.found.search_path,
+            surroundings: self.surroundings,
+            limits: &self.request.limits,
+            step,
+            desired,
+            probes,
+            successor,
+        }
     }
 
     async fn way_back(

@@ -165,6 +165,26 @@ impl Pieces<'_> {
     fn object(&self) -> String {
         format!("old_shape query ({})", self.request.query.place)
     }
+
+    /// Where the new tables will be, if it is one schema in which a bare name cannot mean anything else: the server looks
+    /// into its own catalog and among the session's temporary tables first.
+    fn schema(&self) -> Option<&str> {
+        let targets = &self.step.targets;
+        let schema = targets[0].name.schema.as_str();
+        let taken = |name: &str| name.starts_with("pg_") || name.starts_with("crossfade_");
+        let found = |target: &Target| target.name.schema == schema && !taken(&target.name.name);
+        targets.iter().all(found).then_some(schema)
+    }
+
+    /// Where the query's names are looked up, whatever it is over: what it calls must be the same when it is judged, when it
+    /// is tried and when it is the view.
+    fn path(&self) -> String {
+        match (self.schema(), self.search_path.trim()) {
+            (None, path) => path.to_owned(),
+            (Some(schema), "") => Ident(schema).to_string(),
+            (Some(schema), path) => format!("{}, {path}", Ident(schema)),
+        }
+    }
 }
 
 /// The keys on both sides: columns of the view, places in the list of filled ones.

@@ -2,7 +2,7 @@
 
 use crossfade_core::plan::{CopyMode, Stage};
 use crossfade_postgres::change::ChangeRequest;
-use crossfade_postgres::planner::{self, PlanError};
+use crossfade_postgres::planner::{self, PlanError, Planned};
 
 use crate::{NAME, World, shown, step};
 
@@ -190,11 +190,7 @@ name = \"kinds\"
 columns = [{ name = \"id\", value = \"id\" }, { name = \"kind\", value = \"kind\" }]
 key = [\"id\"]
 ";
-    let request = ChangeRequest::from_toml("change.toml", file).unwrap();
-    let session = world.session("engine").await;
-    let planned = planner::plan(&session, &request, &NAME.parse().unwrap())
-        .await
-        .unwrap();
+    let planned = planned(&world, file).await;
     let step = step(&planned.plan);
     assert!(step.keeps_source && step.back.is_none());
     let stages = [
@@ -277,6 +273,30 @@ async fn told(world: &World, file: &str) -> String {
         Err(PlanError::Refused(refusals)) => shown(&refusals),
         Err(error) => panic!("{file}\n{error:?}"),
     }
+}
+
+async fn planned(world: &World, file: &str) -> Planned {
+    let request = ChangeRequest::from_toml("change.toml", file).unwrap();
+    let session = world.session("engine").await;
+    let name = NAME.parse().unwrap();
+    planner::plan(&session, &request, &name).await.unwrap()
+}
+
+/// The view would call the function of the tables' schema: that one is judged, whatever comes first for the user.
+#[tokio::test]
+async fn a_query_of_the_old_shape_is_judged_by_what_the_view_will_call() {
+    let world = World::create().await;
+    world.sql(NOTES).await;
+    world
+        .sql(
+            "CREATE FUNCTION public.label(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+             CREATE FUNCTION shop.label(text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT $1 || random()'",
+        )
+        .await;
+    let query = "SELECT id, label(kind) AS kind, body FROM heads";
+    let file = format!("search_path = \"public, shop\"\n{}", with_query(query));
+    let told = told(&world, &file).await;
+    assert!(told.contains("shop.label") && told.contains("volatile"), "{told}");
 }
 
 #[tokio::test]
@@ -377,11 +397,7 @@ columns = [{ name = \"id\", value = \"id\" }, { name = \"kind\", value = \"kind\
 key = [\"id\"]
 ";
     world.sql("GRANT CREATE ON SCHEMA public TO app, engine").await;
-    let request = ChangeRequest::from_toml("change.toml", file).unwrap();
-    let session = world.session("engine").await;
-    let planned = planner::plan(&session, &request, &NAME.parse().unwrap())
-        .await
-        .unwrap();
+    let planned = planned(&world, file).await;
     let step = step(&planned.plan);
     assert_eq!(step.copy_mode, CopyMode::Incremental);
     assert!(step.targets[0].derived.is_some() && step.targets[1].derived.is_none());

@@ -37,7 +37,7 @@ impl Pieces<'_> {
             ident::table(&view),
             over_tables(&self.step.targets, &tables, &self.request.query.text)
         );
-        if let Err(message) = tables::try_as_the_user(self.session, self.search_path, &sql).await? {
+        if let Err(message) = tables::try_as_the_user(self.session, &self.path(), &sql).await? {
             return Ok(Err(vec![refusal(
                 "old_shape_not_understood",
                 self.object(),

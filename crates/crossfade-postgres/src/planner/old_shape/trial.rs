@@ -19,7 +19,7 @@ pub(super) async fn run(
 ) -> Result<Result<Option<RoundTrip>, Caveat>, SqlError> {
     let session = shape.pieces.session;
     session.batch_execute("SAVEPOINT crossfade").await?;
-    super::super::probe::set_search_path(session, shape.pieces.search_path).await?;
+    super::super::probe::set_search_path(session, &shape.pieces.path()).await?;
     let answer = session.query_one(&statement(shape, keys), &[]).await;
     session.batch_execute("ROLLBACK TO SAVEPOINT crossfade").await?;
     let row = match answer {

@@ -9,7 +9,7 @@ use crossfade_core::refusal::Refusal;
 use super::{Keys, Shape, VIEW, over_names, over_tables};
 use crate::change::NAME_BYTES_MAX;
 use crate::ddl;
-use crate::ident::{self, Ident};
+use crate::ident;
 use crate::planner::statements::OldShape;
 use crate::preflight::refusal;
 use crate::session::SqlError;
@@ -88,10 +88,9 @@ impl Shape<'_> {
     /// apart from what surrounds it: it would sort all rows for each slice of a verification that wants them by their key.
     /// So the names are looked up in the tables' schema, if it is one.
     fn by_their_names(&self) -> Named {
-        let (targets, path) = (&self.pieces.step.targets, self.pieces.search_path.trim());
-        let query = &self.pieces.request.query.text;
-        let schema = &targets[0].name.schema;
-        if targets.iter().any(|target| target.name.schema != *schema) {
+        let (pieces, query) = (self.pieces, &self.pieces.request.query.text);
+        if pieces.schema().is_none() {
+            let targets = &pieces.step.targets;
             let tables: Vec<&TableName> = targets.iter().map(|target| &target.name).collect();
             return Named {
                 before: Vec::new(),
@@ -99,12 +98,12 @@ impl Shape<'_> {
                 behind: Vec::new(),
             };
         }
-        let (first, usual) = match path {
-            "" => (Ident(schema).to_string(), "''"),
-            path => (format!("{}, {path}", Ident(schema)), path),
+        let usual = match pieces.search_path.trim() {
+            "" => "''",
+            path => path,
         };
         Named {
-            before: vec![format!("SET LOCAL search_path = {first}")],
+            before: vec![format!("SET LOCAL search_path = {}", pieces.path())],
             query: over_names(query),
             behind: vec![format!("SET LOCAL search_path = {usual}")],
         }
