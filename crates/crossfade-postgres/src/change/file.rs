@@ -176,7 +176,7 @@ pub enum FileProblem {
     )]
     BackOfASplit,
     /// `[old_shape]` of a table that is kept.
-    #[error("carry rows back into a table that is kept: it goes its own way, and nothing takes its place")]
+    #[error("carry rows back into a table that is kept: it goes its own way; leave `[old_shape]` out")]
     BackIntoTheKept,
     /// `[old_shape]` without `[[target]]`.
     #[error(
