@@ -11,6 +11,7 @@
 //! - `splits`: the examples of `docs/examples`, under writers.
 //! - `tables`: tables out of the ordinary, in both ways to copy.
 //! - `docs`: every test and planted bug that the documents name exists.
+//! - `doors`: who is let in how, and what whoever is not is told.
 //! - `failures`: what goes wrong on the side of the server or of the applications.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
@@ -24,6 +25,7 @@ mod cli;
 mod crash;
 mod differential;
 mod docs;
+mod doors;
 mod failures;
 mod incremental;
 mod pace;

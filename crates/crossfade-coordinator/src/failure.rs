@@ -114,10 +114,10 @@ impl From<SqlError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::CannotConnect { .. } => Failure::Lost {
-                what: error.to_string(),
-            },
-            ConnectError::NotPermitted { .. } => Failure::NoAccess {
+            ConnectError::Stream(_) | ConnectError::CannotConnect { .. } | ConnectError::NoServer { .. } => {
+                Failure::Lost { what: chain(&error) }
+            }
+            ConnectError::NotPermitted { .. } | ConnectError::NotLetIn { .. } => Failure::NoAccess {
                 reason: error.to_string(),
             },
             ConnectError::InRecovery | ConnectError::TooOld { .. } | ConnectError::OtherServer { .. } => {

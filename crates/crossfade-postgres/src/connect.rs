@@ -1,59 +1,94 @@
-//! Where to connect and as whom: connection strings, `PG*` environment, password file.
+//! Where to connect and as whom, and the connection's byte stream.
 //!
-//! What libpq would take, this takes: a URL or a keyword string, the environment for what it leaves out, the
-//! password file for the password. TLS is not here yet, so a mode that demands it is refused rather than
-//! ignored; its place is where the parts of a configuration are put together.
+//! ```text
+//! connection string ─► conninfo ─┐
+//! service file ─────► service ───┼─► settings ─► ConnectConfig ─► establish ─► Stream, logged in
+//! PG* variables ────► environment┘                  ▲                 (each server, each encryption)
+//! password file ────► passfile ─────────────────────┘
+//! ```
+//!
+//! What libpq takes, this takes, by the same names and with the same precedence; a parameter that asks for what is not
+//! built is refused and never ignored. Different from libpq, on purpose: of several servers the one that takes writes
+//! is chosen whether or not that is said, a password file that others may read is an error and not a warning, and
+//! without `connect_timeout` a connection has ten seconds.
 
+mod certificate;
+mod conninfo;
+mod endpoint;
 mod environment;
+mod establish;
 mod passfile;
+mod service;
+mod settings;
+mod stream;
+mod tls;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-pub use self::environment::Environment;
+use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
 
-/// How long a connection may take unless the connection string says otherwise.
+pub use self::endpoint::{Endpoint, Host};
+pub use self::environment::Environment;
+pub use self::establish::{Failure, Next, Route, establish};
+pub use self::settings::SaidIn;
+use self::settings::Settings;
+pub(crate) use self::stream::AsItIs;
+pub use self::stream::{Encryption, Stream, StreamError, tls_reason};
+pub use self::tls::{ClientFiles, Negotiation, Roots, TlsFileError, TlsMode, TlsOptions, TlsVersion};
+
+/// How long a connection may take unless that is said.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
-const PORT_DEFAULT: u16 = 5432;
+/// As good as without end.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// Everything needed to open a connection, SQL or replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectConfig {
-    /// The server.
-    pub host: Host,
-    /// Its port.
-    pub port: u16,
+    /// The servers to try, in order; at least one.
+    pub endpoints: Vec<Endpoint>,
     /// The role.
     pub user: String,
-    /// The password, if one is known.
-    pub password: Option<Secret>,
     /// The database.
     pub database: String,
-    /// How long opening may take.
+    /// How long opening may take, for each server.
     pub connect_timeout: Duration,
     /// What `pg_stat_activity` shows.
     pub application_name: String,
+    /// Whether a password is bound to the server's certificate.
+    pub channel_binding: Binding,
+    /// What is asked of TLS.
+    pub tls: TlsOptions,
+    /// When a silent connection counts as lost.
+    pub keepalive: Keepalive,
 }
 
-/// How the server is reached.
+/// `channel_binding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Never.
+    Disable,
+    /// If the server offers it.
+    Prefer,
+    /// A server that does not offer it is not logged in to.
+    Require,
+}
+
+/// When a silent TCP connection counts as lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// A host name or address.
-    Tcp(String),
-    /// The folder of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Tcp(name) => name.fmt(f),
-            Host::Unix(folder) => folder.display().fmt(f),
-        }
-    }
+pub struct Keepalive {
+    /// Probes are sent at all.
+    pub on: bool,
+    /// After so much silence.
+    pub idle: Duration,
+    /// And then each.
+    pub interval: Duration,
+    /// So many.
+    pub count: u32,
+    /// How long what was sent may stay without an answer; `None` as the system has it.
+    pub user_timeout: Option<Duration>,
 }
 
 /// A password. Shown nowhere; whoever needs it says [`Secret::expose`].
@@ -78,43 +113,81 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a connection string and the environment do not say where to connect.
+/// Why connection string, service and environment do not say where to connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The text is neither a URL nor keywords.
-    #[error("read the connection string")]
+    /// The text is neither a URI nor keywords.
+    #[error("read the connection string: {reason}")]
     Syntax {
-        /// What the parser said; it quotes no values.
-        #[source]
-        source: tokio_postgres::Error,
+        /// What is wrong; it quotes no values.
+        reason: String,
     },
-    /// A variable of the environment has no usable value.
-    #[error("use the environment variable {variable}")]
-    Variable {
+    /// No parameter of libpq's has this name.
+    #[error("understand the connection parameter `{keyword}` in {by}")]
+    UnknownKeyword {
+        /// The name.
+        keyword: String,
+        /// Where it is said.
+        by: SaidIn,
+    },
+    /// A parameter has a value that it cannot have.
+    #[error("use {keyword}={value} (from {by}): it can be {expected}")]
+    Value {
         /// Its name.
-        variable: &'static str,
-    },
-    /// Several hosts or ports: source and target must be one known server each.
-    #[error("choose between several hosts: give the one server that takes the writes")]
-    SeveralHosts,
-    /// An `sslmode` that demands TLS.
-    #[error("honour sslmode={mode}: this release connects without TLS (sslmode disable or prefer)")]
-    TlsNotSupported {
-        /// The mode asked for.
-        mode: String,
-    },
-    /// A keyword that would change the session and is not carried through.
-    #[error("honour the connection keyword `{keyword}`")]
-    KeywordNotSupported {
-        /// The keyword.
         keyword: &'static str,
+        /// Its value; never a password.
+        value: String,
+        /// Where it is said.
+        by: SaidIn,
+        /// What it can be.
+        expected: &'static str,
+    },
+    /// A parameter that is not carried through.
+    #[error("honour the connection parameter `{keyword}` (from {by}): it is not supported")]
+    NotSupported {
+        /// Its name.
+        keyword: &'static str,
+        /// Where it is said.
+        by: SaidIn,
+    },
+    /// Lists of different lengths.
+    #[error("match {others} {what} to {hosts} hosts: give one for each")]
+    HostsDoNotMatch {
+        /// Ports or addresses.
+        what: &'static str,
+        /// How many hosts.
+        hosts: usize,
+        /// How many of these.
+        others: usize,
     },
     /// Nobody said as whom to connect.
     #[error("find out as whom to connect: name a user in the connection string or in PGUSER")]
     NoUser,
-    /// The password is not UTF-8.
-    #[error("read the password as UTF-8")]
-    PasswordNotUtf8,
+    /// A service that no file has.
+    #[error("find the service `{service}` in {}", .files.join(" or "))]
+    ServiceNotFound {
+        /// Its name.
+        service: String,
+        /// Where it was looked for.
+        files: Vec<String>,
+    },
+    /// A service file cannot be read.
+    #[error("read the service file {path}", path = path.display())]
+    ServiceFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line that is no `keyword=value`, or names a further service.
+    #[error("read the service file {path}, line {line}: it is no `keyword=value`", path = path.display())]
+    ServiceSyntax {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
     /// The password file may be read by others.
     #[error("use the password file {path}: others may read it, so run chmod 0600 on it", path = path.display())]
     PassfileOpenToOthers {
@@ -133,10 +206,10 @@ pub enum ConfigError {
 }
 
 impl ConnectConfig {
-    /// Resolves a connection string (a URL, keywords, or empty) with the environment of this process.
+    /// Resolves a connection string (a URI, keywords, or empty) with the environment of this process.
     ///
     /// # Errors
-    /// When the text is malformed, asks for what is not supported, or leaves something open.
+    /// When something is malformed, asks for what is not supported, or is left open.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         Self::resolve(text, &Environment::of_process())
     }
@@ -146,40 +219,24 @@ impl ConnectConfig {
     /// # Errors
     /// As [`ConnectConfig::parse`].
     pub fn resolve(text: &str, environment: &Environment) -> Result<Self, ConfigError> {
-        refuse_tls(text, environment)?;
-        let parsed =
-            tokio_postgres::Config::from_str(text).map_err(|source| ConfigError::Syntax { source })?;
-        Self::from_parts(&parsed, environment)
-    }
-
-    fn from_parts(given: &tokio_postgres::Config, environment: &Environment) -> Result<Self, ConfigError> {
-        if given.get_options().is_some() {
-            return Err(ConfigError::KeywordNotSupported { keyword: "options" });
-        }
-        let port = port(given, environment)?;
-        let host = host(given, environment, port)?;
-        let user = given
-            .get_user()
-            .map(str::to_owned)
-            .or_else(|| environment.get("PGUSER"));
-        let user = user.or_else(|| environment.login()).ok_or(ConfigError::NoUser)?;
-        let database = given
-            .get_dbname()
-            .map(str::to_owned)
-            .or_else(|| environment.get("PGDATABASE"));
-        let database = database.unwrap_or_else(|| user.clone());
-        let application_name = given.get_application_name().map(str::to_owned);
-        let mut config = ConnectConfig {
-            host,
-            port,
+        let settings = Settings::of(text, environment)?;
+        let endpoints = endpoint::named(&settings)?;
+        let user = settings.text("user").or_else(|| environment.login());
+        let user = user.ok_or(ConfigError::NoUser)?;
+        let database = settings.text("dbname").unwrap_or_else(|| user.clone());
+        takes_writes(&settings)?;
+        Ok(ConnectConfig {
+            endpoints: endpoint::with_passwords(&settings, endpoints, &user, &database)?,
+            connect_timeout: connect_timeout(&settings)?,
+            application_name: settings
+                .text("application_name")
+                .unwrap_or_else(|| "crossfade".to_owned()),
+            channel_binding: binding(&settings)?,
+            tls: TlsOptions::of(&settings)?,
+            keepalive: keepalive(&settings)?,
             user,
-            password: None,
             database,
-            connect_timeout: connect_timeout(given, environment)?,
-            application_name: application_name.unwrap_or_else(|| "crossfade".to_owned()),
-        };
-        config.password = config.find_password(given, environment)?;
-        Ok(config)
+        })
     }
 
     /// The same server and role, seen under another name in `pg_stat_activity`.
@@ -200,39 +257,36 @@ impl ConnectConfig {
         }
     }
 
-    fn find_password(
-        &self,
-        given: &tokio_postgres::Config,
-        environment: &Environment,
-    ) -> Result<Option<Secret>, ConfigError> {
-        if let Some(bytes) = given.get_password() {
-            let text = std::str::from_utf8(bytes).map_err(|_| ConfigError::PasswordNotUtf8)?;
-            return Ok(Some(Secret::new(text)));
+    /// The same servers by another password.
+    #[must_use]
+    pub fn with_password(&self, password: Option<Secret>) -> Self {
+        let mut config = self.clone();
+        for endpoint in &mut config.endpoints {
+            endpoint.password.clone_from(&password);
         }
-        if let Some(text) = environment.get("PGPASSWORD") {
-            return Ok(Some(Secret::new(text)));
-        }
-        passfile::find(self, environment)
+        config
     }
 
-    pub(crate) fn to_tokio(&self) -> tokio_postgres::Config {
+    /// For the client library, which is given a stream.
+    pub(crate) fn to_tokio(&self, route: &Route) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
-        match &self.host {
-            Host::Tcp(name) => config.host(name),
-            Host::Unix(folder) => config.host_path(folder),
-        };
         config
-            .port(self.port)
             .user(&self.user)
             .dbname(&self.database)
             .application_name(&self.application_name)
-            .connect_timeout(self.connect_timeout)
-            .keepalives_idle(Duration::from_secs(30))
-            .keepalives_interval(Duration::from_secs(10))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(60))
-            .ssl_mode(tokio_postgres::config::SslMode::Disable);
-        if let Some(password) = &self.password {
+            .channel_binding(match self.channel_binding {
+                Binding::Disable => ChannelBinding::Disable,
+                Binding::Prefer => ChannelBinding::Prefer,
+                Binding::Require => ChannelBinding::Require,
+            });
+        match route.encryption {
+            Encryption::Plain => config.ssl_mode(SslMode::Disable),
+            // As far as the library knows, TLS begins with the next byte; it has begun already.
+            Encryption::Tls => config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct),
+        };
+        if let Some(password) = &route.endpoint.password {
             config.password(password.expose());
         }
         config
@@ -241,71 +295,68 @@ impl ConnectConfig {
 
 impl fmt::Display for ConnectConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+        let endpoints = self.endpoints.iter().map(Endpoint::to_string);
+        let endpoints = endpoints.collect::<Vec<_>>().join(",");
+        write!(f, "{}@{endpoints}/{}", self.user, self.database)
     }
 }
 
-/// Looks at the text itself, since the parser knows no mode beyond `require`.
-fn refuse_tls(text: &str, environment: &Environment) -> Result<(), ConfigError> {
-    let from_text = text.split_once("sslmode").and_then(|(_, rest)| {
-        let value = rest.trim_start().strip_prefix('=')?.trim_start();
-        let end = value.find(|char: char| !(char.is_ascii_alphanumeric() || char == '-' || char == '\''));
-        Some(value[..end.unwrap_or(value.len())].trim_matches('\'').to_owned())
-    });
-    match from_text.or_else(|| environment.get("PGSSLMODE")) {
-        Some(mode) if !matches!(mode.as_str(), "disable" | "allow" | "prefer") => {
-            Err(ConfigError::TlsNotSupported { mode })
+fn takes_writes(settings: &Settings<'_>) -> Result<(), ConfigError> {
+    match settings.get("target_session_attrs") {
+        None => Ok(()),
+        Some(said) if ["any", "read-write", "primary"].contains(&said.value.as_str()) => Ok(()),
+        Some(said) => {
+            Err(said.unusable("any, read-write or primary: only a server that takes writes will do"))
         }
-        _ => Ok(()),
     }
 }
 
-fn port(given: &tokio_postgres::Config, environment: &Environment) -> Result<u16, ConfigError> {
-    match given.get_ports() {
-        [] => match environment.get("PGPORT") {
-            Some(text) => text
-                .parse()
-                .map_err(|_| ConfigError::Variable { variable: "PGPORT" }),
-            None => Ok(PORT_DEFAULT),
-        },
-        [port] => Ok(*port),
-        _ => Err(ConfigError::SeveralHosts),
+fn binding(settings: &Settings<'_>) -> Result<Binding, ConfigError> {
+    let Some(said) = settings.get("channel_binding") else {
+        return Ok(Binding::Prefer);
+    };
+    match said.value.as_str() {
+        "disable" => Ok(Binding::Disable),
+        "prefer" => Ok(Binding::Prefer),
+        "require" => Ok(Binding::Require),
+        _ => Err(said.unusable("disable, prefer or require")),
     }
 }
 
-fn host(given: &tokio_postgres::Config, environment: &Environment, port: u16) -> Result<Host, ConfigError> {
-    if let [address] = given.get_hostaddrs() {
-        return Ok(Host::Tcp(address.to_string()));
-    }
-    match given.get_hosts() {
-        [] => match environment.get("PGHOST") {
-            Some(text) if text.contains(',') => Err(ConfigError::SeveralHosts),
-            Some(text) if text.starts_with('/') => Ok(Host::Unix(text.into())),
-            Some(text) => Ok(Host::Tcp(text)),
-            None => Ok(environment.default_host(port)),
-        },
-        [tokio_postgres::config::Host::Tcp(name)] => Ok(Host::Tcp(name.clone())),
-        [tokio_postgres::config::Host::Unix(folder)] => Ok(Host::Unix(folder.clone())),
-        _ => Err(ConfigError::SeveralHosts),
-    }
+fn connect_timeout(settings: &Settings<'_>) -> Result<Duration, ConfigError> {
+    let Some(said) = settings.get("connect_timeout") else {
+        return Ok(CONNECT_TIMEOUT_DEFAULT);
+    };
+    // Nothing and less is for ever, as libpq has it.
+    let seconds: i64 = said.number("a number of seconds")?;
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+    Ok(seconds.map_or(FOREVER, Duration::from_secs).min(FOREVER))
 }
 
-fn connect_timeout(
-    given: &tokio_postgres::Config,
-    environment: &Environment,
-) -> Result<Duration, ConfigError> {
-    if let Some(timeout) = given.get_connect_timeout() {
-        return Ok(*timeout);
-    }
-    match environment.get("PGCONNECT_TIMEOUT") {
-        Some(text) => text
-            .parse()
-            .map(Duration::from_secs)
-            .map_err(|_| ConfigError::Variable {
-                variable: "PGCONNECT_TIMEOUT",
-            }),
-        None => Ok(CONNECT_TIMEOUT_DEFAULT),
-    }
+fn keepalive(settings: &Settings<'_>) -> Result<Keepalive, ConfigError> {
+    let on = settings.get("keepalives").map(|said| said.switch());
+    let number = |keyword, default: u32| match settings.get(keyword) {
+        None => Ok(default),
+        // Nothing is the system's default; here that is ours.
+        Some(said) => said
+            .number("a whole number")
+            .map(|number: u32| if number == 0 { default } else { number }),
+    };
+    let seconds = |keyword, default| Ok(Duration::from_secs(number(keyword, default)?.into()));
+    let user_timeout = match settings.get("tcp_user_timeout") {
+        None => Some(Duration::from_secs(60)),
+        Some(said) => {
+            let millis: u64 = said.number("a number of milliseconds")?;
+            Some(Duration::from_millis(millis)).filter(|timeout| !timeout.is_zero())
+        }
+    };
+    Ok(Keepalive {
+        on: on.transpose()?.unwrap_or(true),
+        idle: seconds("keepalives_idle", 30)?,
+        interval: seconds("keepalives_interval", 10)?,
+        count: number("keepalives_count", 3)?,
+        user_timeout,
+    })
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ mod error;
 mod settings;
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage, ToStatement};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, ToStatement};
 
-use crate::connect::ConnectConfig;
+use crate::connect::{self, AsItIs, ConnectConfig, Route, Stream};
 
 pub use self::error::{ConnectError, SqlClass, SqlError};
 pub use self::settings::{SessionOptions, SynchronousCommit};
@@ -30,6 +31,13 @@ const COPY_MESSAGE_MAX: usize = 1 << 20;
 pub struct Session {
     client: Client,
     backend: Backend,
+    way: Arc<Way>,
+}
+
+/// How it was reached.
+struct Way {
+    config: ConnectConfig,
+    route: Route,
 }
 
 /// Who we are on the server. A pid alone may be given out again; with the start time it is unique.
@@ -108,7 +116,10 @@ impl Runnable for Prepared {
 
 /// Cancels what a session is running, from outside.
 #[derive(Clone)]
-pub struct Canceler(tokio_postgres::CancelToken);
+pub struct Canceler {
+    token: tokio_postgres::CancelToken,
+    way: Arc<Way>,
+}
 
 impl Canceler {
     /// Asks the server to cancel. That the request was delivered does not mean that the statement ended; its
@@ -117,8 +128,11 @@ impl Canceler {
     /// # Errors
     /// When the request could not be delivered.
     pub async fn cancel(&self) -> Result<(), SqlError> {
-        let outcome = self.0.cancel_query(NoTls).await;
-        outcome.map_err(|error| SqlError::new("cancel request", &error))
+        const REQUEST: &str = "cancel request";
+        let stream = self.way.route.open(&self.way.config).await;
+        let stream = stream.map_err(|error| SqlError::unsent(REQUEST, &error))?;
+        let outcome = self.token.cancel_query_raw(stream, AsItIs).await;
+        outcome.map_err(|error| SqlError::new(REQUEST, &error))
     }
 }
 
@@ -128,11 +142,19 @@ impl Session {
     /// # Errors
     /// When the server cannot be reached, does not let us in, or is not one that may be worked on.
     pub async fn open(config: &ConnectConfig, options: &SessionOptions) -> Result<Session, ConnectError> {
-        let transport = config.to_tokio();
-        let attempt = transport.connect(NoTls);
-        let timeout = config.connect_timeout;
-        let opened = tokio::time::timeout(timeout, attempt).await;
-        let opened = opened.map_err(|_| ConnectError::timed_out(config))?;
+        connect::establish(config, |route, stream| {
+            Self::log_in(config, options, route, stream)
+        })
+        .await
+    }
+
+    async fn log_in(
+        config: &ConnectConfig,
+        options: &SessionOptions,
+        route: Route,
+        stream: Stream,
+    ) -> Result<Session, ConnectError> {
+        let opened = config.to_tokio(&route).connect_raw(stream, AsItIs).await;
         let (client, connection) = opened.map_err(|error| ConnectError::opening(config, &error))?;
         let version_text = connection.parameter("server_version").map(str::to_owned);
         // The task ends with the connection; its error reaches whoever waits for an answer.
@@ -143,7 +165,11 @@ impl Session {
         let pinned = client.batch_execute(&pin).await;
         pinned.map_err(|error| ConnectError::preparing(config, &SqlError::new(&pin, &error)))?;
         let backend = identify(&client, config, options).await?;
-        Ok(Session { client, backend })
+        let way = Arc::new(Way {
+            config: config.clone(),
+            route,
+        });
+        Ok(Session { client, backend, way })
     }
 
     /// For code of this crate that is generic over the client library's own trait, or that needs an answer's
@@ -174,7 +200,10 @@ impl Session {
 
     /// A handle that cancels this session's statement from another task.
     pub fn canceler(&self) -> Canceler {
-        Canceler(self.client.cancel_token())
+        Canceler {
+            token: self.client.cancel_token(),
+            way: Arc::clone(&self.way),
+        }
     }
 
     /// Parses a statement once, to be run often.

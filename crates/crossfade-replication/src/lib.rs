@@ -15,7 +15,6 @@ mod rows;
 pub mod server_error;
 pub mod shape;
 pub mod slot;
-mod socket;
 pub mod transport;
 pub mod violation;
 pub mod wire;

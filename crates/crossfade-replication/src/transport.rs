@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use crossfade_core::position::Lsn;
-use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::connect::{ConnectConfig, Route, Stream, establish};
 use postgres_protocol::message::frontend;
-use tokio::time::timeout;
 
 pub use self::cancel::Canceller;
 pub use self::error::{TransportError, TransportErrorClass};
@@ -22,7 +21,6 @@ pub use self::startup::PINNED_SETTINGS;
 
 use crate::frame::{Fields, Frame};
 use crate::server_error::ServerError;
-use crate::socket::{self, Socket};
 use crate::violation::Violation;
 use crate::wire::Wire;
 
@@ -32,7 +30,7 @@ const TRANSACTION_TIMEOUT_SINCE: u32 = 17;
 /// An open replication connection, between commands.
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire<Socket>,
+    wire: Wire<Stream>,
     session: Session,
     canceller: Canceller,
 }
@@ -67,8 +65,8 @@ pub struct SystemIdentity {
 type ReplyRow = Vec<Option<Bytes>>;
 
 impl Connection {
-    /// Opens a connection, logs in with trust, password, md5 or SCRAM-SHA-256, and pins the settings that shape
-    /// the text of values ([`PINNED_SETTINGS`]).
+    /// Opens a connection, logs in with trust, password, md5, SCRAM-SHA-256 or SCRAM-SHA-256-PLUS, and pins the settings
+    /// that shape the text of values ([`PINNED_SETTINGS`]). Of several servers it is the first that is no standby.
     ///
     /// # Errors
     /// [`TransportError`]; its class tells whether the server was not reached or did not let us in.
@@ -76,29 +74,20 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub async fn open(config: &ConnectConfig) -> Result<Self, TransportError> {
-        match timeout(config.connect_timeout, Self::open_unbounded(config)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(TransportError::ConnectTimeout {
-                address: socket::address(&config.host, config.port),
-                after: config.connect_timeout,
-            }),
-        }
+        establish(config, |route, stream| Self::log_in(config, route, stream)).await
     }
 
-    async fn open_unbounded(config: &ConnectConfig) -> Result<Self, TransportError> {
-        let socket = Socket::open(&config.host, config.port).await.map_err(|source| {
-            TransportError::CannotConnect {
-                address: socket::address(&config.host, config.port),
-                source,
-            }
-        })?;
-        let mut wire = Wire::over(socket);
-        let (session, key) = startup::start(&mut wire, config).await?;
-        let canceller = Canceller::new(config, key);
+    async fn log_in(config: &ConnectConfig, route: Route, stream: Stream) -> Result<Self, TransportError> {
+        let login = authentication::Login::of(config, &route, &stream);
+        let mut wire = Wire::over(stream);
+        let (session, key) = startup::start(&mut wire, config, login).await?;
+        if session.in_recovery && config.endpoints.len() > 1 {
+            return Err(TransportError::InRecovery);
+        }
         let mut connection = Connection {
             wire,
             session,
-            canceller,
+            canceller: Canceller::new(config, route, key),
         };
         connection.pin_by_server().await?;
         Ok(connection)
@@ -196,7 +185,7 @@ impl Connection {
         mut self,
         during: &'static str,
         text: &str,
-    ) -> Result<Wire<Socket>, TransportError> {
+    ) -> Result<Wire<Stream>, TransportError> {
         self.send_query(during, text).await?;
         loop {
             let Frame { tag, body } = self.wire.frame().await?;

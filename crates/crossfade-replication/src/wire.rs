@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use crossfade_postgres::connect::tls_reason;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -51,6 +52,14 @@ pub(crate) struct Wire<S> {
     input: BytesMut,
 }
 
+/// An error of TLS's own says what the server thinks of our certificate.
+fn in_words(error: io::Error) -> io::Error {
+    match tls_reason(&error) {
+        Some(reason) => io::Error::new(error.kind(), reason),
+        None => error,
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn over(stream: S) -> Self {
         Wire {
@@ -72,7 +81,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(WireError::Closed),
             Ok(_) => Ok(()),
-            Err(source) => Err(WireError::Read { source }),
+            Err(source) => Err(WireError::Read {
+                source: in_words(source),
+            }),
         }
     }
 

@@ -109,6 +109,24 @@ impl Folder {
             .map_err(|source| FolderError::Write { path, source })
     }
 
+    /// A file of the account's own.
+    pub(crate) fn write_private(
+        &self,
+        account: &Account,
+        name: &str,
+        text: &str,
+    ) -> Result<PathBuf, FolderError> {
+        let path = self.path().join(name);
+        std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o600)))
+            .and_then(|()| account.own(&path))
+            .map_err(|source| FolderError::Write {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(path)
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()

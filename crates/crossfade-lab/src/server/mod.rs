@@ -188,6 +188,23 @@ impl Server {
         Ok(client.batch_execute(&statement).await?)
     }
 
+    /// Writes a file that nobody but the server's account (and root) may read.
+    ///
+    /// # Errors
+    /// [`ServerError::Folder`].
+    pub fn write_private(&self, name: &str, text: &str) -> Result<PathBuf, ServerError> {
+        Ok(self.folder.write_private(&self.account, name, text)?)
+    }
+
+    /// Who may come in how: the lines of `pg_hba.conf`, which count from the next restart on.
+    ///
+    /// # Errors
+    /// [`ServerError::Folder`].
+    pub fn let_in(&self, lines: &str) -> Result<(), ServerError> {
+        self.write_private("data/pg_hba.conf", lines)?;
+        Ok(())
+    }
+
     /// Everything the server has logged so far.
     ///
     /// # Errors

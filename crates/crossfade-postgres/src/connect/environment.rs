@@ -57,12 +57,9 @@ impl Environment {
             )
     }
 
-    /// `PGPASSFILE`, else `~/.pgpass`.
-    pub(super) fn passfile(&self) -> Option<PathBuf> {
-        let of_home = |home: String| Path::new(&home).join(".pgpass");
-        self.get("PGPASSFILE")
-            .map(PathBuf::from)
-            .or_else(|| self.get("HOME").map(of_home))
+    /// The folder of the user's files.
+    pub(super) fn home(&self) -> Option<PathBuf> {
+        self.get("HOME").map(PathBuf::from)
     }
 
     /// Whether libpq would look this socket folder up as `localhost` in the password file.

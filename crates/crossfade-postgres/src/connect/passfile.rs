@@ -3,19 +3,22 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{ConfigError, ConnectConfig, Environment, Host, Secret};
+use super::settings::Settings;
+use super::{ConfigError, Endpoint, Environment, Host, Secret};
 
-/// The password of this connection, if the file exists and knows it.
-pub(super) fn find(config: &ConnectConfig, environment: &Environment) -> Result<Option<Secret>, ConfigError> {
-    match environment.passfile() {
-        Some(path) => Ok(read(&path)?.and_then(|text| find_in(&text, config))),
+/// The file's text: of the file that was named, else of `~/.pgpass`, if it exists.
+pub(super) fn read(settings: &Settings<'_>) -> Result<Option<String>, ConfigError> {
+    let of_home = || Some(settings.environment().home()?.join(".pgpass"));
+    let named = settings.text("passfile").map(PathBuf::from);
+    match named.or_else(of_home) {
+        Some(path) => read_file(&path),
         None => Ok(None),
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+fn read_file(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable = |source| ConfigError::PassfileUnreadable {
         path: path.to_owned(),
         source,
@@ -39,17 +42,19 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     Ok(Some(text))
 }
 
-fn find_in(text: &str, config: &ConnectConfig) -> Option<Secret> {
-    let host = match &config.host {
+/// The password that the file has for a server.
+pub(super) fn find(text: &str, endpoint: &Endpoint, user: &str, database: &str) -> Option<Secret> {
+    let host = match &endpoint.host {
         Host::Unix(folder) if Environment::is_default_socket(folder) => "localhost".to_owned(),
         host => host.to_string(),
     };
-    let wanted = [&host, &config.port.to_string(), &config.database, &config.user];
+    let port = endpoint.port.to_string();
+    let wanted = [host.as_str(), &port, database, user];
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .map(fields)
         .find(|fields| {
-            let matches = |(field, value): (&String, &&String)| field == "*" || field == *value;
+            let matches = |(field, value): (&String, &&str)| field == "*" || field == *value;
             fields.len() == 5 && fields.iter().zip(&wanted).all(matches)
         })
         .map(|mut fields| Secret::new(fields.remove(4)))

@@ -7,7 +7,7 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
-use crate::connect::ConnectConfig;
+use crate::connect::{self, ConnectConfig, Next, StreamError};
 
 /// How much of a statement an error shows, in characters.
 const STATEMENT_SHOWN_MAX: usize = 120;
@@ -15,13 +15,30 @@ const STATEMENT_SHOWN_MAX: usize = 120;
 /// Why a session did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody answers, or not in time.
+    /// Nobody answers, not in time, or not with the encryption that was asked for.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The server cannot take us, or not now.
     #[error("connect to {server}: {reason}")]
     CannotConnect {
         /// User, host, port and database.
         server: String,
         /// What happened.
         reason: String,
+    },
+    /// There is no line in its `pg_hba.conf` that lets us in this way, or the role may not log in.
+    #[error("log in to {server}: {reason}")]
+    NotLetIn {
+        /// User, host, port and database.
+        server: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// None of several servers will do.
+    #[error("connect to a server that takes writes: {reasons}")]
+    NoServer {
+        /// Of each why.
+        reasons: String,
     },
     /// The server answers but does not let us in or do what we need.
     #[error("work on {server}: {reason}")]
@@ -51,13 +68,6 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    pub(super) fn timed_out(config: &ConnectConfig) -> Self {
-        ConnectError::CannotConnect {
-            server: config.to_string(),
-            reason: format!("no answer within {} s", config.connect_timeout.as_secs_f32()),
-        }
-    }
-
     pub(super) fn opening(config: &ConnectConfig, error: &tokio_postgres::Error) -> Self {
         Self::preparing(config, &SqlError::new("connection start", error))
     }
@@ -66,6 +76,9 @@ impl ConnectError {
         let server = config.to_string();
         let reason = error.message().to_owned();
         match error.class() {
+            _ if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+                ConnectError::NotLetIn { server, reason }
+            }
             SqlClass::NotPermitted => ConnectError::NotPermitted { server, reason },
             SqlClass::Lost
             | SqlClass::LockTimeout
@@ -75,6 +88,24 @@ impl ConnectError {
             | SqlClass::Canceled
             | SqlClass::Other => ConnectError::CannotConnect { server, reason },
         }
+    }
+}
+
+impl connect::Failure for ConnectError {
+    fn next(&self) -> Next {
+        match self {
+            ConnectError::Stream(error) => error.next(),
+            ConnectError::NotLetIn { .. } => Next::OtherEncryption,
+            ConnectError::CannotConnect { .. } | ConnectError::InRecovery => Next::OtherServer,
+            ConnectError::NotPermitted { .. }
+            | ConnectError::TooOld { .. }
+            | ConnectError::OtherServer { .. }
+            | ConnectError::NoServer { .. } => Next::Stop,
+        }
+    }
+
+    fn of_all(_: &ConnectConfig, reasons: String) -> Self {
+        ConnectError::NoServer { reasons }
     }
 }
 
@@ -158,6 +189,22 @@ impl SqlError {
         }
     }
 
+    /// It did not reach the server.
+    pub(crate) fn unsent(statement: &str, error: &StreamError) -> Self {
+        let fields = Fields {
+            statement: shorten(statement),
+            code: None,
+            lost: true,
+            message: error.to_string(),
+            table: None,
+            column: None,
+            constraint: None,
+        };
+        SqlError {
+            fields: Box::new(fields),
+        }
+    }
+
     /// The server's code; `None` when the server did not answer.
     pub fn code(&self) -> Option<&SqlState> {
         self.fields.code.as_ref()
@@ -218,7 +265,8 @@ fn chain(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
-        let next = source.to_string();
+        let of_tls = source.downcast_ref().and_then(connect::tls_reason);
+        let next = of_tls.unwrap_or_else(|| source.to_string());
         if !text.contains(&next) {
             text = format!("{text}: {next}");
         }

@@ -97,9 +97,12 @@ impl ReadError {
 
 fn class_of_transport(error: &TransportError) -> ReadErrorClass {
     match error {
-        TransportError::CannotConnect { .. } | TransportError::ConnectTimeout { .. } => ReadErrorClass::Lost,
+        TransportError::Stream(_) | TransportError::InRecovery | TransportError::NoServer { .. } => {
+            ReadErrorClass::Lost
+        }
         TransportError::PasswordMissing
         | TransportError::MethodNotSupported { .. }
+        | TransportError::NotBound { .. }
         | TransportError::Scram { .. } => ReadErrorClass::NotPermitted,
         TransportError::Encode { .. } => ReadErrorClass::Protocol,
         TransportError::Server { source, .. } => class_of_refusal(source),

@@ -14,17 +14,17 @@ use crate::assemble::{Assembler, Batch};
 use crate::command;
 use crate::frame::Frame;
 use crate::server_error::ServerError;
-use crate::socket::Socket;
 use crate::transport::{Connection, TransportError};
 use crate::violation::Violation;
 use crate::wire::Wire;
+use crossfade_postgres::connect::Stream;
 
 const DURING: &str = "follow the stream";
 
 /// A stream that has been started.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) wire: Wire<Socket>,
+    pub(super) wire: Wire<Stream>,
     decoder: Decoder,
     status_interval: Duration,
     status_due: Instant,

@@ -1,12 +1,15 @@
-//! Answers the server's authentication requests: trust, cleartext password, md5, SCRAM-SHA-256.
+//! Answers the server's authentication requests: trust, cleartext password, md5, SCRAM-SHA-256 and, over TLS, its
+//! variant that is bound to the server's certificate.
 //!
 //! A pure exchange, body in, answer out. The login is done only when the server says so *and*, once SCRAM was
 //! begun, has proved that it knows the password too.
 
 use bytes::{Bytes, BytesMut};
-use crossfade_postgres::connect::{ConnectConfig, Secret};
+use crossfade_postgres::connect::{Binding, ConnectConfig, Route, Secret, Stream};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
 use super::TransportError;
@@ -29,7 +32,10 @@ pub(super) enum Progress {
 /// A login in progress.
 pub(super) struct Login<'a> {
     user: &'a str,
-    password: Option<&'a Secret>,
+    password: Option<Secret>,
+    binding: Binding,
+    /// What the exchange can be bound to.
+    end_point: Option<Vec<u8>>,
     scram: Scram,
 }
 
@@ -43,10 +49,12 @@ enum Scram {
 }
 
 impl<'a> Login<'a> {
-    pub(super) fn of(config: &'a ConnectConfig) -> Self {
+    pub(super) fn of(config: &'a ConnectConfig, route: &Route, stream: &Stream) -> Self {
         Login {
             user: &config.user,
-            password: config.password.as_ref(),
+            password: route.endpoint.password.clone(),
+            binding: config.channel_binding,
+            end_point: stream.end_point(),
             scram: Scram::No,
         }
     }
@@ -72,14 +80,18 @@ impl<'a> Login<'a> {
         }
     }
 
-    fn password(&self) -> Result<&'a str, TransportError> {
-        self.password
+    fn password(&self) -> Result<&str, TransportError> {
+        let password = self.password.as_ref();
+        password
             .map(Secret::expose)
             .ok_or(TransportError::PasswordMissing)
     }
 
     fn finished(&self) -> Result<Progress, TransportError> {
         match self.scram {
+            Scram::No if self.binding == Binding::Require => Err(TransportError::NotBound {
+                reason: "the server asks for no SCRAM-SHA-256 password",
+            }),
             Scram::No | Scram::Proved => Ok(Progress::Done),
             // Letting this pass would let anyone in between play the server.
             Scram::Going(_) => Err(unexpected()),
@@ -87,19 +99,35 @@ impl<'a> Login<'a> {
     }
 
     fn begin_scram(&mut self, mut mechanisms: Fields) -> Result<Progress, TransportError> {
-        let mut offered = false;
+        let (mut offered, mut offered_bound) = (false, false);
         while !mechanisms.is_empty() {
-            offered |= mechanisms.text()? == SCRAM_SHA_256;
+            let mechanism = mechanisms.text()?;
+            offered |= mechanism == SCRAM_SHA_256;
+            offered_bound |= mechanism == SCRAM_SHA_256_PLUS;
         }
-        if !offered {
-            return Err(TransportError::MethodNotSupported {
-                method: "a SASL mechanism other than SCRAM-SHA-256",
-            });
-        }
-        // Channel binding comes with TLS.
-        let scram = ScramSha256::new(self.password()?.as_bytes(), ChannelBinding::unsupported());
+        let end_point = self.end_point.take().filter(|_| self.binding != Binding::Disable);
+        let (mechanism, binding) = match end_point {
+            Some(end_point) if offered_bound => (
+                SCRAM_SHA_256_PLUS,
+                ChannelBinding::tls_server_end_point(end_point),
+            ),
+            _ if self.binding == Binding::Require => {
+                return Err(TransportError::NotBound {
+                    reason: "there is no TLS, or the server does not offer SCRAM-SHA-256-PLUS",
+                });
+            }
+            _ if !offered => {
+                return Err(TransportError::MethodNotSupported {
+                    method: "a SASL mechanism other than SCRAM-SHA-256",
+                });
+            }
+            // We could have: a server that could too then knows that somebody has taken its offer away.
+            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        };
+        let scram = ScramSha256::new(self.password()?.as_bytes(), binding);
         let mut out = BytesMut::new();
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut out).map_err(encode)?;
+        frontend::sasl_initial_response(mechanism, scram.message(), &mut out).map_err(encode)?;
         self.scram = Scram::Going(scram);
         Ok(Progress::Reply(out))
     }
@@ -162,10 +190,12 @@ fn method_name(code: i32) -> &'static str {
 mod tests {
     use super::*;
 
-    fn login(password: Option<&Secret>) -> Login<'_> {
+    fn login(password: Option<&Secret>) -> Login<'static> {
         Login {
             user: "u",
-            password,
+            password: password.cloned(),
+            binding: Binding::Prefer,
+            end_point: None,
             scram: Scram::No,
         }
     }
@@ -203,6 +233,51 @@ mod tests {
             login.answer(request(0, b"")),
             Err(TransportError::Wire(_))
         ));
+    }
+
+    #[test]
+    fn an_exchange_is_bound_where_that_is_wanted_and_offered() {
+        const PLAIN: &[u8] = b"SCRAM-SHA-256\0\0";
+        const BOTH: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let begun = |binding, end_point: Option<&[u8]>, offered| {
+            let secret = Secret::new("p");
+            let mut login = Login {
+                binding,
+                end_point: end_point.map(<[u8]>::to_vec),
+                ..login(Some(&secret))
+            };
+            match login.answer(request(10, offered)) {
+                Ok(Progress::Reply(reply)) => {
+                    let text = String::from_utf8_lossy(&reply[5..]).into_owned();
+                    let (mechanism, rest) = text.split_once('\0').unwrap();
+                    format!("{mechanism} {}", rest[4..].split(',').next().unwrap())
+                }
+                Ok(_) => panic!("no reply"),
+                Err(error) => error.to_string(),
+            }
+        };
+        use Binding::{Disable, Prefer, Require};
+        let tls = Some(&b"digest"[..]);
+        assert_eq!(
+            begun(Prefer, tls, BOTH),
+            "SCRAM-SHA-256-PLUS p=tls-server-end-point"
+        );
+        assert_eq!(
+            begun(Require, tls, BOTH),
+            "SCRAM-SHA-256-PLUS p=tls-server-end-point"
+        );
+        assert_eq!(begun(Prefer, tls, PLAIN), "SCRAM-SHA-256 y");
+        assert_eq!(begun(Disable, tls, BOTH), "SCRAM-SHA-256 n");
+        assert_eq!(begun(Prefer, None, BOTH), "SCRAM-SHA-256 n");
+        for refused in [begun(Require, tls, PLAIN), begun(Require, None, BOTH)] {
+            assert!(refused.contains("channel_binding=require"), "{refused}");
+        }
+        let unasked = Login {
+            binding: Require,
+            ..login(None)
+        }
+        .answer(request(0, b""));
+        assert!(matches!(unasked, Err(TransportError::NotBound { .. })));
     }
 
     #[test]

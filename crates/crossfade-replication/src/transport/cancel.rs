@@ -3,13 +3,12 @@
 use std::fmt;
 
 use bytes::BytesMut;
-use crossfade_postgres::connect::{ConnectConfig, Host};
+use crossfade_postgres::connect::{ConnectConfig, Route};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use super::TransportError;
-use crate::socket::{self, Socket};
 use crate::wire::WireError;
 
 /// The numbers by which a server knows a session it is asked to interrupt.
@@ -28,18 +27,16 @@ impl fmt::Debug for BackendKey {
 /// Interrupts the command that a [`Connection`](super::Connection) is running, from outside.
 #[derive(Clone, Debug)]
 pub struct Canceller {
-    host: Host,
-    port: u16,
-    limit: Duration,
+    config: ConnectConfig,
+    route: Route,
     key: BackendKey,
 }
 
 impl Canceller {
-    pub(super) fn new(config: &ConnectConfig, key: BackendKey) -> Self {
+    pub(super) fn new(config: &ConnectConfig, route: Route, key: BackendKey) -> Self {
         Canceller {
-            host: config.host.clone(),
-            port: config.port,
-            limit: config.connect_timeout,
+            config: config.clone(),
+            route,
             key,
         }
     }
@@ -50,29 +47,17 @@ impl Canceller {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn cancel(&self) -> Result<(), TransportError> {
-        let address = || socket::address(&self.host, self.port);
-        let deliver = async {
-            let mut socket = Socket::open(&self.host, self.port).await.map_err(|source| {
-                TransportError::CannotConnect {
-                    address: address(),
-                    source,
-                }
-            })?;
-            let mut out = BytesMut::new();
-            frontend::cancel_request(self.key.process, self.key.secret, &mut out);
-            socket
-                .write_all(&out)
-                .await
-                .map_err(|source| WireError::Write { source })?;
-            // The server closes the socket once it has passed the request on. How it does so says nothing.
-            drop(socket.read(&mut [0]).await);
-            Ok(())
+        let mut stream = self.route.open(&self.config).await?;
+        let mut out = BytesMut::new();
+        frontend::cancel_request(self.key.process, self.key.secret, &mut out);
+        let written = async {
+            stream.write_all(&out).await?;
+            stream.flush().await
         };
-        timeout(self.limit, deliver).await.unwrap_or_else(|_| {
-            Err(TransportError::ConnectTimeout {
-                address: address(),
-                after: self.limit,
-            })
-        })
+        written.await.map_err(|source| WireError::Write { source })?;
+        // The server closes the stream once it has passed the request on. How it does so says nothing, nor whether it
+        // is done in time.
+        drop(timeout(self.config.connect_timeout, stream.read(&mut [0])).await);
+        Ok(())
     }
 }

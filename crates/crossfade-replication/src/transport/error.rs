@@ -1,31 +1,30 @@
 //! Why there is no connection, or none any more.
 
 use std::io;
-use std::time::Duration;
+
+use crossfade_postgres::connect::{ConnectConfig, Failure, Next, StreamError};
 
 use crate::server_error::{ServerError, Verdict};
 use crate::violation::Violation;
 use crate::wire::WireError;
 
+/// `invalid_authorization_specification`: no line of `pg_hba.conf` lets us in this way.
+const NOT_LET_IN: &str = "28000";
+
 /// Why a connection could not be opened or a command could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// There is nobody at the address.
-    #[error("reach the server at {address}")]
-    CannotConnect {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Opening took too long.
-    #[error("reach the server at {address} within {after:?}")]
-    ConnectTimeout {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// The limit.
-        after: Duration,
+    /// Nobody answers, not in time, or not with the encryption that was asked for.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The server is a standby, one of several to choose from.
+    #[error("follow a server that is in recovery")]
+    InRecovery,
+    /// None of several servers will do.
+    #[error("connect to a server that takes writes: {reasons}")]
+    NoServer {
+        /// Of each why.
+        reasons: String,
     },
     /// The server wants a password.
     #[error("log in: the server asks for a password and none is known")]
@@ -35,6 +34,12 @@ pub enum TransportError {
     MethodNotSupported {
         /// The method.
         method: &'static str,
+    },
+    /// `channel_binding=require`, and the exchange would not be bound to anything.
+    #[error("log in: channel_binding=require, and {reason}")]
+    NotBound {
+        /// What is missing.
+        reason: &'static str,
     },
     /// The SCRAM exchange failed on our side, for instance because the server does not know the password.
     #[error("log in: the SCRAM exchange failed")]
@@ -86,9 +91,12 @@ impl TransportError {
     pub fn class(&self) -> TransportErrorClass {
         use TransportErrorClass::{CannotConnect, Closed, NotPermitted, Refused, Violation};
         match self {
-            TransportError::CannotConnect { .. } | TransportError::ConnectTimeout { .. } => CannotConnect,
+            TransportError::Stream(_) | TransportError::InRecovery | TransportError::NoServer { .. } => {
+                CannotConnect
+            }
             TransportError::PasswordMissing
             | TransportError::MethodNotSupported { .. }
+            | TransportError::NotBound { .. }
             | TransportError::Scram { .. } => NotPermitted,
             TransportError::Encode { .. } => Refused,
             TransportError::Server { source, .. } => match source.verdict() {
@@ -106,6 +114,25 @@ impl TransportError {
                 Closed
             }
         }
+    }
+}
+
+impl Failure for TransportError {
+    fn next(&self) -> Next {
+        match self {
+            TransportError::Stream(error) => error.next(),
+            TransportError::Server { source, .. } if source.sqlstate == NOT_LET_IN => Next::OtherEncryption,
+            error => match error.class() {
+                TransportErrorClass::CannotConnect | TransportErrorClass::Closed => Next::OtherServer,
+                TransportErrorClass::NotPermitted
+                | TransportErrorClass::Refused
+                | TransportErrorClass::Violation => Next::Stop,
+            },
+        }
+    }
+
+    fn of_all(_: &ConnectConfig, reasons: String) -> Self {
+        TransportError::NoServer { reasons }
     }
 }
 

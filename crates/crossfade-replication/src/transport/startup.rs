@@ -35,9 +35,9 @@ pub const PINNED_SETTINGS: &[(&str, &str)] = &[
 pub(super) async fn start<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     config: &ConnectConfig,
+    mut login: authentication::Login<'_>,
 ) -> Result<(Session, BackendKey), TransportError> {
     send_startup(wire, config).await?;
-    let mut login = authentication::Login::of(config);
     loop {
         let Frame { tag, body } = wire.frame().await?;
         match tag {

@@ -26,10 +26,7 @@ async fn scram_lets_in_only_who_knows_the_password() {
     assert!(identity.system_identifier > 0 && identity.timeline == 1 && identity.flushed.0 > 0);
     assert!(!connection.session().in_recovery);
 
-    let wrong = ConnectConfig {
-        password: Some(Secret::new("wrong")),
-        ..config.clone()
-    };
+    let wrong = config.with_password(Some(Secret::new("wrong")));
     let error = refusal(&wrong).await;
     assert_eq!(error.class(), TransportErrorClass::NotPermitted);
     let TransportError::Server { source, .. } = error else {
@@ -37,10 +34,7 @@ async fn scram_lets_in_only_who_knows_the_password() {
     };
     assert_eq!(source.sqlstate, "28P01");
 
-    let none = ConnectConfig {
-        password: None,
-        ..config
-    };
+    let none = config.with_password(None);
     assert!(matches!(refusal(&none).await, TransportError::PasswordMissing));
 }
 
@@ -57,10 +51,7 @@ async fn md5_and_cleartext_passwords_work() {
         std::fs::write(&rules, allowed).unwrap();
         server.restart(false).await.unwrap();
         Connection::open(&over_tcp(&server)).await.unwrap();
-        let wrong = ConnectConfig {
-            password: Some(Secret::new("wrong")),
-            ..over_tcp(&server)
-        };
+        let wrong = over_tcp(&server).with_password(Some(Secret::new("wrong")));
         assert_eq!(refusal(&wrong).await.class(), TransportErrorClass::NotPermitted);
     }
 }
@@ -80,10 +71,8 @@ async fn who_cannot_come_in_learns_why() {
     let nowhere = config.with_database("nowhere");
     assert_eq!(refusal(&nowhere).await.class(), TransportErrorClass::NotPermitted);
 
-    let nobody = ConnectConfig {
-        port: 1,
-        ..over_tcp(&server)
-    };
+    let mut nobody = over_tcp(&server);
+    nobody.endpoints[0].port = 1;
     let error = refusal(&nobody).await;
     assert_eq!(error.class(), TransportErrorClass::CannotConnect);
     assert_eq!(error.to_string(), "reach the server at 127.0.0.1:1");
