@@ -117,7 +117,9 @@ impl From<ConnectError> for Failure {
             ConnectError::Stream(_) | ConnectError::CannotConnect { .. } | ConnectError::NoServer { .. } => {
                 Failure::Lost { what: chain(&error) }
             }
-            ConnectError::NotPermitted { .. } | ConnectError::NotLetIn { .. } => Failure::NoAccess {
+            ConnectError::NotPermitted { .. }
+            | ConnectError::NotLetIn { .. }
+            | ConnectError::Pooled { .. } => Failure::NoAccess {
                 reason: error.to_string(),
             },
             ConnectError::InRecovery | ConnectError::TooOld { .. } | ConnectError::OtherServer { .. } => {

@@ -143,6 +143,7 @@ async fn pause_or_stop(pause: Duration, mut stop: watch::Receiver<bool>) -> bool
 /// Stores a new plan, or finds the migration that is to go on.
 async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
+    session.refuse_pooler().await?;
     match what {
         What::Plan(plan) => {
             state::ensure(&session).await?;

@@ -5,6 +5,7 @@
 //! row's values.
 
 mod error;
+mod pooler;
 mod settings;
 
 use std::pin::pin;

@@ -4,4 +4,5 @@
 mod certificates;
 mod closed;
 mod open;
+mod pooler;
 mod scene;

@@ -169,6 +169,12 @@ impl Scene {
         let session = Session::open(&self.config(case), &SessionOptions::default()).await;
         let told = session.err().map(|error| chain(&error)).unwrap_or_default();
         assert!(told.contains(words), "{case}, SQL: {told}");
+        self.program_refuses(case, words).await;
+        assert!(begun.elapsed() < TOLD_WITHIN, "{case}: {:?}", begun.elapsed());
+    }
+
+    /// The program ends with 11 and says these words.
+    pub(crate) async fn program_refuses(&self, case: &str, words: &str) {
         let program = [
             "plan",
             "--table",
@@ -183,7 +189,13 @@ impl Scene {
         let ended = ended.expect(11).unwrap();
         assert!(ended.stderr.contains(words), "{case}: {}", ended.stderr);
         assert!(!ended.stderr.contains(PASSWORD), "{case}: {}", ended.stderr);
-        assert!(begun.elapsed() < TOLD_WITHIN, "{case}: {:?}", begun.elapsed());
+    }
+
+    /// A session for SQL.
+    pub(crate) async fn session(&self, case: &str) -> Session {
+        Session::open(&self.config(case), &SessionOptions::default())
+            .await
+            .unwrap()
     }
 
     /// No session for replication.

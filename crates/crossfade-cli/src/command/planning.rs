@@ -22,6 +22,7 @@ pub(super) async fn plan(
     name: &MigrationName,
 ) -> Result<Planned, Failure> {
     let session = open(config).await?;
+    session.refuse_pooler().await.map_err(Failure::no_access)?;
     let planned = planner::plan(&session, request, name).await;
     planned.map_err(|error| of_planning(Some(name), error))
 }

@@ -12,6 +12,9 @@ use crate::connect::{self, ConnectConfig, Next, StreamError};
 /// How much of a statement an error shows, in characters.
 const STATEMENT_SHOWN_MAX: usize = 120;
 
+const PREPARED_ELSEWHERE: SqlState = SqlState::INVALID_SQL_STATEMENT_NAME;
+const PREPARED_BEFORE: SqlState = SqlState::DUPLICATE_PSTATEMENT;
+
 /// Why a session did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -48,6 +51,15 @@ pub enum ConnectError {
         /// What the server said.
         reason: String,
     },
+    /// A pooler gives each transaction whatever session is free.
+    #[error(
+        "work on {server}: sessions there are shared, as by a pooler in transaction mode; connect to PostgreSQL itself, by \
+         its own host and port"
+    )]
+    Pooled {
+        /// User, host, port and database.
+        server: String,
+    },
     /// A standby.
     #[error("work on a server that is in recovery: connect to the primary")]
     InRecovery,
@@ -76,6 +88,13 @@ impl ConnectError {
         let server = config.to_string();
         let reason = error.message().to_owned();
         match error.class() {
+            // What was prepared a moment ago is prepared in another session.
+            _ if error
+                .code()
+                .is_some_and(|code| [PREPARED_ELSEWHERE, PREPARED_BEFORE].contains(code)) =>
+            {
+                ConnectError::Pooled { server }
+            }
             _ if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 ConnectError::NotLetIn { server, reason }
             }
@@ -100,6 +119,7 @@ impl connect::Failure for ConnectError {
             ConnectError::NotPermitted { .. }
             | ConnectError::TooOld { .. }
             | ConnectError::OtherServer { .. }
+            | ConnectError::Pooled { .. }
             | ConnectError::NoServer { .. } => Next::Stop,
         }
     }

@@ -103,6 +103,7 @@ fn class_of_transport(error: &TransportError) -> ReadErrorClass {
         TransportError::PasswordMissing
         | TransportError::MethodNotSupported { .. }
         | TransportError::NotBound { .. }
+        | TransportError::Pooler { .. }
         | TransportError::Scram { .. } => ReadErrorClass::NotPermitted,
         TransportError::Encode { .. } => ReadErrorClass::Protocol,
         TransportError::Server { source, .. } => class_of_refusal(source),

@@ -57,6 +57,15 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// It does not know what a connection for replication is.
+    #[error(
+        "log in for replication: this is a pooler and not PostgreSQL itself, whose own host and port are needed"
+    )]
+    Pooler {
+        /// What it said.
+        #[source]
+        source: Box<ServerError>,
+    },
     /// The server refused.
     #[error("{during}")]
     Server {
@@ -97,6 +106,7 @@ impl TransportError {
             TransportError::PasswordMissing
             | TransportError::MethodNotSupported { .. }
             | TransportError::NotBound { .. }
+            | TransportError::Pooler { .. }
             | TransportError::Scram { .. } => NotPermitted,
             TransportError::Encode { .. } => Refused,
             TransportError::Server { source, .. } => match source.verdict() {

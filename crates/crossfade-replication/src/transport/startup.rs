@@ -15,6 +15,9 @@ use crate::wire::Wire;
 
 const DURING: &str = "log in";
 
+/// Said of `replication`, as pgbouncer before 1.23 does. PostgreSQL itself understands our start-up packet.
+const NOT_UNDERSTOOD: &str = "unsupported startup parameter";
+
 /// Settings of every replication session. The first ones shape the text form of values: they are what the
 /// sessions that read that text back rely on. The timeouts would end an exported snapshot while it is in use.
 pub const PINNED_SETTINGS: &[(&str, &str)] = &[
@@ -106,10 +109,16 @@ async fn session<S: AsyncRead + AsyncWrite + Unpin>(
 /// What may come at any moment of the start-up.
 fn other(tag: u8, body: Bytes) -> Result<(), TransportError> {
     match tag {
-        b'E' => Err(TransportError::Server {
-            during: DURING,
-            source: Box::new(ServerError::parse(body)?),
-        }),
+        b'E' => {
+            let source = Box::new(ServerError::parse(body)?);
+            Err(match source.message.contains(NOT_UNDERSTOOD) {
+                true => TransportError::Pooler { source },
+                false => TransportError::Server {
+                    during: DURING,
+                    source,
+                },
+            })
+        }
         b'N' => Ok(()),
         tag => Err(Violation::Unexpected { tag, during: DURING }.into()),
     }

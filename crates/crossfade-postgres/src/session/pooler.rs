@@ -1,0 +1,48 @@
+//! Is this session ours alone? Behind a pooler in transaction mode each transaction runs in whatever session is free: our
+//! settings, locks and prepared statements would be somebody else's.
+
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{ConnectError, Session, SessionOptions, SqlError};
+
+/// Which session has it last.
+const MARK: &str = "SELECT pg_catalog.current_setting('crossfade.session', true)";
+
+impl Session {
+    /// Refuses a server that shares its sessions. Outside of a transaction.
+    ///
+    /// A setting of this session is looked for in a second one, which holds a transaction open: it must not be there, and
+    /// still be here.
+    ///
+    /// # Errors
+    /// [`ConnectError::Pooled`], or why there is no second session.
+    pub async fn refuse_pooler(&self) -> Result<(), ConnectError> {
+        let config = &self.way.config;
+        let preparing = |error: SqlError| ConnectError::preparing(config, &error);
+        let mark = format!("{} {}", self.backend.pid, self.backend.started);
+        let set = format!("SET crossfade.session = '{mark}'");
+        self.batch_execute(&set).await.map_err(preparing)?;
+        let other = Session::open(config, &SessionOptions::default()).await?;
+        other.batch_execute("BEGIN").await.map_err(preparing)?;
+        let there = other.mark().await.map_err(preparing)?;
+        let shared = there.as_deref() == Some(mark.as_str()) || {
+            let here = self.mark().await.map_err(preparing)?;
+            here.as_deref() != Some(mark.as_str())
+        };
+        match shared {
+            true => Err(ConnectError::Pooled {
+                server: config.to_string(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    async fn mark(&self) -> Result<Option<String>, SqlError> {
+        let answer = self.client.simple_query(MARK).await;
+        let answer = answer.map_err(|error| SqlError::new(MARK, &error))?;
+        Ok(answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    }
+}
