@@ -158,6 +158,39 @@ impl Context {
         Ok(state::guard(session, &self.plan.name, self.generation).await?)
     }
 
+    /// A publication that is not the one any more with which a stream that we read began (R34).
+    pub(crate) async fn other_publication(&self, session: &Session) -> Result<Option<String>, Failure> {
+        let name = &self.plan.name;
+        let all = [
+            (Direction::Forward, name.publication()),
+            (Direction::Back, name.back_publication()),
+        ];
+        for (direction, publication) in all {
+            let read = direction == Direction::Forward || self.direction == Direction::Back;
+            if read && !state::publication_is_the_same(session, name, direction).await? {
+                return Ok(Some(publication));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The stream of such a publication may lack changes, and nobody knows which.
+    pub(crate) fn changes_missing(&self, publication: &str) -> Failure {
+        let reason = format!(
+            "the publication {publication} was altered, dropped or made anew: changes may be missing from the stream"
+        );
+        let next = match self.direction {
+            Direction::Forward => {
+                "The source is untouched. `crossfade abort` removes what was made; then run the change again."
+            }
+            Direction::Back => {
+                "There is no way back any more; the new table is in its place and complete. `crossfade complete` ends \
+                 the migration."
+            }
+        };
+        Failure::needs_operator(reason, next)
+    }
+
     /// Says something worth a line to whoever watches.
     pub(crate) fn line(&self, line: impl Into<String>) {
         self.note(Note::Line(line.into()));

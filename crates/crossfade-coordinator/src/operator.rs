@@ -80,6 +80,7 @@ impl Operator {
         }
         self.refuse_to_be_waited_for().await?;
         self.find_source_and_slot().await?;
+        self.find_publications().await?;
         self.measure().await?;
         self.write().await
     }
@@ -106,6 +107,26 @@ impl Operator {
             return Err(Failure::needs_operator(reason, BEGIN_AGAIN));
         }
         Ok(())
+    }
+
+    /// Nor what is left out of the stream because it is not published any more.
+    async fn find_publications(&self) -> Result<(), Failure> {
+        let context = &self.context;
+        let Some(publication) = context.other_publication(&self.session).await? else {
+            return Ok(());
+        };
+        // It goes with the migration, and an engine that has lost that must not complain of it.
+        context.begin(&self.session).await?;
+        let stored = state::load(&self.session, context.name()).await;
+        self.session.batch_execute("ROLLBACK").await?;
+        let at_work = stored?.is_some_and(|stored| match context.direction {
+            Direction::Forward => stored.phase < Phase::Swapped,
+            Direction::Back => stored.phase == Phase::Swapped,
+        });
+        match at_work {
+            true => Err(context.changes_missing(&publication)),
+            false => Ok(()),
+        }
     }
 
     /// As the loop last published it.

@@ -65,16 +65,10 @@ impl Pool {
                 None => self.session().await?,
             };
             session.write_all(&bytes).await?;
-            let answered = matches!(kind, b'Q' | b'S');
-            let mut idle = false;
-            while answered {
-                let (kind, bytes) = read_frame(&mut session).await?;
-                client.write_all(&bytes).await?;
-                if kind == b'Z' {
-                    idle = bytes[5] == b'I';
-                    break;
-                }
-            }
+            let idle = match kind {
+                b'Q' | b'S' => pass_answer(&mut session, &mut client).await?,
+                _ => false,
+            };
             match idle {
                 true => self.put_back(session),
                 false => held = Some(session),
@@ -106,6 +100,17 @@ impl Pool {
 
     fn put_back(&self, session: UnixStream) {
         self.free.lock().unwrap().push(session);
+    }
+}
+
+/// Passes on what a session answers; whether it is outside of a transaction then.
+async fn pass_answer(session: &mut UnixStream, client: &mut TcpStream) -> std::io::Result<bool> {
+    loop {
+        let (kind, bytes) = read_frame(session).await?;
+        client.write_all(&bytes).await?;
+        if kind == b'Z' {
+            return Ok(bytes[5] == b'I');
+        }
     }
 }
 

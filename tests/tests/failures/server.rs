@@ -327,3 +327,71 @@ async fn r2_an_engine_that_becomes_a_synchronous_standby_disconnects() {
     scene.resume(How::default()).done().await;
     scene.assert_twins().await;
 }
+
+/// What is done to the publication; behind the last of them it looks as before.
+const TAMPERED: [&[&str]; 3] = [
+    &[
+        "ALTER PUBLICATION p DROP TABLE public.t",
+        "ALTER PUBLICATION p ADD TABLE public.t",
+    ],
+    &[
+        "ALTER PUBLICATION p SET (publish = 'insert')",
+        "ALTER PUBLICATION p SET (publish = 'insert, update, delete, truncate')",
+    ],
+    &[
+        "DROP PUBLICATION p",
+        "CREATE PUBLICATION p FOR TABLE ONLY public.t",
+    ],
+];
+
+async fn tampered(number: usize, at_work: bool) {
+    let rows = "INSERT INTO {t} SELECT i, 0, i FROM generate_series(1, 100) i";
+    let scene = Scene::with_twin("n integer", rows).await;
+    let mut engine = scene.run(MANUAL).await;
+    engine.until_ready().await;
+    let engine = match at_work {
+        true => Some(engine),
+        false => {
+            engine.interrupt();
+            engine.ended().await;
+            None
+        }
+    };
+    let (admin, publication) = (scene.admin().await, scene.name.publication());
+    for (place, sql) in TAMPERED[number].iter().enumerate() {
+        let sql = sql.replace(" p ", &format!(" {publication} "));
+        let sql = sql.replace("DROP PUBLICATION p", &format!("DROP PUBLICATION {publication}"));
+        admin.batch_execute(&sql).await.unwrap();
+        if place == 0 {
+            both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 3").await;
+        }
+    }
+    let engine = engine.unwrap_or_else(|| scene.resume(How::default()));
+    match engine.ended().await {
+        Ended::NeedsOperator { reason, .. } => assert!(reason.contains(&publication), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        scene
+            .holds("SELECT phase = 'ready' FROM crossfade.migration")
+            .await
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_a_table_left_out_of_the_publication_for_a_moment() {
+    tampered(0, true).await;
+    tampered(0, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_changes_left_out_of_the_publication_for_a_moment() {
+    tampered(1, true).await;
+    tampered(1, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_a_publication_made_anew() {
+    tampered(2, true).await;
+    tampered(2, false).await;
+}

@@ -10,7 +10,7 @@ use crossfade_postgres::session::{Canceler, Session};
 use crossfade_postgres::{copy, slot, state};
 use tokio::sync::{mpsc, watch};
 
-use super::copy::{empty_targets, exporting_slot};
+use super::copy::{begin_anew, exporting_slot};
 use super::finish::SLOT_RELEASE_MAX;
 use super::{Hands, send};
 use crate::context::{Context, Message};
@@ -36,7 +36,7 @@ pub(super) struct ChunkWorker {
 pub(super) async fn open_slot(context: &Context) -> Result<Event, Failure> {
     let session = context.session().await?;
     slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
-    empty_targets(context, &session).await?;
+    begin_anew(context, &session).await?;
     let exporting = exporting_slot(context).await?;
     context.audit(&session, "created the slot", None).await?;
     let snapshot = {

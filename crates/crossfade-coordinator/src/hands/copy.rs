@@ -45,7 +45,7 @@ impl Opened {
 pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> {
     let session = context.session().await?;
     slot::drop(&session, &context.plan.name.slot(), SLOT_RELEASE_MAX).await?;
-    empty_targets(context, &session).await?;
+    begin_anew(context, &session).await?;
     // The lock comes before the snapshot (R4), which is made with the slot.
     let keeper = SnapshotKeeper::lock(context.session().await?, &context.step().source).await?;
     let exporting = exporting_slot(context).await?;
@@ -86,12 +86,14 @@ pub(super) async fn exporting_slot(context: &Context) -> Result<ExportingSlot, F
     }
 }
 
-pub(super) async fn empty_targets(
+/// Empties the targets, and writes down the publication that the slot begins with (R34).
+pub(super) async fn begin_anew(
     context: &Context,
     session: &crossfade_postgres::session::Session,
 ) -> Result<(), Failure> {
     context.begin(session).await?;
     state::forget_copy(session, context.name()).await?;
+    state::record_publication(session, &context.plan.name, Direction::Forward).await?;
     for target in &context.step().targets {
         session.batch_execute(&copy::empty(target)).await?;
     }

@@ -276,6 +276,10 @@ impl Worker {
     }
 
     async fn check_source(&self) -> Result<(), Failure> {
+        if let Some(publication) = self.context.other_publication(&self.holder).await? {
+            self.holder.batch_execute("ROLLBACK").await?;
+            return Err(self.context.changes_missing(&publication));
+        }
         let differences = self
             .checks
             .source_differences(&self.holder)

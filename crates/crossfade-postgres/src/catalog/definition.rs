@@ -429,10 +429,6 @@ pub struct Publication {
     pub name: String,
     /// How it comes to send the table.
     pub by: PublishedBy,
-    /// Its column list, if it has one.
-    pub columns: Vec<String>,
-    /// Its row filter, deparsed.
-    pub filter: Option<String>,
 }
 
 /// One edge of `pg_depend`. What belongs to the table is named without schema and table (`column id`, `index

@@ -283,15 +283,17 @@ document as materialized (
     'publications', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'name', p.pubname,
-        'by', case when p.puballtables then 'all_tables' when r.oid is not null then 'table' else 'schema' end,
-        'columns', (
-          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]')
-          from unnest(r.prattrs::int2[]) u(attnum) join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum),
-        'filter', pg_get_expr(r.prqual, r.prrelid))), '[]')
+        'by', case when p.puballtables then 'all_tables' when r.oid is not null then 'table' else 'schema' end)), '[]')
       from pg_publication p
         left join pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-        left join pg_publication_namespace s on s.pnpubid = p.oid and s.pnnspid = c.relnamespace
-      where p.puballtables or r.oid is not null or s.oid is not null),
+        -- By its edges, since 14 has no such catalog.
+        cross join lateral (select exists (
+          select from pg_depend s
+            join pg_depend o on o.classid = s.classid and o.objid = s.objid
+              and o.refclassid = 'pg_publication'::regclass and o.refobjid = p.oid
+          where s.classid = to_regclass('pg_publication_namespace')
+            and s.refclassid = 'pg_namespace'::regclass and s.refobjid = c.relnamespace)) b(schema)
+      where p.puballtables or r.oid is not null or b.schema),
     'subscriptions', (
       select coalesce(jsonb_agg(s.subname), '[]')
       from pg_subscription_rel r join pg_subscription s on s.oid = r.srsubid where r.srrelid = c.oid),

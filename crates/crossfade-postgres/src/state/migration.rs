@@ -108,6 +108,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
         "migration",
         "engine",
         "position",
+        "publication",
         "source_file",
         "way_back_closed",
         "detector",

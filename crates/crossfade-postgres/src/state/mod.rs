@@ -11,6 +11,7 @@ mod error;
 mod ledger;
 mod migration;
 mod progress;
+mod publication;
 mod request;
 mod schema;
 mod verification;
@@ -31,6 +32,7 @@ pub use self::progress::{
     advance_statement, aligned, done_statements, forget_statements, forget_swap_attempts,
     forget_swap_attempts_to, position, record_statement, record_swap_attempt, start_position, swap_attempt,
 };
+pub use self::publication::{publication_is_the_same, record_publication};
 pub use self::request::{Verb, ask, take};
 pub use self::schema::{ensure, exists};
 pub use self::verification::{

@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 use super::StateError;
 use crate::session::Session;
 
-const FILES: &[(i32, &str)] = &[(1, include_str!("../../../../migrations/0001_state.sql"))];
+const FILES: &[(i32, &str)] = &[
+    (1, include_str!("../../../../migrations/0001_state.sql")),
+    (2, include_str!("../../../../migrations/0002_publication.sql")),
+];
 
 /// Serializes the engines that bring the schema up to date.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('crossfade schema')::bigint)";

@@ -49,6 +49,15 @@ impl World {
         World { server, superuser }
     }
 
+    /// What follows is another snapshot where the server names NOT NULL constraints and explains itself otherwise: from 18 on.
+    fn by_version(&self) -> insta::internals::SettingsBindDropGuard {
+        let mut settings = insta::Settings::clone_current();
+        if self.server.installation().major >= 18 {
+            settings.set_snapshot_suffix("18");
+        }
+        settings.bind_to_scope()
+    }
+
     async fn session(&self, role: &str) -> Session {
         let config = ConnectConfig::parse(&self.server.connection(role, "postgres")).unwrap();
         Session::open(&config, &SessionOptions::default()).await.unwrap()

@@ -21,6 +21,7 @@ async fn orders_are_retyped() {
     // A generated column reads amount: it stays as it is.
     let alters = [ORDERS[0].rsplit_once(", ").unwrap().0, ORDERS[1]];
     let plan = world.plan("orders", &alters).await;
+    let _bound = world.by_version();
     insta::assert_snapshot!(as_text(&plan));
 }
 
@@ -32,6 +33,7 @@ async fn names_are_quoted_wherever_they_are_used() {
         "ALTER COLUMN \"select\" TYPE bigint, ALTER \"Größe\" TYPE order_status USING \"Größe\"::order_status",
     ];
     let plan = world.plan(table, &alters).await;
+    let _bound = world.by_version();
     insta::assert_snapshot!(as_text(&plan));
 }
 

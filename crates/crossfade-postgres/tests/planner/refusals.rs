@@ -94,6 +94,7 @@ async fn foreign_keys_must_fit_the_new_types() {
     let incoming = ["ALTER id DROP DEFAULT, ALTER id TYPE text"];
     let both = world.refusals_of("engine", "orders", &own).await;
     let text = shown(&both) + &shown(&world.refusals_of("engine", "orders", &incoming).await);
+    let _bound = world.by_version();
     insta::assert_snapshot!(text);
 
     world

@@ -422,5 +422,6 @@ key = [\"id\"]
         .iter()
         .filter(|statement| stages.contains(&statement.stage));
     let statements: Vec<&str> = statements.map(|statement| statement.sql.as_str()).collect();
+    let _bound = world.by_version();
     insta::assert_snapshot!(statements.join(";\n"));
 }

@@ -112,6 +112,19 @@ async fn a_slot_that_is_gone_is_not_waited_for() {
 #[tokio::test]
 async fn a_publication_that_is_gone_is_not_waited_for() {
     let scene = Scene::new().await;
+    // From 18 on the server goes on without a word: the engine looks at the publication itself (R34).
+    if scene.server.installation().major >= 18 {
+        let again = "DROP PUBLICATION p; INSERT INTO t VALUES (1, 'a'); CREATE PUBLICATION p FOR TABLE t";
+        scene.run(again).await;
+        scene.run("INSERT INTO t VALUES (2, 'b')").await;
+        // Only the second one comes.
+        let change = scene.follow().await.change().await;
+        assert!(
+            matches!(&change, Change::Insert { new } if new.0[1] == Cell::Text("b".into())),
+            "{change:?}"
+        );
+        return;
+    }
     scene
         .run("DROP PUBLICATION p; INSERT INTO t VALUES (1, 'a')")
         .await;
