@@ -87,6 +87,12 @@ pub(crate) enum Command {
     /// Write a commented change file to start from
     #[command(after_help = "Example:\n  crossfade init --table public.orders")]
     Init(Init),
+    /// Print the SQL that gives a role what a change takes, for whoever may give it; changes nothing
+    #[command(
+        after_help = "Examples:\n  crossfade grants --url postgres://postgres@db/shop --table orders --to crossfade\n  \
+                      crossfade grants --change change.toml --to crossfade | psql shop"
+    )]
+    Grants(Grants),
     /// Show every statement that would run, or every reason why not; changes nothing
     #[command(
         after_help = "Examples:\n  crossfade plan --change change.toml\n  crossfade plan --table orders \
@@ -148,6 +154,24 @@ pub(crate) struct Init {
     /// Replace the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `crossfade grants`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["change", "table"]).required(true))]
+pub(crate) struct Grants {
+    /// A change file, as `crossfade init` writes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) change: Option<PathBuf>,
+    /// The table, quoted as in SQL
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// The role that runs the change; by default the one that connects
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) to: Option<String>,
+    /// Print what the role has already, too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// A change: from a file, or said here.

@@ -58,7 +58,8 @@ fn change_itself(change: &Change) -> Result<ChangeRequest, Failure> {
     }
 }
 
-fn change_file(file: &Path) -> Result<ChangeRequest, Failure> {
+/// The change that a file describes.
+pub(crate) fn change_file(file: &Path) -> Result<ChangeRequest, Failure> {
     let text = read(file)?;
     ChangeRequest::from_toml(&file.display().to_string(), &text).map_err(Failure::usage)
 }

@@ -11,6 +11,7 @@ mod draft;
 mod estimate;
 mod expression;
 mod foreign_keys;
+mod grants;
 mod inverse;
 mod key;
 mod node_tree;
@@ -39,6 +40,7 @@ use crate::preflight::{self, Facts, FactsError, refusal};
 use crate::session::{Session, SqlClass, SqlError};
 
 pub use self::checks::{CheckError, CutoverChecks, in_words, table_oid};
+pub use self::grants::{Grant, Grants, grants};
 pub use self::validity::{ValidityError, as_planned, digest, still_valid};
 
 /// A plan, and what is printed beside it.

@@ -6,6 +6,7 @@ mod complete;
 mod continue_;
 mod cutover;
 mod demo;
+mod grants;
 mod init;
 mod pause;
 mod plan;
@@ -44,6 +45,7 @@ pub(crate) fn perform(arguments: Arguments, console: Console) -> Outcome {
 async fn dispatch(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Init(init) => init::perform(context, init).await,
+        Command::Grants(grants) => grants::perform(context, grants).await,
         Command::Plan(plan) => plan::perform(context, plan).await,
         Command::Run(run) => run::perform(context, run).await,
         Command::Status(status) => status::perform(context, status).await,

@@ -9,7 +9,7 @@ use crossfade_core::refusal::Refusal;
 use crossfade_postgres::catalog::Difference;
 use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
-use crossfade_postgres::planner::{self, PlanError, Planned, ValidityError};
+use crossfade_postgres::planner::{self, Grants, PlanError, Planned, ValidityError};
 use crossfade_postgres::session::{Session, SessionOptions};
 use crossfade_postgres::state::{self, Stored};
 
@@ -33,6 +33,18 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
     let session = open(config).await?;
     let text = planner::template(&session, &table).await;
     text.map_err(|error| of_planning(None, error))
+}
+
+/// What a role needs for a change.
+pub(super) async fn grants(
+    config: &ConnectConfig,
+    table: &TypedName,
+    request: Option<&ChangeRequest>,
+    role: Option<&str>,
+) -> Result<Grants, Failure> {
+    let session = open(config).await?;
+    let grants = planner::grants(&session, table, request, role).await;
+    grants.map_err(|error| of_planning(None, error))
 }
 
 /// The plan of the migration of that name, if `change` goes on with it.

@@ -343,7 +343,7 @@ document as materialized (
       'default_grantees', (
         select coalesce(jsonb_agg(distinct case when g.grantee <> 0 then pg_get_userbyid(g.grantee) end), '[]')
         from pg_default_acl d, aclexplode(d.defaclacl) g
-        where d.defaclrole = current_user::regrole and d.defaclnamespace = 0 and d.defaclobjtype in ('r', 'S')),
+        where d.defaclrole = (select r.oid from pg_roles r where r.rolname = current_user) and d.defaclnamespace = 0 and d.defaclobjtype in ('r', 'S')),
       'event_triggers', (
         select coalesce(jsonb_agg(evtname), '[]') from pg_event_trigger where evtenabled <> 'D')))
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $1) as document

@@ -10,6 +10,7 @@ use crossfade_core::name::MigrationName;
 use crossfade_core::refusal::{Notice, Refusal};
 
 use crate::catalog::definition::{Definition, Edge, ForeignKey, Index, PublishedBy, Table};
+use crate::ident::Ident;
 
 /// Every attachment that this release does not carry over, and every role that it would have to be.
 /// `own_publications` are those of the migration itself.
@@ -277,7 +278,11 @@ impl Refusals {
                 "What belongs to {} is owned or was granted by it, and we are no member.",
                 self.table
             );
-            let remedy = "Grant the role to the one that runs the change (with INHERIT and SET).";
+            let remedy = format!(
+                "Run `GRANT {} TO …` for the role that runs the change (from 16 on WITH INHERIT TRUE, SET TRUE); `crossfade \
+                 grants` prints it.",
+                Ident(role)
+            );
             self.add("not_a_member", format!("role {role}"), message, remedy);
         }
         for privilege in &definition.outside.privileges_not_ours {

@@ -80,7 +80,7 @@ fn other_end(related: &Related, role: Ident<'_>) -> Option<Refusal> {
             "not_owner_of_referencing_table",
             related.table.to_string(),
             "Its foreign key must be made anew, and our role is no member of its owner.".to_owned(),
-            "Grant the owner's role to ours.",
+            "Grant the owner's role to ours: `crossfade grants` prints it.",
         ));
     }
     (!related.lockable || !related.may_reference).then(|| {

@@ -93,21 +93,23 @@ pub async fn raise_generation(
     // Before: so that raising does not wait for a long statement of theirs. After: one that began in between has
     // failed or will, at its guard; a slot that is being made is guarded by nothing.
     end_sessions(session, name, application_name).await?;
-    let upsert = "\
+    // At once: whoever finds itself superseded looks for who is at work now.
+    let raise = "\
+WITH register AS (
+  INSERT INTO crossfade.engine (migration, host, process, backend_pid, backend_started)
+  SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())
+      ON CONFLICT (migration) DO UPDATE SET host = excluded.host, process = excluded.process,
+         backend_pid = excluded.backend_pid, backend_started = excluded.backend_started,
+         started_at = excluded.started_at, heard_at = excluded.heard_at, progress = excluded.progress
+)
 INSERT INTO crossfade.generation AS g (migration, generation) VALUES ($1, 1)
     ON CONFLICT (migration) DO UPDATE SET generation = g.generation + 1
 RETURNING generation";
-    let generation = session.query_one(upsert, &[&name]).await?.get(0);
+    let generation = session
+        .query_one(raise, &[&name, &host, &i64::from(std::process::id())])
+        .await?
+        .get(0);
     end_sessions(session, name, application_name).await?;
-    let register = "\
-INSERT INTO crossfade.engine (migration, host, process, backend_pid, backend_started)
-SELECT $1, $2, $3, pid, backend_start FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())
-    ON CONFLICT (migration) DO UPDATE SET host = excluded.host, process = excluded.process,
-       backend_pid = excluded.backend_pid, backend_started = excluded.backend_started,
-       started_at = excluded.started_at, heard_at = excluded.heard_at, progress = excluded.progress";
-    session
-        .execute(register, &[&name, &host, &i64::from(std::process::id())])
-        .await?;
     let forget = "\
 UPDATE crossfade.request SET taken_at = pg_catalog.clock_timestamp()
  WHERE migration = $1 AND taken_at IS NULL

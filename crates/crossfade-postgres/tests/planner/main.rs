@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod expressions;
+mod grants;
 mod keys;
 mod nothing_changes;
 mod plans;
