@@ -87,6 +87,12 @@ pub(crate) enum Command {
     /// Write a commented change file to start from
     #[command(after_help = "Example:\n  crossfade init --table public.orders")]
     Init(Init),
+    /// Look for everything on the server that stands in the way, of any change or of this one; changes nothing
+    #[command(
+        after_help = "Examples:\n  crossfade check\n  crossfade check --change change.toml --json\n\nEnds with 10 if something \
+                      stands in the way."
+    )]
+    Check(Check),
     /// Print the SQL that gives a role what a change takes, for whoever may give it; changes nothing
     #[command(
         after_help = "Examples:\n  crossfade grants --url postgres://postgres@db/shop --table orders --to crossfade\n  \
@@ -154,6 +160,20 @@ pub(crate) struct Init {
     /// Replace the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `crossfade check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A change file, as `crossfade init` writes
+    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
+    pub(crate) change: Option<PathBuf>,
+    /// The table, quoted as in SQL
+    #[arg(long, value_name = "TABLE", requires = "alter")]
+    pub(crate) table: Option<String>,
+    /// What to change, as `ALTER TABLE` takes it; several in order
+    #[arg(long, value_name = "SQL", requires = "table")]
+    pub(crate) alter: Vec<String>,
 }
 
 /// `crossfade grants`.

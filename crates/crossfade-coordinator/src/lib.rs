@@ -13,6 +13,7 @@ mod losses;
 pub mod operate;
 mod operator;
 mod pace;
+pub mod reach;
 pub mod report;
 pub mod run;
 pub mod verify;

@@ -2,6 +2,7 @@
 
 mod abort;
 mod bench;
+mod check;
 mod complete;
 mod continue_;
 mod cutover;
@@ -45,6 +46,7 @@ pub(crate) fn perform(arguments: Arguments, console: Console) -> Outcome {
 async fn dispatch(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Init(init) => init::perform(context, init).await,
+        Command::Check(check) => check::perform(context, check).await,
         Command::Grants(grants) => grants::perform(context, grants).await,
         Command::Plan(plan) => plan::perform(context, plan).await,
         Command::Run(run) => run::perform(context, run).await,

@@ -10,7 +10,8 @@ use crossfade_postgres::catalog::Difference;
 use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::planner::{self, Grants, PlanError, Planned, ValidityError};
-use crossfade_postgres::session::{Session, SessionOptions};
+use crossfade_postgres::preflight::server::{self, Findings};
+use crossfade_postgres::session::{Backend, Session, SessionOptions};
 use crossfade_postgres::state::{self, Stored};
 
 use crate::failure::Failure;
@@ -33,6 +34,33 @@ pub(super) async fn template(config: &ConnectConfig, table: &str) -> Result<Stri
     let session = open(config).await?;
     let text = planner::template(&session, &table).await;
     text.map_err(|error| of_planning(None, error))
+}
+
+/// What stands in the way of any change, or of this one; and what is good to know.
+pub(super) async fn check(
+    config: &ConnectConfig,
+    change: Option<(&ChangeRequest, &MigrationName)>,
+) -> Result<(Backend, Findings), Failure> {
+    let session = open(config).await?;
+    session.refuse_pooler().await.map_err(Failure::no_access)?;
+    let mut findings = server::look(&session).await.map_err(Failure::no_access)?;
+    if let Some((request, name)) = change {
+        match planner::plan(&session, request, name).await {
+            Ok(planned) => add(&mut findings.notices, planned.plan.notices, |notice| &notice.code),
+            Err(PlanError::Refused(refusals)) => {
+                add(&mut findings.refusals, refusals, |refusal| &refusal.code);
+            }
+            Err(error) => return Err(of_planning(Some(name), error)),
+        }
+    }
+    Ok((session.backend().clone(), findings))
+}
+
+/// What was found of the change goes before what was found of any.
+fn add<T>(findings: &mut Vec<T>, of_change: Vec<T>, code: impl Fn(&T) -> &String) {
+    findings.retain(|one| of_change.iter().all(|other| code(one) != code(other)));
+    let general = std::mem::replace(findings, of_change);
+    findings.extend(general);
 }
 
 /// What a role needs for a change.

@@ -490,7 +490,7 @@ impl Drafting<'_> {
             old: self.today(),
             shadows: &[&new.shadow],
             old_shape: None,
-            role: &pieces.surroundings.facts.role,
+            role: &pieces.surroundings.facts.server.role,
             limits: pieces.limits,
         });
         CopyStep {

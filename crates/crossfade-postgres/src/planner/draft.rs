@@ -177,7 +177,7 @@ impl Draft<'_> {
         let alteration = self.request.alteration.as_ref();
         let served = alteration.is_none_or(|alteration| alteration.refusals.is_empty());
         let table = self.surroundings.definition.table.kind == "r";
-        served && table && self.surroundings.facts.may_create_schemas
+        served && table && self.surroundings.facts.server.may_create_schemas
     }
 
     async fn source(&self) -> Result<(Source, Vec<Refusal>), PlanError> {
@@ -435,7 +435,7 @@ impl Draft<'_> {
             targets: &step.targets,
             desired: &desired,
             successor,
-            role: &self.surroundings.facts.role,
+            role: &self.surroundings.facts.server.role,
             limits: &self.request.limits,
             copy_mode: step.copy_mode,
             way_back: step.back.is_some(),
@@ -538,7 +538,7 @@ impl Draft<'_> {
             key: &key,
             estimate: &self.surroundings.estimate,
             limits: &self.request.limits,
-            slot_keeps_bytes: self.surroundings.facts.slot_keeps_bytes,
+            slot_keeps_bytes: self.surroundings.facts.server.slot_keeps_bytes,
         };
         pieces.choose()
     }
@@ -547,7 +547,7 @@ impl Draft<'_> {
         Ok(ServerIdentity {
             system_identifier: self.session.system_identifier().await?,
             version_num: self.session.version_num(),
-            database: self.surroundings.facts.database.clone(),
+            database: self.surroundings.facts.server.database.clone(),
         })
     }
 }

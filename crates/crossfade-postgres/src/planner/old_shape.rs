@@ -258,7 +258,7 @@ impl Shape<'_> {
             old: &pieces.surroundings.definition,
             shadows: &shadows,
             old_shape: Some(&old_shape),
-            role: &pieces.surroundings.facts.role,
+            role: &pieces.surroundings.facts.server.role,
             limits: pieces.limits,
         });
         let class = match self.caveats.is_empty() {

@@ -26,7 +26,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
 /// `max_slot_wal_keep_size` below what the copy alone writes may cost us the slot.
 pub(super) fn notices(context: &Context<'_>) -> Vec<Notice> {
     let wal = context.estimate.wal_bytes;
-    match context.facts.slot_keeps_bytes {
+    match context.facts.server.slot_keeps_bytes {
         Some(kept) if kept < wal => vec![Notice {
             code: "slot_may_be_lost".to_owned(),
             object: "setting max_slot_wal_keep_size".to_owned(),

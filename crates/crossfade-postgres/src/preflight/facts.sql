@@ -1,23 +1,7 @@
 -- What preflight must know beside the table's definition. $1: the table; $2: slot, publication and schema of the
 -- migration; $3: the schema for its retired table.
 SELECT jsonb_build_object(
-  'wal_level', current_setting('wal_level'),
-  'slots_max', current_setting('max_replication_slots')::int,
-  'slots_used', (SELECT count(*) FROM pg_replication_slots),
-  'senders_max', current_setting('max_wal_senders')::int,
-  'senders_used', (SELECT count(*) FROM pg_stat_replication),
-  'synchronous_standby_names', current_setting('synchronous_standby_names'),
-  'slot_keeps_bytes', (SELECT CASE WHEN setting::int8 >= 0 THEN setting::int8 * 1048576 END
-                         FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
-  'standbys_unseen', (SELECT count(*) FROM pg_stat_replication s
-                       WHERE s.backend_xmin IS NULL
-                         AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = s.pid)),
-  'may_see_lag', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-  'role', current_user::text,
-  'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
-    OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')),
-  'may_create_schemas', has_database_privilege(current_database(), 'CREATE'),
-  'database', current_database()::text,
+  'server', {server},
   'owns_table', pg_has_role(c.relowner, 'USAGE'),
   'owner', pg_get_userbyid(c.relowner)::text,
   'may_select', has_table_privilege(c.oid, 'SELECT'),
@@ -35,8 +19,6 @@ SELECT jsonb_build_object(
       SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE slot_name IN ($2::text, $2::text || '_back')
       UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname IN ($2::text, $2::text || '_back')
       UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ($2::text, $3::text)) AS names (name)),
-  'publications_of_all', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
-                            FROM pg_publication WHERE puballtables),
   'related', (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'table', jsonb_build_object('schema', n.nspname, 'name', o.relname),
         'owned', pg_has_role(o.relowner, 'USAGE'),

@@ -7,13 +7,13 @@ use crate::ident::Ident;
 
 /// A limit on their lag that cannot be kept.
 pub(super) fn notice(context: &Context<'_>) -> Option<Notice> {
-    if !context.limits.wants_standbys() || context.facts.may_see_lag {
+    if !context.limits.wants_standbys() || context.facts.server.may_see_lag {
         return None;
     }
-    let role = Ident(&context.facts.role);
+    let role = Ident(&context.facts.server.role);
     Some(Notice {
         code: "replica_lag_hidden".to_owned(),
-        object: format!("role {}", context.facts.role),
+        object: format!("role {}", context.facts.server.role),
         message: "It may not see how far standbys are behind: replica_lag_max and replica_lag_bytes_max hold nothing \
                   back, and only a pace_query of yours does."
             .to_owned(),

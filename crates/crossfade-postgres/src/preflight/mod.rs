@@ -11,6 +11,7 @@ mod prepared;
 mod publications;
 mod role;
 mod row_security;
+pub mod server;
 mod standby;
 mod wal;
 
@@ -20,7 +21,7 @@ use crossfade_core::plan::Estimate;
 use crossfade_core::refusal::{Notice, Refusal};
 
 pub(crate) use self::disk::about;
-pub use self::facts::{Facts, FactsError, Related};
+pub use self::facts::{Facts, FactsError, Related, ServerFacts};
 pub use self::standby::synchronous_as;
 
 /// What the checks look at.
@@ -59,17 +60,7 @@ pub fn check(context: &Context<'_>) -> Vec<Refusal> {
 pub fn notices(context: &Context<'_>) -> Vec<Notice> {
     let mut notices = disk::notices(context);
     notices.extend(lag::notice(context));
-    if context.facts.standbys_unseen > 0 {
-        notices.push(Notice {
-            code: "standby_readers_unseen".to_owned(),
-            object: "standbys".to_owned(),
-            message:
-                "A standby without hot_standby_feedback is connected: transactions there that read across \
-                      the swap cannot be seen and are not waited for."
-                    .to_owned(),
-            offer: None,
-        });
-    }
+    notices.extend(server::unseen_readers(&context.facts.server));
     notices
 }
 
@@ -115,18 +106,21 @@ mod tests {
             may_reference: false,
         };
         let facts = Facts {
-            wal_level: "replica".to_owned(),
-            slots_used: 10,
-            senders_used: 10,
-            synchronous_standby_names: "ANY 1 (*)".to_owned(),
-            may_replicate: false,
-            may_create_schemas: false,
+            server: ServerFacts {
+                wal_level: "replica".to_owned(),
+                slots_used: 10,
+                senders_used: 10,
+                synchronous_standby_names: "ANY 1 (*)".to_owned(),
+                may_replicate: false,
+                may_create_schemas: false,
+                publications_of_all: vec!["everything".to_owned()],
+                ..facts::fine().server
+            },
             owns_table: false,
             may_create_in_schema: false,
             row_security_applies: true,
             prepared: vec!["it's".to_owned()],
             taken: vec!["schema crossfade_widen".to_owned()],
-            publications_of_all: vec!["everything".to_owned()],
             related: vec![stranger(true), stranger(false)],
             ..facts::fine()
         };

@@ -3,37 +3,18 @@
 use crossfade_core::refusal::Refusal;
 
 use super::facts::Related;
-use super::{Context, refusal};
+use super::{Context, ServerFacts, refusal};
 use crate::ident::{self, Ident};
 
 /// Replication, ownership, schemas, foreign keys' other ends.
 pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     let facts = context.facts;
-    let role = Ident(&facts.role);
+    let role = Ident(&facts.server.role);
     let table = ident::table(context.table);
     let missing = |code: &str, object: String, message: &str, remedy: String| {
         refusal(code, object, message.to_owned(), &remedy)
     };
-    let mut refusals = Vec::new();
-    if !facts.may_replicate {
-        refusals.push(missing(
-            "role_cannot_replicate",
-            format!("role {}", facts.role),
-            "It may not create replication slots.",
-            format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
-        ));
-    }
-    if !facts.may_create_schemas {
-        refusals.push(missing(
-            "role_cannot_create",
-            format!("database {}", facts.database),
-            "Our role may not create schemas and publications in it.",
-            format!(
-                "Run `GRANT CREATE ON DATABASE {} TO {role}`.",
-                Ident(&facts.database)
-            ),
-        ));
-    }
+    let mut refusals = of_server(&facts.server);
     if !facts.owns_table {
         refusals.push(missing(
             "not_owner",
@@ -66,6 +47,32 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
             .iter()
             .filter_map(|related| other_end(related, role)),
     );
+    refusals
+}
+
+/// What of it no table is needed for.
+pub(super) fn of_server(server: &ServerFacts) -> Vec<Refusal> {
+    let role = Ident(&server.role);
+    let mut refusals = Vec::new();
+    if !server.may_replicate {
+        refusals.push(refusal(
+            "role_cannot_replicate",
+            format!("role {}", server.role),
+            "It may not create replication slots.".to_owned(),
+            &format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
+        ));
+    }
+    if !server.may_create_schemas {
+        refusals.push(refusal(
+            "role_cannot_create",
+            format!("database {}", server.database),
+            "Our role may not create schemas and publications in it.".to_owned(),
+            &format!(
+                "Run `GRANT CREATE ON DATABASE {} TO {role}`.",
+                Ident(&server.database)
+            ),
+        ));
+    }
     refusals
 }
 

@@ -16,7 +16,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
         "Its policies filter what our role reads.".to_owned(),
         &format!(
             "As a superuser run `ALTER ROLE {} BYPASSRLS`.",
-            Ident(&context.facts.role)
+            Ident(&context.facts.server.role)
         ),
     )]
 }

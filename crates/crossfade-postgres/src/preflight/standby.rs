@@ -3,14 +3,18 @@
 
 use crossfade_core::refusal::Refusal;
 
-use super::{Context, refusal};
+use super::{Context, ServerFacts, refusal};
 use crate::session::{Session, SqlError};
 
 /// Looks for `*` and for our `application_name` in `synchronous_standby_names`.
 pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
-    let setting = &context.facts.synchronous_standby_names;
-    let ours = context.name.application_name();
-    if !matches(setting, &ours) {
+    of_server(&context.facts.server, &context.name.application_name())
+}
+
+/// As [`check`], of connections of that `application_name`.
+pub(super) fn of_server(server: &ServerFacts, ours: &str) -> Vec<Refusal> {
+    let setting = &server.synchronous_standby_names;
+    if !matches(setting, ours) {
         return Vec::new();
     }
     vec![refusal(

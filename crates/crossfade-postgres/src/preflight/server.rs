@@ -1,0 +1,169 @@
+//! What stands in the way of any change on a server, and what is good to know, for `crossfade check`.
+
+use crossfade_core::refusal::{Notice, Refusal};
+
+use super::facts::{self, FactsError, LongTransaction};
+use super::{ServerFacts, publications, role, standby, wal};
+use crate::change::limits::show_bytes;
+use crate::ident::Ident;
+use crate::session::Session;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What stands in the way.
+    pub refusals: Vec<Refusal>,
+    /// What does not, but should be known.
+    pub notices: Vec<Notice>,
+}
+
+/// How many long transactions are named.
+const NAMED_MAX: usize = 10;
+
+/// Looks at the server. Changes nothing, and needs no privilege.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn look(session: &Session) -> Result<Findings, FactsError> {
+    Ok(findings(&facts::read_server(session).await?))
+}
+
+fn findings(server: &ServerFacts) -> Findings {
+    // Any migration's connections are called so, and then its name.
+    let ours = standby::of_server(server, "crossfade");
+    let refusals = [
+        wal::of_server(server, false),
+        role::of_server(server),
+        ours,
+        publications::of_server(server),
+    ];
+    let mut notices: Vec<Notice> = second_slot(server).into_iter().collect();
+    notices.extend(kept_wal(server));
+    notices.extend(unseen_readers(server));
+    notices.extend(hidden_activity(server));
+    notices.extend(prepared(server));
+    notices.extend(long(server));
+    notices.extend(event_triggers(server));
+    Findings {
+        refusals: refusals.concat(),
+        notices,
+    }
+}
+
+fn notice(code: &str, object: String, message: String, offer: Option<String>) -> Notice {
+    Notice {
+        code: code.to_owned(),
+        object,
+        message,
+        offer,
+    }
+}
+
+/// Enough for the way there only.
+fn second_slot(server: &ServerFacts) -> Option<Notice> {
+    let alone = wal::of_server(server, false).is_empty();
+    (alone && !wal::of_server(server, true).is_empty()).then(|| {
+        notice(
+            "no_way_back_slot",
+            "settings max_replication_slots, max_wal_senders".to_owned(),
+            "There is room for one slot and one walsender, and a change with a way back takes two."
+                .to_owned(),
+            Some("Raise them and restart the server, or run changes with `--way-back none`.".to_owned()),
+        )
+    })
+}
+
+fn kept_wal(server: &ServerFacts) -> Option<Notice> {
+    let kept = server.slot_keeps_bytes?;
+    Some(notice(
+        "slot_may_be_lost",
+        "setting max_slot_wal_keep_size".to_owned(),
+        format!(
+            "A slot that retains more than {} is invalidated, and its run has to start over. `plan` says how much a copy \
+             writes.",
+            show_bytes(kept)
+        ),
+        None,
+    ))
+}
+
+/// Transactions on standbys that read across a swap.
+pub(super) fn unseen_readers(server: &ServerFacts) -> Option<Notice> {
+    (server.standbys_unseen > 0).then(|| {
+        notice(
+            "standby_readers_unseen",
+            "standbys".to_owned(),
+            "A standby without hot_standby_feedback is connected: transactions there that read across the swap cannot \
+             be seen and are not waited for."
+                .to_owned(),
+            None,
+        )
+    })
+}
+
+fn hidden_activity(server: &ServerFacts) -> Option<Notice> {
+    (!server.may_see_lag).then(|| {
+        notice(
+            "activity_hidden",
+            format!("role {}", server.role),
+            "It may not see what other roles' sessions do: their old snapshots are not waited for, who stands in the way \
+             is not named, and limits on standbys' lag hold nothing back."
+                .to_owned(),
+            Some(format!("GRANT pg_read_all_stats TO {}", Ident(&server.role))),
+        )
+    })
+}
+
+fn prepared(server: &ServerFacts) -> Vec<Notice> {
+    let found = server.prepared.iter().map(|prepared| {
+        notice(
+            "prepared_transaction",
+            format!("prepared transaction {}", prepared.gid),
+            format!(
+                "It has been there for {}: a slot is not made before it has ended.",
+                duration(prepared.age_s)
+            ),
+            Some("COMMIT PREPARED or ROLLBACK PREPARED it.".to_owned()),
+        )
+    });
+    found.collect()
+}
+
+fn long(server: &ServerFacts) -> Vec<Notice> {
+    let found = server.long.iter().take(NAMED_MAX).map(|long| {
+        let LongTransaction { pid, age_s, .. } = long;
+        let user = long.user.as_deref().unwrap_or("?");
+        let application = match long.application.as_deref() {
+            None | Some("") => String::new(),
+            Some(name) => format!(" ({name})"),
+        };
+        notice(
+            "long_transaction",
+            format!("process {pid}, {user}{application}"),
+            format!(
+                "Its transaction has been open for {}. If it writes, a slot is not made before it has ended; if it reads, \
+                 a swap may have to wait for it.",
+                duration(*age_s)
+            ),
+            None,
+        )
+    });
+    found.collect()
+}
+
+fn event_triggers(server: &ServerFacts) -> Vec<Notice> {
+    let found = server.event_triggers.iter().map(|name| {
+        notice(
+            "event_trigger",
+            format!("event trigger {name}"),
+            "It fires at statements of the engine's too, and one that fails ends the run.".to_owned(),
+            None,
+        )
+    });
+    found.collect()
+}
+
+fn duration(seconds: i64) -> String {
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
