@@ -55,6 +55,12 @@ impl Requirements {
         }
     }
 
+    /// The version that the environment asks for, where any would do.
+    fn or_major(mut self, asked: Option<String>) -> Self {
+        self.major = self.major.or_else(|| asked?.parse().ok());
+        self
+    }
+
     fn is_met_by(&self, installation: &Installation) -> bool {
         let major = match self.major {
             Some(major) => installation.major == major,
@@ -141,6 +147,7 @@ impl Installation {
 /// # Errors
 /// [`InstallationError`], which names what to install.
 pub fn find(requirements: &Requirements) -> Result<Installation, InstallationError> {
+    let requirements = &requirements.clone().or_major(std::env::var("PG_MAJOR").ok());
     if let Some(bin) = &requirements.bin {
         return named(bin, requirements);
     }

@@ -15,7 +15,12 @@ async fn everything_that_is_not_carried_over_is_refused_by_name() {
         .iter()
         .map(|refusal| format!("{}: {}: {}", refusal.code, refusal.object, refusal.message))
         .collect();
-    insta::assert_snapshot!("refused", refusals.join("\n"));
+    let mut settings = insta::Settings::clone_current();
+    if server.installation().major == 14 {
+        // It knows no publication of a schema.
+        settings.set_snapshot_suffix("14");
+    }
+    settings.bind(|| insta::assert_snapshot!("refused", refusals.join("\n")));
 }
 
 #[tokio::test]

@@ -40,14 +40,13 @@ impl World {
             .batch_execute(include_str!("../fixtures/planner.sql"))
             .await
             .unwrap();
-        // What the fixture did is in the statistics only when it has been reported.
-        let reported = "SELECT pg_stat_force_next_flush()";
         superuser
             .batch_execute("RESET ROLE; RESET search_path")
             .await
             .unwrap();
-        superuser.batch_execute(reported).await.ok();
-        World { server, superuser }
+        let world = World { server, superuser };
+        world.counted("shop.touched").await;
+        world
     }
 
     /// What follows is another snapshot where the server names NOT NULL constraints and explains itself otherwise: from 18 on.
@@ -62,6 +61,23 @@ impl World {
     async fn session(&self, role: &str) -> Session {
         let config = ConnectConfig::parse(&self.server.connection(role, "postgres")).unwrap();
         Session::open(&config, &SessionOptions::default()).await.unwrap()
+    }
+
+    /// Waits until the statistics have the updates of a table.
+    async fn counted(&self, table: &str) {
+        // 14 has no such function, and reports when it likes.
+        let report = "SELECT pg_stat_force_next_flush()";
+        self.superuser.batch_execute(report).await.ok();
+        let seen = format!("SELECT pg_stat_get_tuples_updated('{table}'::regclass) > 0");
+        while !self
+            .superuser
+            .query_one(&seen, &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     }
 
     async fn sql(&self, sql: &str) {
