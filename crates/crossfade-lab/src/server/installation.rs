@@ -1,8 +1,8 @@
 //! Where PostgreSQL's programs are: the first place that has them, in a fixed order.
 //!
 //! An explicit path → `PG_BIN` → `PATH` → the usual folders of packages (newest first) → our cache → the npm
-//! package of `package`, which fills the cache. A path that was named explicitly is never
-//! passed over in silence: if it does not serve, that is an error.
+//! package of `package`, which fills the cache. `PG_MAJOR` asks for a version where any would do. A path that was named
+//! explicitly is never passed over in silence: if it does not serve, that is an error.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
