@@ -87,13 +87,13 @@ pub(crate) enum Command {
     /// Write a commented change file to start from
     #[command(after_help = "Example:\n  crossfade init --table public.orders")]
     Init(Init),
-    /// Look for everything on the server that stands in the way, of any change or of this one; changes nothing
+    /// Look for everything on the server that stands in the way; changes nothing
     #[command(
         after_help = "Examples:\n  crossfade check\n  crossfade check --change change.toml --json\n\nEnds with 10 if something \
                       stands in the way."
     )]
     Check(Check),
-    /// Print the SQL that gives a role what a change takes, for whoever may give it; changes nothing
+    /// Print the SQL that gives a role what a change takes; changes nothing
     #[command(
         after_help = "Examples:\n  crossfade grants --url postgres://postgres@db/shop --table orders --to crossfade\n  \
                       crossfade grants --change change.toml --to crossfade | psql shop"
