@@ -96,7 +96,7 @@ impl From<ConfigError> for Failure {
 }
 
 /// An error and its causes on one line, each once: some messages already hold their cause's.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {

@@ -158,15 +158,36 @@ impl Context {
         Ok(state::guard(session, &self.plan.name, self.generation).await?)
     }
 
-    /// A publication that is not the one any more with which a stream that we read began (R34).
-    pub(crate) async fn other_publication(&self, session: &Session) -> Result<Option<String>, Failure> {
+    /// Writes down a publication before its slot is made (R34).
+    pub(crate) async fn record_publication(
+        &self,
+        session: &Session,
+        direction: Direction,
+    ) -> Result<(), Failure> {
         let name = &self.plan.name;
-        let all = [
+        let (tables, publication) = match direction {
+            Direction::Forward => (1, name.publication()),
+            Direction::Back => (copy_step(&self.plan).targets.len(), name.back_publication()),
+        };
+        match state::record_publication(session, name, direction, tables).await? {
+            true => Ok(()),
+            false => Err(self.changes_missing(&publication)),
+        }
+    }
+
+    /// A publication that is not the one any more with which a stream that we read began, or of `all` with which one that
+    /// we shall read has (R34).
+    pub(crate) async fn other_publication(
+        &self,
+        session: &Session,
+        all: bool,
+    ) -> Result<Option<String>, Failure> {
+        let name = &self.plan.name;
+        for (direction, publication) in [
             (Direction::Forward, name.publication()),
             (Direction::Back, name.back_publication()),
-        ];
-        for (direction, publication) in all {
-            let read = direction == Direction::Forward || self.direction == Direction::Back;
+        ] {
+            let read = all || direction == Direction::Forward || self.direction == Direction::Back;
             if read && !state::publication_is_the_same(session, name, direction).await? {
                 return Ok(Some(publication));
             }

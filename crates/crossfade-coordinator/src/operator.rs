@@ -112,7 +112,7 @@ impl Operator {
     /// Nor what is left out of the stream because it is not published any more.
     async fn find_publications(&self) -> Result<(), Failure> {
         let context = &self.context;
-        let Some(publication) = context.other_publication(&self.session).await? else {
+        let Some(publication) = context.other_publication(&self.session, false).await? else {
             return Ok(());
         };
         // It goes with the migration, and an engine that has lost that must not complain of it.

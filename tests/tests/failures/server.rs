@@ -359,8 +359,7 @@ async fn tampered(number: usize, at_work: bool) {
     };
     let (admin, publication) = (scene.admin().await, scene.name.publication());
     for (place, sql) in TAMPERED[number].iter().enumerate() {
-        let sql = sql.replace(" p ", &format!(" {publication} "));
-        let sql = sql.replace("DROP PUBLICATION p", &format!("DROP PUBLICATION {publication}"));
+        let sql = sql.replace("PUBLICATION p", &format!("PUBLICATION {publication}"));
         admin.batch_execute(&sql).await.unwrap();
         if place == 0 {
             both(&scene.app, "UPDATE {t} SET n = 0 WHERE id = 3").await;
@@ -394,4 +393,33 @@ async fn r34_changes_left_out_of_the_publication_for_a_moment() {
 async fn r34_a_publication_made_anew() {
     tampered(2, true).await;
     tampered(2, false).await;
+}
+
+/// Between its making and the first copy: what the stream would begin with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_a_publication_that_lacks_something_before_its_slot_is_made() {
+    for sql in [
+        "ALTER PUBLICATION p SET (publish = 'insert')",
+        "DROP PUBLICATION p",
+    ] {
+        let scene = Scene::with_twin("n integer", "INSERT INTO {t} VALUES (1, 0, 1)").await;
+        // It holds up the slot.
+        let writer = scene.session().await;
+        writer
+            .batch_execute("BEGIN; CREATE TABLE public.held (n integer)")
+            .await
+            .unwrap();
+        let mut engine = scene.run(MANUAL).await;
+        engine.until_noted("creating the slot").await;
+        engine.interrupt();
+        engine.ended().await;
+        writer.batch_execute("ROLLBACK").await.unwrap();
+        let publication = scene.name.publication();
+        let sql = sql.replace("PUBLICATION p", &format!("PUBLICATION {publication}"));
+        scene.admin().await.batch_execute(&sql).await.unwrap();
+        match scene.resume(How::default()).ended().await {
+            Ended::NeedsOperator { reason, .. } => assert!(reason.contains(&publication), "{reason}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
 }

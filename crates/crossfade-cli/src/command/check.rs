@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crossfade_coordinator::reach;
-use crossfade_core::refusal::Notice;
+use crossfade_core::refusal::{Notice, Refusal};
 use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::preflight::server::Findings;
 use serde_json::json;
@@ -12,8 +12,8 @@ use super::{Context, planning};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::meaning;
 use crate::output::{self, FAINT, GOOD, HEADING};
+use crate::{failure, meaning};
 
 pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
     let request = match (&typed.change, &typed.table) {
@@ -28,13 +28,26 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
         .map(|request| meaning::migration_name(None, request))
         .transpose()?;
     let config = meaning::connection(context.url.as_deref())?;
-    let (backend, findings) = planning::check(&config, request.as_ref().zip(name.as_ref())).await?;
+    let (backend, mut findings) = planning::check(&config, request.as_ref().zip(name.as_ref())).await?;
     // What is refused already, with its remedy, is not tried.
     let hopeless = ["role_cannot_replicate", "no_free_walsender"];
     let mut refusals = findings.refusals.iter();
     let replicates = !refusals.any(|refusal| hopeless.contains(&refusal.code.as_str()));
-    if replicates {
-        reach::replication(&config).await.map_err(Failure::no_access)?;
+    let connected = match replicates {
+        true => reach::replication(&config).await,
+        false => Ok(()),
+    };
+    if let Err(error) = connected {
+        findings.refusals.push(Refusal {
+            code: "no_replication".to_owned(),
+            object: config.to_string(),
+            message: format!(
+                "No connection for replication can be made: {}.",
+                failure::chain(&error.into())
+            ),
+            remedy: "Connect to PostgreSQL itself and not to a pooler; and look at its pg_hba.conf."
+                .to_owned(),
+        });
     }
     let exit = match findings.refusals.is_empty() {
         true => Exit::Done,
@@ -48,6 +61,11 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
         "refusals": findings.refusals,
         "notices": findings.notices,
     }));
+    let replicates = replicates
+        && findings
+            .refusals
+            .iter()
+            .all(|refusal| refusal.code != "no_replication");
     let version = format!(
         "{}.{}",
         backend.version_num / 10_000,

@@ -51,12 +51,45 @@ fn script(grants: &Grants, all: bool) -> String {
             continue;
         }
         let Grant { statement, why, .. } = grant;
+        // A name may have a new line in it, which would end the comment.
+        let comment = |text: &str| text.replace(['\r', '\n'], " ");
         let optional = if grant.optional { "Optional. " } else { "" };
-        text += &format!("\n-- {optional}{why}\n");
+        text += &format!("\n-- {optional}{}\n", comment(why));
         text += &match grant.held {
-            true => format!("-- The role has it: {statement};\n"),
+            true => format!("-- The role has it: {};\n", comment(statement)),
             false => format!("{statement};\n"),
         };
     }
     text.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_comment() {
+        let grant = |held| Grant {
+            statement: "GRANT \"x\nDROP TABLE t; --\" TO y".to_owned(),
+            why: "x\nDROP TABLE t; -- owns it".to_owned(),
+            optional: false,
+            held,
+        };
+        let grants = Grants {
+            role: "y".to_owned(),
+            grants: vec![grant(true)],
+        };
+        let held = script(&grants, true);
+        assert!(
+            held.lines().all(|line| line.is_empty() || line.starts_with("--")),
+            "{held}"
+        );
+        let grants = Grants {
+            role: "y".to_owned(),
+            grants: vec![grant(false)],
+        };
+        let needed = script(&grants, false);
+        // Within the quoted name it is a name.
+        assert_eq!(needed.matches("\nDROP").count(), 1, "{needed}");
+    }
 }

@@ -23,7 +23,7 @@ pub(super) async fn prepare(context: &Context) -> Result<Event, Failure> {
         statements::run_patiently(context, &session, statement, None).await?;
     }
     context.begin(&session).await?;
-    state::record_publication(&session, &context.plan.name, Direction::Back).await?;
+    context.record_publication(&session, Direction::Back).await?;
     session.batch_execute("COMMIT").await?;
     context.line("creating the slot for the way back: the server first waits for every transaction that is writing now");
     let mut connection = Connection::open(&context.config).await?;

@@ -93,7 +93,7 @@ pub(super) async fn begin_anew(
 ) -> Result<(), Failure> {
     context.begin(session).await?;
     state::forget_copy(session, context.name()).await?;
-    state::record_publication(session, &context.plan.name, Direction::Forward).await?;
+    context.record_publication(session, Direction::Forward).await?;
     for target in &context.step().targets {
         session.batch_execute(&copy::empty(target)).await?;
     }

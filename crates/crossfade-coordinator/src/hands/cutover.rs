@@ -276,7 +276,7 @@ impl Worker {
     }
 
     async fn check_source(&self) -> Result<(), Failure> {
-        if let Some(publication) = self.context.other_publication(&self.holder).await? {
+        if let Some(publication) = self.context.other_publication(&self.holder, true).await? {
             self.holder.batch_execute("ROLLBACK").await?;
             return Err(self.context.changes_missing(&publication));
         }

@@ -66,7 +66,10 @@ impl ServerVerifier {
             return Err("none of its certificates can be read".to_owned());
         }
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-        let chains = builder.with_crls(trust.revoked).build();
+        let chains = builder
+            .with_crls(trust.revoked)
+            .enforce_revocation_expiration()
+            .build();
         Ok(ServerVerifier {
             trusted: Some(Trusted {
                 chains: chains.map_err(|error| error.to_string())?,

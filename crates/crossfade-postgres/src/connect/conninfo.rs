@@ -40,6 +40,12 @@ fn uri(text: &str) -> Result<Keywords, ConfigError> {
         rest = &text[end + 1..];
     }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if rest.contains('@') {
+        // It would be taken for a host or a database, and shown.
+        return Err(syntax(
+            "a `@` stands where none can: in a user's name or password `@` is written `%40`, and `/` `%2F`",
+        ));
+    }
     let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
     let (hosts, ports) = hosts_and_ports(hosts)?;
     put(&mut found, "host", &hosts);
@@ -187,8 +193,11 @@ mod tests {
             ("postgres://%2Frun%2Fpg/d", "dbname=d|host=/run/pg"),
             ("postgres://a:1,b/d", "dbname=d|host=a,b|port=1,"),
             ("postgres://[::1]:5,[fe80::2]", "host=::1,fe80::2|port=5,"),
-            // Libpq's reading of a slash in a password that is not escaped.
-            ("postgres://u:a/b@h", "dbname=b@h|host=u|port=a"),
+            (
+                "postgres://u:a/b@h",
+                "! read the connection string: a `@` stands where none can: in a user's name or password `@` is written \
+                 `%40`, and `/` `%2F`",
+            ),
             ("postgres://h?ssl=true", "host=h|sslmode=require"),
             (
                 "postgres://h?x",

@@ -32,6 +32,11 @@ impl Environment {
         }
     }
 
+    /// A variable's value, if it is set.
+    pub(super) fn even_empty(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
     /// A variable's value; an empty one counts as unset, as libpq has it.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         self.variables

@@ -1,6 +1,6 @@
 //! From a configuration to a connection that is logged in: which servers are tried, and with what encryption.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::future::Future;
 
 use tokio::time::timeout;
@@ -32,7 +32,7 @@ pub enum Next {
 }
 
 /// What an attempt fails with.
-pub trait Failure: From<StreamError> + Display {
+pub trait Failure: From<StreamError> + Error {
     /// What can still be tried.
     fn next(&self) -> Next;
 
@@ -47,7 +47,8 @@ impl StreamError {
             StreamError::NoTls { .. } => Next::WithoutEncryption,
             StreamError::Tls { .. } => Next::OtherEncryption,
             StreamError::Unreachable { .. } | StreamError::TimedOut { .. } => Next::OtherServer,
-            StreamError::TlsFile { .. } => Next::Stop,
+            StreamError::TlsFile { optional: true, .. } => Next::OtherEncryption,
+            StreamError::TlsFile { optional: false, .. } => Next::Stop,
         }
     }
 }
@@ -87,14 +88,18 @@ where
             Err(error) => failures.push((endpoint, error)),
         }
     }
-    if failures.len() == 1
-        && let Some((_, only)) = failures.pop()
+    // Where every server says no, it is a no.
+    let all_say_no = failures
+        .iter()
+        .all(|(_, error)| error.next() == Next::OtherEncryption);
+    if (all_say_no || failures.len() == 1)
+        && let Some((_, last)) = failures.pop()
     {
-        return Err(only);
+        return Err(last);
     }
     let reasons = failures
         .iter()
-        .map(|(endpoint, error)| format!("{endpoint}: {error}"));
+        .map(|(endpoint, error)| format!("{endpoint}: {}", with_causes(error)));
     Err(E::of_all(config, reasons.collect::<Vec<_>>().join("; ")))
 }
 
@@ -107,10 +112,11 @@ where
     let (first, second) = encryptions(config, endpoint);
     let once = async |encryption| {
         let stream = Stream::open(config, endpoint, encryption).await?;
-        let route = Route {
+        let mut route = Route {
             endpoint: endpoint.clone(),
             encryption,
         };
+        route.endpoint.address = stream.address();
         login(route, stream).await
     };
     let error = match (once(first).await, second) {
@@ -140,6 +146,16 @@ fn encryptions(config: &ConnectConfig, endpoint: &Endpoint) -> (Encryption, Opti
         TlsMode::Prefer => (Encryption::Tls, Some(Encryption::Plain)),
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => (Encryption::Tls, None),
     }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn timed_out(config: &ConnectConfig, endpoint: &Endpoint) -> StreamError {

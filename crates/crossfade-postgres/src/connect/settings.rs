@@ -138,6 +138,14 @@ const KEYWORDS: &[(&str, Option<&str>, Heeded)] = &[
     ("user", Some("PGUSER"), Yes),
 ];
 
+/// Nothing is no value of these: what was meant to be safe must not be less so because a variable was not set.
+const NEVER_EMPTY: [&str; 4] = [
+    "channel_binding",
+    "sslmode",
+    "sslnegotiation",
+    "target_session_attrs",
+];
+
 /// What was said of a connection.
 pub(super) struct Settings<'a> {
     string: Keywords,
@@ -176,10 +184,10 @@ impl<'a> Settings<'a> {
         };
         let of_environment = || {
             let variable = variable(keyword)?;
-            Some((self.environment.get(variable)?, SaidIn::Variable(variable)))
+            Some((self.environment.even_empty(variable)?, SaidIn::Variable(variable)))
         };
         let said = of_string.or_else(of_service).or_else(of_environment);
-        let (value, by) = said.filter(|(value, _)| !value.is_empty())?;
+        let (value, by) = said.filter(|(value, _)| !value.is_empty() || NEVER_EMPTY.contains(&keyword))?;
         Some(Said { keyword, value, by })
     }
 

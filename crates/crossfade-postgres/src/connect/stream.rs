@@ -5,6 +5,7 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,7 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::tls::{Negotiation, TlsFileError, TlsOptions};
-use super::{ConnectConfig, Endpoint, Host, Keepalive, certificate};
+use super::{ConnectConfig, Endpoint, Host, Keepalive, certificate, tls};
 
 /// Length and code of the message that asks for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -80,11 +81,13 @@ pub enum StreamError {
         reason: String,
     },
     /// A certificate or key of ours.
-    #[error("encrypt the connection: {source}")]
+    #[error("encrypt the connection")]
     TlsFile {
         /// Which, and why.
-        #[from]
+        #[source]
         source: TlsFileError,
+        /// Nobody asked for it, nor for encryption.
+        optional: bool,
     },
 }
 
@@ -117,6 +120,16 @@ impl Stream {
                 Ok(Stream(Kind::Tls(Box::new(stream))))
             }
         }
+    }
+
+    /// Where it leads, of those that a name stands for.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        let stream = match &self.0 {
+            Kind::Tcp(stream) => stream,
+            Kind::Tls(stream) => stream.get_ref().0,
+            Kind::Unix(_) => return None,
+        };
+        stream.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Whether it is encrypted.
@@ -177,7 +190,6 @@ async fn encrypted(
     options: &TlsOptions,
 ) -> Result<Encrypted<TcpStream>, StreamError> {
     let address = || address(endpoint);
-    let config = options.client_config()?;
     if options.negotiation == Negotiation::Postgres {
         let lost = |source| StreamError::Unreachable {
             address: address(),
@@ -193,13 +205,25 @@ async fn encrypted(
         address: address(),
         reason,
     };
+    let config = options.client_config();
+    let config = config.map_err(|source| StreamError::TlsFile {
+        source,
+        optional: options.files_are_optional(),
+    })?;
     let Host::Tcp(host) = &endpoint.host else {
         return Err(StreamError::NoTls { address: address() });
     };
     let name = ServerName::try_from(host.clone());
     let name = name.map_err(|_| refused(format!("`{host}` is no name that a certificate can be for")))?;
     let shaken = TlsConnector::from(config).connect(name, stream).await;
-    shaken.map_err(|error| refused(explain(&error, host)))
+    let shaken = shaken.map_err(|error| refused(explain(&error, host)))?;
+    // A server that knows nothing of it may be another service altogether.
+    if options.negotiation == Negotiation::Direct && shaken.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+        return Err(refused(
+            "it is no PostgreSQL that takes TLS at once (sslnegotiation=direct)".to_owned(),
+        ));
+    }
+    Ok(shaken)
 }
 
 /// What a failed handshake means, in words.

@@ -192,6 +192,10 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
     for (text, expected) in table {
         assert_eq!(refused(text, &[]), expected, "{text}");
     }
+    // A variable that was not set, in either place, makes nothing less safe.
+    let strict = [("PGSSLMODE", "verify-full"), ("PGUSER", "u")];
+    assert!(refused("sslmode=''", &strict).starts_with("use sslmode= (from the connection string)"));
+    assert!(refused("", &[("PGSSLMODE", ""), ("PGUSER", "u")]).starts_with("use sslmode= (from PGSSLMODE)"));
     let variables = [("PGREQUIREPEER", "postgres"), ("PGUSER", "u")];
     let expected = "honour the connection parameter `requirepeer` (from PGREQUIREPEER): it is not supported";
     assert_eq!(refused("", &variables), expected);

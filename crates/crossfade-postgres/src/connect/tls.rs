@@ -17,6 +17,9 @@ use super::ConfigError;
 use super::certificate::{ServerVerifier, Trust};
 use super::settings::{Said, Settings};
 
+/// By which PostgreSQL knows its own clients, and they it.
+pub(super) const ALPN: &[u8] = b"postgresql";
+
 /// `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
@@ -239,9 +242,15 @@ impl TlsOptions {
         };
         config.enable_sni = self.server_name_indication;
         if self.negotiation == Negotiation::Direct {
-            config.alpn_protocols = vec![b"postgresql".to_vec()];
+            config.alpn_protocols = vec![ALPN.to_vec()];
         }
         Ok(Arc::new(config))
+    }
+
+    /// Without them a connection may do without TLS.
+    pub(super) fn files_are_optional(&self) -> bool {
+        let named = self.identity.as_ref().is_some_and(|files| files.named);
+        self.mode < TlsMode::Require && !named
     }
 
     fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {

@@ -52,7 +52,8 @@ WITH engine AS (
     FROM pg_namespace n WHERE n.oid IN (SELECT relnamespace FROM source) OR n.nspname = ANY ($3::text[])
   UNION ALL
   SELECT 40 + o.place, format('GRANT %I TO %I', r.rolname, $1) || CASE WHEN $4::text = 'SET' THEN ' WITH INHERIT TRUE, SET TRUE' ELSE '' END,
-         format('%I %s.', r.rolname, o.why), false,
+         format('%I %s.', r.rolname, o.why)
+           || CASE WHEN r.rolsuper THEN ' It is a superuser: better give what it owns another owner first.' ELSE '' END, false,
          (SELECT pg_has_role(oid, r.oid, 'USAGE') AND pg_has_role(oid, r.oid, $4) FROM engine)
     FROM owners o JOIN pg_roles r ON r.oid = o.role WHERE r.rolname <> $1
   UNION ALL

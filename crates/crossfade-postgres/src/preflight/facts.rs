@@ -68,7 +68,7 @@ pub struct ServerFacts {
     pub database: String,
     /// Publications `FOR ALL TABLES`.
     pub publications_of_all: Vec<String>,
-    /// Prepared transactions of this database.
+    /// Prepared transactions, of any database.
     pub prepared: Vec<Prepared>,
     /// Transactions, of any database, that have been open for more than five minutes.
     pub long: Vec<LongTransaction>,

@@ -18,10 +18,10 @@ jsonb_build_object(
   'database', current_database()::text,
   'publications_of_all', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
                             FROM pg_publication WHERE puballtables),
+  -- Of all databases, both: a slot that is made waits for whoever writes anywhere.
   'prepared', (SELECT coalesce(jsonb_agg(jsonb_build_object('gid', gid, 'age_s', extract(epoch FROM now() - prepared)::int8)
                                          ORDER BY prepared), '[]')
-                 FROM pg_prepared_xacts WHERE database = current_database()),
-  -- Of all databases: a slot that is made waits for whoever writes anywhere.
+                 FROM pg_prepared_xacts),
   'long', (SELECT coalesce(jsonb_agg(jsonb_build_object('pid', pid, 'user', usename::text, 'application', application_name,
                                        'age_s', extract(epoch FROM now() - xact_start)::int8) ORDER BY xact_start), '[]')
              FROM pg_stat_activity

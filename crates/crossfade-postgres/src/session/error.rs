@@ -81,7 +81,17 @@ pub enum ConnectError {
 
 impl ConnectError {
     pub(super) fn opening(config: &ConnectConfig, error: &tokio_postgres::Error) -> Self {
-        Self::preparing(config, &SqlError::new("connection start", error))
+        let told = SqlError::new("connection start", error);
+        let nowhere = told.code() == Some(&SqlState::INVALID_CATALOG_NAME);
+        // What is neither the server's word nor a lost connection is ours: no password, no binding, no proof.
+        let ours = told.code().is_none() && told.class() == SqlClass::Other;
+        if nowhere || ours {
+            return ConnectError::NotPermitted {
+                server: config.to_string(),
+                reason: told.message().to_owned(),
+            };
+        }
+        Self::preparing(config, &told)
     }
 
     pub(super) fn preparing(config: &ConnectConfig, error: &SqlError) -> Self {

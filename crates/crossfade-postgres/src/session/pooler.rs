@@ -1,6 +1,7 @@
 //! Is this session ours alone? Behind a pooler in transaction mode each transaction runs in whatever session is free: our
 //! settings, locks and prepared statements would be somebody else's.
 
+use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{ConnectError, Session, SessionOptions, SqlError};
@@ -17,6 +18,18 @@ impl Session {
     /// # Errors
     /// [`ConnectError::Pooled`], or why there is no second session.
     pub async fn refuse_pooler(&self) -> Result<(), ConnectError> {
+        let config = &self.way.config;
+        let looking = timeout(config.connect_timeout, self.look_for_pooler());
+        match looking.await {
+            Ok(looked) => looked,
+            Err(_) => Err(ConnectError::CannotConnect {
+                server: config.to_string(),
+                reason: "a second session does not answer beside the first one".to_owned(),
+            }),
+        }
+    }
+
+    async fn look_for_pooler(&self) -> Result<(), ConnectError> {
         let config = &self.way.config;
         let preparing = |error: SqlError| ConnectError::preparing(config, &error);
         let mark = format!("{} {}", self.backend.pid, self.backend.started);

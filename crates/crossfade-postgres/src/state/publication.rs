@@ -14,7 +14,15 @@ SELECT pg_catalog.format('%s %s %s', p.oid, p.xmin,
             FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid)) AS identity
   FROM pg_catalog.pg_publication p WHERE p.pubname = $3::text";
 
-/// Remembers the publication of a direction, before its slot is made.
+/// Everything of so many tables, and nothing else. (By JSON what 14 does not have.)
+const PUBLISHES_ALL: &str = "\
+p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.puballtables
+   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid
+           AND pg_catalog.to_jsonb(r) ->> 'prqual' IS NULL AND pg_catalog.to_jsonb(r) ->> 'prattrs' IS NULL) = $4::int8
+   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid) = $4::int8";
+
+/// Remembers the publication of a direction, before its slot is made. `false` if it does not publish everything of
+/// `tables` tables: then nothing is remembered, and no stream of it can be trusted.
 ///
 /// # Errors
 /// As the server says.
@@ -22,16 +30,22 @@ pub async fn record_publication(
     session: &Session,
     name: &MigrationName,
     direction: Direction,
-) -> Result<(), StateError> {
+    tables: usize,
+) -> Result<bool, StateError> {
     let upsert = format!(
-        "INSERT INTO crossfade.publication (migration, direction, identity) SELECT $1, $2, i.identity FROM ({IDENTITY}) AS i
+        "INSERT INTO crossfade.publication (migration, direction, identity)
+ SELECT $1, $2, i.identity FROM ({IDENTITY} AND {PUBLISHES_ALL}) AS i
     ON CONFLICT (migration, direction) DO UPDATE SET identity = excluded.identity"
     );
     let publication = publication(name, direction);
-    session
-        .execute(&upsert, &[&name.as_str(), &direction.as_str(), &publication])
+    let tables = i64::try_from(tables).unwrap_or(i64::MAX);
+    let recorded = session
+        .execute(
+            &upsert,
+            &[&name.as_str(), &direction.as_str(), &publication, &tables],
+        )
         .await?;
-    Ok(())
+    Ok(recorded == 1)
 }
 
 /// Whether it is still that one. `true` of a stream that an earlier release began.

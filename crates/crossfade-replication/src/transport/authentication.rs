@@ -64,6 +64,10 @@ impl<'a> Login<'a> {
         let mut fields = Fields::of(body);
         match fields.i32()? {
             0 => self.finished(),
+            // Whoever is in between must not be given what could be played on.
+            3 | 5 if self.binding == Binding::Require => Err(TransportError::NotBound {
+                reason: "the server asks for a password that is bound to nothing",
+            }),
             3 => password_reply(self.password()?.as_bytes()),
             5 => {
                 let mut salt = [0; 4];
@@ -278,6 +282,15 @@ mod tests {
         }
         .answer(request(0, b""));
         assert!(matches!(unasked, Err(TransportError::NotBound { .. })));
+        let secret = Secret::new("p");
+        for (code, rest) in [(3, &b""[..]), (5, b"salt")] {
+            let unbound = Login {
+                binding: Require,
+                ..login(Some(&secret))
+            }
+            .answer(request(code, rest));
+            assert!(matches!(unbound, Err(TransportError::NotBound { .. })), "{code}");
+        }
     }
 
     #[test]
