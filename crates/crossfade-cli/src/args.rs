@@ -165,15 +165,8 @@ pub(crate) struct Init {
 /// `crossfade check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// A change file, as `crossfade init` writes
-    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
-    pub(crate) change: Option<PathBuf>,
-    /// The table, quoted as in SQL
-    #[arg(long, value_name = "TABLE", requires = "alter")]
-    pub(crate) table: Option<String>,
-    /// What to change, as `ALTER TABLE` takes it; several in order
-    #[arg(long, value_name = "SQL", requires = "table")]
-    pub(crate) alter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
 }
 
 /// `crossfade grants`.
@@ -196,7 +189,6 @@ pub(crate) struct Grants {
 
 /// A change: from a file, or said here.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["change", "table"]).required(true))]
 pub(crate) struct Change {
     /// A change file, as `crossfade init` writes
     #[arg(long, value_name = "FILE", conflicts_with = "alter")]
@@ -261,6 +253,7 @@ impl From<HowToCopy> for CopyRequest {
 
 /// `crossfade plan`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["change", "table"]).required(true))]
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) change: Change,
@@ -276,20 +269,11 @@ pub(crate) struct Plan {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").args(["change", "table", "plan"]).required(true))]
 pub(crate) struct ChangeOrPlan {
-    /// A change file, as `crossfade init` writes
-    #[arg(long, value_name = "FILE", conflicts_with = "alter")]
-    pub(crate) change: Option<PathBuf>,
-    /// The table, quoted as in SQL
-    #[arg(long, value_name = "TABLE", requires = "alter")]
-    pub(crate) table: Option<String>,
-    /// What to change, as `ALTER TABLE` takes it; several in order
-    #[arg(long, value_name = "SQL", requires = "table")]
-    pub(crate) alter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
     /// A plan that `crossfade plan --out` wrote; refused if the table is no longer the one that was planned
     #[arg(long, value_name = "FILE", conflicts_with_all = ["alter", "copy", "limit", "way_back", "back"])]
     pub(crate) plan: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) over: Over,
 }
 
 /// `crossfade run`.

@@ -2,6 +2,7 @@
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_core::name::MigrationName;
+use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::connect::ConfigError;
 use serde_json::json;
 
@@ -68,7 +69,7 @@ impl Failure {
     pub(crate) fn report(&self, console: Console) -> Exit {
         match self {
             Failure::Here { exit, error, next } => {
-                let error = chain(error);
+                let error = in_one_line(error.as_ref());
                 console.object(&json!({
                     "outcome": exit.word(), "exit_code": exit.code(), "error": error, "next": next,
                 }));
@@ -92,31 +93,5 @@ impl From<ConfigError> for Failure {
         } else {
             failure
         }
-    }
-}
-
-/// An error and its causes on one line, each once: some messages already hold their cause's.
-pub(crate) fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_are_told_once() {
-        let inner = anyhow::anyhow!("no such file").context("open change.toml: no such file");
-        assert_eq!(chain(&inner), "open change.toml: no such file");
-        let plain = anyhow::anyhow!("no such file").context("open change.toml");
-        assert_eq!(chain(&plain), "open change.toml: no such file");
     }
 }

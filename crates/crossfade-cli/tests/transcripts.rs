@@ -41,8 +41,8 @@ fn short_help_is_short() {
 #[test]
 fn every_subcommand_has_help() {
     for command in [
-        "init", "plan", "run", "status", "pause", "continue", "verify", "cutover", "abort", "complete",
-        "bench", "demo",
+        "init", "check", "grants", "plan", "run", "status", "pause", "continue", "verify", "cutover",
+        "rollback", "abort", "complete", "bench", "demo",
     ] {
         let output = crossfade(&[command, "--help"]);
         assert!(output.status.success(), "{command}");

@@ -3,6 +3,7 @@
 use crossfade_applier::{ApplyError, ApplyErrorClass};
 use crossfade_copier::{CopyError, CopyErrorClass};
 use crossfade_postgres::apply::fetch::FetchError;
+use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::session::{ConnectError, SqlClass, SqlError};
 use crossfade_postgres::slot::DropSlotError;
 use crossfade_postgres::state::StateError;
@@ -115,7 +116,9 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Stream(_) | ConnectError::CannotConnect { .. } | ConnectError::NoServer { .. } => {
-                Failure::Lost { what: chain(&error) }
+                Failure::Lost {
+                    what: in_one_line(&error),
+                }
             }
             ConnectError::NotPermitted { .. }
             | ConnectError::NotLetIn { .. }
@@ -135,18 +138,18 @@ impl From<ConnectError> for Failure {
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
         match error.class() {
-            TransportErrorClass::CannotConnect | TransportErrorClass::Closed => {
-                Failure::Lost { what: chain(&error) }
-            }
+            TransportErrorClass::CannotConnect | TransportErrorClass::Closed => Failure::Lost {
+                what: in_one_line(&error),
+            },
             TransportErrorClass::NotPermitted => Failure::NoAccess {
-                reason: chain(&error),
+                reason: in_one_line(&error),
             },
             TransportErrorClass::Refused => Failure::stopped(
-                chain(&error),
+                in_one_line(&error),
                 "Mend what the server complains about (`crossfade plan` looks for it), then `crossfade continue`.",
             ),
             TransportErrorClass::Violation => Failure::stopped(
-                chain(&error),
+                in_one_line(&error),
                 "Connect to PostgreSQL itself, not through a pooler.",
             ),
         }
@@ -236,7 +239,7 @@ impl From<CopyError> for Failure {
             CopyErrorClass::Again | CopyErrorClass::Real => match error {
                 CopyError::Sql(error) => error.into(),
                 CopyError::State(error) => error.into(),
-                CopyError::Row { .. } => Failure::stopped(chain(&error), MEND_ROW),
+                CopyError::Row { .. } => Failure::stopped(in_one_line(&error), MEND_ROW),
                 CopyError::Key(error) => error.into(),
                 CopyError::Snapshot(_) | CopyError::NoKey | CopyError::NotOpened => {
                     Failure::stopped(error, MEND)
@@ -259,7 +262,7 @@ impl From<ApplyError> for Failure {
             ApplyErrorClass::Superseded => Failure::Superseded,
             ApplyErrorClass::Real => match error {
                 ApplyError::Sql(error) => error.into(),
-                error => Failure::needs_operator(chain(&error), MEND),
+                error => Failure::needs_operator(in_one_line(&error), MEND),
             },
         }
     }
@@ -281,21 +284,7 @@ impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         match error {
             FetchError::Sql(error) => error.into(),
-            error => Failure::needs_operator(chain(&error), MEND),
+            error => Failure::needs_operator(in_one_line(&error), MEND),
         }
     }
-}
-
-/// An error with its causes, in one line. What an error has said of its cause already is not said again.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = cause.source();
-    }
-    text
 }

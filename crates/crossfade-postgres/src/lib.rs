@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod catalog;
+pub mod causes;
 pub mod change;
 pub mod connect;
 pub mod copy;

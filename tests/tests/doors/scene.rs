@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use crossfade_lab::server::{SUPERUSER, Server, ServerOptions};
+use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::connect::{ConnectConfig, Environment};
 use crossfade_postgres::session::{Session, SessionOptions};
 use crossfade_replication::transport::{Connection, TransportErrorClass};
@@ -143,7 +144,7 @@ impl Scene {
         assert!(self.encrypted(session.pid()).await == encrypted, "{case}, SQL");
         session.canceler().cancel().await.unwrap();
         let connection = Connection::open(&config).await;
-        let connection = connection.unwrap_or_else(|error| panic!("{case}: {}", chain(&error)));
+        let connection = connection.unwrap_or_else(|error| panic!("{case}: {}", in_one_line(&error)));
         let pid = connection.session().backend_pid.cast_signed();
         assert!(self.encrypted(pid).await == encrypted, "{case}, replication");
         connection.canceller().cancel().await.unwrap();
@@ -167,7 +168,7 @@ impl Scene {
         binary::crossfade().unwrap();
         let begun = Instant::now();
         let session = Session::open(&self.config(case), &SessionOptions::default()).await;
-        let told = session.err().map(|error| chain(&error)).unwrap_or_default();
+        let told = session.err().map(|error| in_one_line(&error)).unwrap_or_default();
         assert!(told.contains(words), "{case}, SQL: {told}");
         self.program_refuses(case, words).await;
         assert!(begun.elapsed() < TOLD_WITHIN, "{case}: {:?}", begun.elapsed());
@@ -204,7 +205,7 @@ impl Scene {
         let Err(error) = Connection::open(&self.config(case)).await else {
             panic!("{case}, replication: let in");
         };
-        let told = chain(&error);
+        let told = in_one_line(&error);
         assert!(told.contains(words), "{case}, replication: {told}");
         let class = error.class();
         let expected = [
@@ -216,15 +217,4 @@ impl Scene {
         assert!(expected.contains(&class) || after, "{case}: {class:?}");
         assert!(begun.elapsed() < TOLD_WITHIN, "{case}: {:?}", begun.elapsed());
     }
-}
-
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

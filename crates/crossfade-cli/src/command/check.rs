@@ -1,28 +1,25 @@
 //! `crossfade check`: everything on the server that stands in the way. Changes nothing.
 
+use std::error::Error;
 use std::fmt::Write as _;
 
 use crossfade_coordinator::reach;
 use crossfade_core::refusal::{Notice, Refusal};
-use crossfade_postgres::change::ChangeRequest;
+use crossfade_postgres::causes::in_one_line;
+use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::preflight::server::Findings;
 use serde_json::json;
 
 use super::{Context, planning};
 use crate::args;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::meaning;
 use crate::output::{self, FAINT, GOOD, HEADING};
-use crate::{failure, meaning};
 
 pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
-    let request = match (&typed.change, &typed.table) {
-        (Some(file), _) => Some(meaning::change_file(file)?),
-        (None, Some(table)) => {
-            Some(ChangeRequest::from_arguments(table, &typed.alter).map_err(Failure::usage)?)
-        }
-        (None, None) => None,
-    };
+    let given = typed.change.change.is_some() || typed.change.table.is_some();
+    let request = given.then(|| meaning::change(&typed.change)).transpose()?;
     let name = request
         .as_ref()
         .map(|request| meaning::migration_name(None, request))
@@ -32,23 +29,15 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
     // What is refused already, with its remedy, is not tried.
     let hopeless = ["role_cannot_replicate", "no_free_walsender"];
     let mut refusals = findings.refusals.iter();
-    let replicates = !refusals.any(|refusal| hopeless.contains(&refusal.code.as_str()));
-    let connected = match replicates {
-        true => reach::replication(&config).await,
-        false => Ok(()),
-    };
-    if let Err(error) = connected {
-        findings.refusals.push(Refusal {
-            code: "no_replication".to_owned(),
-            object: config.to_string(),
-            message: format!(
-                "No connection for replication can be made: {}.",
-                failure::chain(&error.into())
-            ),
-            remedy: "Connect to PostgreSQL itself and not to a pooler; and look at its pg_hba.conf."
-                .to_owned(),
-        });
-    }
+    let hopeless = refusals.any(|refusal| hopeless.contains(&refusal.code.as_str()));
+    let replicates = !hopeless
+        && match reach::replication(&config).await {
+            Ok(()) => true,
+            Err(error) => {
+                findings.refusals.push(no_replication(&config, &error));
+                false
+            }
+        };
     let exit = match findings.refusals.is_empty() {
         true => Exit::Done,
         false => Exit::Refused,
@@ -61,11 +50,6 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
         "refusals": findings.refusals,
         "notices": findings.notices,
     }));
-    let replicates = replicates
-        && findings
-            .refusals
-            .iter()
-            .all(|refusal| refusal.code != "no_replication");
     let version = format!(
         "{}.{}",
         backend.version_num / 10_000,
@@ -75,6 +59,18 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
         .console
         .result(&render(&config.to_string(), &version, replicates, &findings));
     Ok(exit)
+}
+
+fn no_replication(config: &ConnectConfig, error: &(dyn Error + 'static)) -> Refusal {
+    Refusal {
+        code: "no_replication".to_owned(),
+        object: config.to_string(),
+        message: format!(
+            "No connection for replication can be made: {}.",
+            in_one_line(error)
+        ),
+        remedy: "Connect to PostgreSQL itself and not to a pooler; and look at its pg_hba.conf.".to_owned(),
+    }
 }
 
 fn render(server: &str, version: &str, replicates: bool, findings: &Findings) -> String {

@@ -11,7 +11,7 @@ use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::connect::ConnectConfig;
 
 use super::{Context, planning, running};
-use crate::args::{Change, Run};
+use crate::args::Run;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::{meaning, output};
@@ -50,13 +50,7 @@ async fn agreed(
             (plan, Vec::new())
         }
         None => {
-            let change = Change {
-                change: typed.what.change,
-                table: typed.what.table,
-                alter: typed.what.alter,
-                over: typed.what.over,
-            };
-            let request = meaning::change(&change)?;
+            let request = meaning::change(&typed.what.change)?;
             let name = meaning::migration_name(typed.name, &request)?;
             if let Some(plan) = begun(config, &request, &name).await? {
                 context

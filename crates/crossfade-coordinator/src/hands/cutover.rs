@@ -12,6 +12,7 @@ use crossfade_core::position::Xid;
 use crossfade_core::way_back::{Direction, swap_message};
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
 use crossfade_postgres::catalog::CatalogError;
+use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::lock::{self, Hold, LockOutcome, SnapshotHolder, XactStatus};
 use crossfade_postgres::planner::{CheckError, CutoverChecks, in_words};
 use crossfade_postgres::session::{Session, SqlClass, SqlError};
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use super::fetch::not_fetched;
 use super::{Hands, send};
 use crate::context::{Context, Message, Note};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// What the worker can be asked for.
 pub(super) enum CutoverOrder {
@@ -579,7 +580,7 @@ fn unchecked(error: CheckError) -> Failure {
     match error {
         CheckError::Sql(error) | CheckError::Catalog(CatalogError::Sql(error)) => error.into(),
         CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
-            Failure::needs_operator(chain(&error), CANNOT_CHECK)
+            Failure::needs_operator(in_one_line(&error), CANNOT_CHECK)
         }
     }
 }

@@ -11,13 +11,14 @@ use crossfade_core::migration::Event;
 use crossfade_core::piece::{FetchKey, KeyCells};
 use crossfade_core::position::Lsn;
 use crossfade_postgres::apply::fetch::{FetchError, Fetcher};
+use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::{copy, wal};
 use tokio::sync::mpsc;
 
 use super::{Hands, send};
 use crate::context::{Context, Message};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// What the worker can be asked for.
 pub(crate) enum FetchOrder {
@@ -129,7 +130,7 @@ pub(super) async fn not_fetched(
     let key = fetcher.find_unreadable(session, keys).await?;
     let key = key.map_or_else(String::new, |key| format!("the row {key}: "));
     Ok(Event::PieceRefused {
-        reason: format!("{key}{}", chain(&error)),
+        reason: format!("{key}{}", in_one_line(&error)),
     })
 }
 

@@ -9,6 +9,7 @@ use crossfade_core::name::TableName;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
 use crossfade_core::way_back::Direction;
+use crossfade_postgres::causes::in_one_line;
 use crossfade_replication::reader::{
     History, ReadErrorClass, Reader, ReaderHandle, ReaderLimits, ReaderOptions,
 };
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Hands;
 use crate::context::{Answer, Context, Message};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 impl Hands {
     /// Starts the reader and the applier.
@@ -125,7 +126,7 @@ pub(super) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str
             reason: error.to_string(),
         },
         ReadErrorClass::SlotGone | ReadErrorClass::SourceChanged | ReadErrorClass::Protocol => {
-            Failure::needs_operator(chain(&error), again)
+            Failure::needs_operator(in_one_line(&error), again)
         }
         ReadErrorClass::Stopped => Failure::Lost {
             what: error.to_string(),
@@ -182,7 +183,7 @@ async fn not_applied(context: &Context, applier: &mut Applier, piece: &Piece, er
     match context.direction {
         Direction::Forward => Err(Failure::from(error).about(&row)),
         Direction::Back => {
-            let reason = format!("{row}{}", chain(&error));
+            let reason = format!("{row}{}", in_one_line(&error));
             Ok(Message::Event(Event::PieceRefused { reason }))
         }
     }

@@ -56,9 +56,12 @@ impl Requirements {
     }
 
     /// The version that the environment asks for, where any would do.
-    fn or_major(mut self, asked: Option<String>) -> Self {
-        self.major = self.major.or_else(|| asked?.parse().ok());
-        self
+    fn or_major(mut self, asked: Option<String>) -> Result<Self, InstallationError> {
+        if let (None, Some(text)) = (self.major, asked.filter(|text| !text.is_empty())) {
+            let major = text.parse();
+            self.major = Some(major.map_err(|_| InstallationError::NoMajor { text })?);
+        }
+        Ok(self)
     }
 
     fn is_met_by(&self, installation: &Installation) -> bool {
@@ -90,6 +93,12 @@ pub enum InstallationError {
         bin: PathBuf,
         /// The version there.
         version: String,
+    },
+    /// What the environment asks for is no version.
+    #[error("understand PG_MAJOR={text}: it is a number such as 18")]
+    NoMajor {
+        /// What it asks for.
+        text: String,
     },
     /// A program that the npm package does not bring.
     #[error("find `{program}`: install the package postgresql-contrib or postgresql, or set PG_BIN")]
@@ -147,7 +156,7 @@ impl Installation {
 /// # Errors
 /// [`InstallationError`], which names what to install.
 pub fn find(requirements: &Requirements) -> Result<Installation, InstallationError> {
-    let requirements = &requirements.clone().or_major(std::env::var("PG_MAJOR").ok());
+    let requirements = &requirements.clone().or_major(std::env::var("PG_MAJOR").ok())?;
     if let Some(bin) = &requirements.bin {
         return named(bin, requirements);
     }
@@ -244,6 +253,19 @@ mod tests {
         );
         assert_eq!(parse("postgres (PostgreSQL) 19beta1\n"), "19beta1");
         assert!(parse_version("mysqld 8").is_none());
+    }
+
+    #[test]
+    fn the_environment_asks_for_a_version_where_any_would_do() {
+        let any = || Requirements::default();
+        let asked = |text: &str| Some(text.to_owned());
+        assert_eq!(any().or_major(asked("18")).unwrap().major, Some(18));
+        assert_eq!(any().or_major(asked("")).unwrap().major, None);
+        assert_eq!(
+            Requirements::major(15).or_major(asked("18")).unwrap().major,
+            Some(15)
+        );
+        assert!(any().or_major(asked("newest")).is_err());
     }
 
     #[test]

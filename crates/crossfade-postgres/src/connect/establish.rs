@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::stream::{self, Encryption, Stream, StreamError};
 use super::tls::TlsMode;
 use super::{ConnectConfig, Endpoint};
+use crate::causes::in_one_line;
 
 /// A way to a server that was found open: a request to cancel takes the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Next {
 }
 
 /// What an attempt fails with.
-pub trait Failure: From<StreamError> + Error {
+pub trait Failure: From<StreamError> + Error + 'static {
     /// What can still be tried.
     fn next(&self) -> Next;
 
@@ -99,7 +100,7 @@ where
     }
     let reasons = failures
         .iter()
-        .map(|(endpoint, error)| format!("{endpoint}: {}", with_causes(error)));
+        .map(|(endpoint, error)| format!("{endpoint}: {}", in_one_line(error)));
     Err(E::of_all(config, reasons.collect::<Vec<_>>().join("; ")))
 }
 
@@ -146,16 +147,6 @@ fn encryptions(config: &ConnectConfig, endpoint: &Endpoint) -> (Encryption, Opti
         TlsMode::Prefer => (Encryption::Tls, Some(Encryption::Plain)),
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => (Encryption::Tls, None),
     }
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn timed_out(config: &ConnectConfig, endpoint: &Endpoint) -> StreamError {

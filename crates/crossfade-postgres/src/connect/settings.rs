@@ -117,6 +117,7 @@ const KEYWORDS: &[(&str, Option<&str>, Heeded)] = &[
             unless: &["false", "off", "no", "0"],
         },
     ),
+    ("requiressl", Some("PGREQUIRESSL"), No { unless: &["0"] }),
     ("require_auth", Some("PGREQUIREAUTH"), No { unless: &[] }),
     ("requirepeer", Some("PGREQUIREPEER"), No { unless: &[] }),
     ("service", Some("PGSERVICE"), Yes),

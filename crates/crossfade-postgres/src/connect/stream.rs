@@ -132,14 +132,6 @@ impl Stream {
         stream.peer_addr().ok().map(|address| address.ip())
     }
 
-    /// Whether it is encrypted.
-    pub fn encryption(&self) -> Encryption {
-        match &self.0 {
-            Kind::Tls(_) => Encryption::Tls,
-            Kind::Tcp(_) | Kind::Unix(_) => Encryption::Plain,
-        }
-    }
-
     /// What a SCRAM exchange over it can be bound to (`tls-server-end-point`).
     pub fn end_point(&self) -> Option<Vec<u8>> {
         match &self.0 {

@@ -192,6 +192,10 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
     for (text, expected) in table {
         assert_eq!(refused(text, &[]), expected, "{text}");
     }
+    let range = "user=u ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2";
+    assert!(refused(range, &[]).contains("not below ssl_min_protocol_version"));
+    let required = [("PGREQUIRESSL", "1"), ("PGUSER", "u")];
+    assert!(refused("", &required).contains("`requiressl` (from PGREQUIRESSL)"));
     // A variable that was not set, in either place, makes nothing less safe.
     let strict = [("PGSSLMODE", "verify-full"), ("PGUSER", "u")];
     assert!(refused("sslmode=''", &strict).starts_with("use sslmode= (from the connection string)"));

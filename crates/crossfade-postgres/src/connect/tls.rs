@@ -15,13 +15,13 @@ use tokio_rustls::rustls::{ClientConfig, Error, SupportedProtocolVersion, versio
 
 use super::ConfigError;
 use super::certificate::{ServerVerifier, Trust};
-use super::settings::{Said, Settings};
+use super::settings::Settings;
 
 /// By which PostgreSQL knows its own clients, and they it.
 pub(super) const ALPN: &[u8] = b"postgresql";
 
-/// `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `sslmode`, from the weakest to the strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Never.
     Disable,
@@ -77,10 +77,8 @@ pub struct TlsOptions {
     pub revoked: Option<PathBuf>,
     /// The server is told which host we asked for.
     pub server_name_indication: bool,
-    /// No version before this; 1.2 or 1.3.
-    pub version_min: TlsVersion,
-    /// No version beyond this.
-    pub version_max: TlsVersion,
+    /// No version before the first, and none beyond the second.
+    pub versions: (TlsVersion, TlsVersion),
 }
 
 /// A version that is served.
@@ -207,8 +205,7 @@ impl TlsOptions {
             identity,
             revoked: revoked.or_else(|| usual("root.crl").filter(|path| path.exists())),
             server_name_indication: sni.transpose()?.unwrap_or(true),
-            version_min: version_said(settings.get("ssl_min_protocol_version"), TlsVersion::V1_2)?,
-            version_max: version_said(settings.get("ssl_max_protocol_version"), TlsVersion::V1_3)?,
+            versions: versions(settings)?,
         })
     }
 
@@ -218,26 +215,19 @@ impl TlsOptions {
         let verifier = self.verifier(&provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions())
-            // Of fixed lists, one of which is never empty.
-            .map_err(|error| {
-                unusable(
-                    "the range of versions",
-                    Path::new("(ssl_min_protocol_version)"),
-                    &error,
-                )
-            })?
+            // Of versions that rustls has with this provider, at least one.
+            .map_err(|error| unusable("the range of versions of TLS", Path::new("asked for"), &error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match self.identity()? {
+        let mut config = match self.client_files() {
             None => builder.with_no_client_auth(),
-            Some((files, chain, key)) => {
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|source| TlsFileError::Identity {
-                        certificate: files.certificate.display().to_string(),
-                        key: files.key.display().to_string(),
-                        source,
-                    })?
+            Some(files) => {
+                let taken = builder.with_client_auth_cert(files.chain()?, files.private_key()?);
+                taken.map_err(|source| TlsFileError::Identity {
+                    certificate: files.certificate.display().to_string(),
+                    key: files.key.display().to_string(),
+                    source,
+                })?
             }
         };
         config.enable_sni = self.server_name_indication;
@@ -258,7 +248,7 @@ impl TlsOptions {
             (TlsVersion::V1_2, &version::TLS12),
             (TlsVersion::V1_3, &version::TLS13),
         ];
-        let range = self.version_min..=self.version_max;
+        let range = self.versions.0..=self.versions.1;
         let wanted = all.into_iter().filter(|(version, _)| range.contains(version));
         wanted.map(|(_, version)| version).collect()
     }
@@ -322,63 +312,43 @@ impl TlsOptions {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of what rustls takes, once")]
-    fn identity(
-        &self,
-    ) -> Result<Option<(&ClientFiles, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, TlsFileError>
-    {
-        let Some(files) = &self.identity else {
-            return Ok(None);
-        };
-        if !files.named && !files.certificate.exists() {
-            return Ok(None);
-        }
-        let chain = certificates("the client certificate", &files.certificate)?;
+    /// Those that were named, or are there.
+    fn client_files(&self) -> Option<&ClientFiles> {
+        let files = self.identity.as_ref();
+        files.filter(|files| files.named || files.certificate.exists())
+    }
+}
+
+impl ClientFiles {
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+        certificates("the client certificate", &self.certificate)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsFileError> {
         const KEY: &str = "the private key";
         let unreadable_key = |source| TlsFileError::Unreadable {
             what: KEY,
-            path: files.key.display().to_string(),
+            path: self.key.display().to_string(),
             source,
         };
-        let metadata = fs::metadata(&files.key).map_err(unreadable_key)?;
+        let metadata = fs::metadata(&self.key).map_err(unreadable_key)?;
         // A key of root's may be read by a group: that is how Debian shares one.
         let closed_to = if metadata.uid() == 0 { 0o037 } else { 0o077 };
         if metadata.mode() & closed_to != 0 {
             return Err(TlsFileError::KeyOpenToOthers {
-                path: files.key.display().to_string(),
+                path: self.key.display().to_string(),
             });
         }
-        let text = fs::read(&files.key).map_err(unreadable_key)?;
-        let encrypted = |text: &[u8]| text.windows(9).any(|word| word == b"ENCRYPTED");
-        let key = match PrivateKeyDer::from_pem_slice(&text) {
-            Ok(key) => key,
-            Err(_) if encrypted(&text) => {
+        let text = fs::read(&self.key).map_err(unreadable_key)?;
+        let encrypted = text.windows(9).any(|word| word == b"ENCRYPTED");
+        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match encrypted {
+            true => {
                 let reason =
                     "it is encrypted, which is not served: keep a key without a passphrase under 0600";
-                return Err(unusable(KEY, &files.key, &reason));
+                unusable(KEY, &self.key, &reason)
             }
-            Err(error) => return Err(unreadable(KEY, &files.key, error)),
-        };
-        Ok(Some((files, chain, key)))
-    }
-}
-
-impl TlsMode {
-    fn strength(self) -> u8 {
-        match self {
-            TlsMode::Disable => 0,
-            TlsMode::Allow => 1,
-            TlsMode::Prefer => 2,
-            TlsMode::Require => 3,
-            TlsMode::VerifyCa => 4,
-            TlsMode::VerifyFull => 5,
-        }
-    }
-}
-
-impl PartialOrd for TlsMode {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.strength().cmp(&other.strength()))
+            false => unreadable(KEY, &self.key, error),
+        })
     }
 }
 
@@ -408,16 +378,21 @@ fn mode(settings: &Settings<'_>, roots: &Roots) -> Result<TlsMode, ConfigError> 
     }
 }
 
-fn version_said(said: Option<Said>, default: TlsVersion) -> Result<TlsVersion, ConfigError> {
-    let Some(said) = said else {
-        return Ok(default);
+fn versions(settings: &Settings<'_>) -> Result<(TlsVersion, TlsVersion), ConfigError> {
+    let (min, max) = (
+        settings.get("ssl_min_protocol_version"),
+        settings.get("ssl_max_protocol_version"),
+    );
+    // Older ones than these are not served at all.
+    let min = match min.as_ref().map(|said| (said, said.value.as_str())) {
+        None | Some((_, "TLSv1" | "TLSv1.1" | "TLSv1.2")) => TlsVersion::V1_2,
+        Some((_, "TLSv1.3")) => TlsVersion::V1_3,
+        Some((said, _)) => return Err(said.unusable("TLSv1.2 or TLSv1.3")),
     };
-    match said.value.as_str() {
-        // Older ones are not served at all.
-        "TLSv1" | "TLSv1.1" if said.keyword == "ssl_min_protocol_version" => Ok(TlsVersion::V1_2),
-        "TLSv1.2" => Ok(TlsVersion::V1_2),
-        "TLSv1.3" => Ok(TlsVersion::V1_3),
-        _ => Err(said.unusable("TLSv1.2 or TLSv1.3")),
+    match max.as_ref().map(|said| (said, said.value.as_str())) {
+        None | Some((_, "TLSv1.3")) => Ok((min, TlsVersion::V1_3)),
+        Some((_, "TLSv1.2")) if min == TlsVersion::V1_2 => Ok((min, min)),
+        Some((said, _)) => Err(said.unusable("TLSv1.2 or TLSv1.3, and not below ssl_min_protocol_version")),
     }
 }
 

@@ -167,3 +167,67 @@ fn duration(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or_default();
     humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::facts::{Prepared, fine};
+
+    #[test]
+    fn nothing_is_found_where_all_is_well() {
+        assert_eq!(findings(&fine().server), Findings::default());
+    }
+
+    #[test]
+    fn what_does_not_stand_in_the_way_is_said() {
+        let long = |pid, application: &str| LongTransaction {
+            pid,
+            user: (pid != 2).then(|| "app".to_owned()),
+            application: Some(application.to_owned()),
+            age_s: 3_700,
+        };
+        let server = ServerFacts {
+            slots_used: 9,
+            standbys_unseen: 1,
+            may_see_lag: false,
+            slot_keeps_bytes: Some(1 << 30),
+            prepared: vec![Prepared {
+                gid: "it's".to_owned(),
+                age_s: 86_400,
+            }],
+            long: vec![long(1, "report"), long(2, "")],
+            event_triggers: vec!["watch".to_owned()],
+            ..fine().server
+        };
+        let found = findings(&server);
+        assert_eq!(found.refusals, []);
+        let lines = found.notices.iter().map(|notice| {
+            let Notice {
+                code,
+                object,
+                message,
+                offer,
+            } = notice;
+            format!(
+                "{code}: {object}: {message} {}\n",
+                offer.as_deref().unwrap_or("-")
+            )
+        });
+        insta::assert_snapshot!(lines.collect::<String>());
+    }
+
+    #[test]
+    fn not_every_long_transaction_is_named() {
+        let long = LongTransaction {
+            pid: 1,
+            user: None,
+            application: None,
+            age_s: 600,
+        };
+        let server = ServerFacts {
+            long: vec![long; NAMED_MAX + 5],
+            ..fine().server
+        };
+        assert_eq!(findings(&server).notices.len(), NAMED_MAX);
+    }
+}

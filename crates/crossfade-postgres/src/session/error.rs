@@ -7,6 +7,7 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
+use crate::causes::in_one_line;
 use crate::connect::{self, ConnectConfig, Next, StreamError};
 
 /// How much of a statement an error shows, in characters.
@@ -225,7 +226,7 @@ impl SqlError {
             statement: shorten(statement),
             code: None,
             lost: true,
-            message: error.to_string(),
+            message: in_one_line(error),
             table: None,
             column: None,
             constraint: None,
