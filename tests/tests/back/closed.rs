@@ -175,3 +175,24 @@ async fn a_sequence_that_does_not_fit_is_told_before_the_lock() -> Result<()> {
     ensure!(stage.column_type("tickets", "id").await? == "integer");
     Ok(())
 }
+
+/// What it left out of the stream nobody knows: the application goes on, and the new table stays.
+#[tokio::test]
+async fn r34_a_publication_of_the_way_back_that_is_altered_for_a_moment() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let (orders, engine) = swapped(&stage).await?;
+    let (superuser, publication) = (stage.superuser().await?, stage.name().back_publication());
+    for publish in ["insert", "insert, update, delete, truncate"] {
+        let alter = format!("ALTER PUBLICATION {publication} SET (publish = '{publish}')");
+        superuser.batch_execute(&alter).await?;
+    }
+    let ended = engine.end().await?.expect(30)?;
+    ensure!(ended.says(&publication), "{}", ended.object);
+    let refused = stage.operate("rollback", &[]).await?.expect(30)?;
+    ensure!(refused.says(&publication), "{}", refused.object);
+    orders.goes_on(100).await?;
+    ensure!(stage.column_type(TABLE, "id").await? == "bigint");
+    stage.operate("complete", &[]).await?.expect(0)?;
+    orders.stop_and_compare().await?;
+    Ok(())
+}

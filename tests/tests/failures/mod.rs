@@ -7,6 +7,7 @@ mod copy;
 mod cutover;
 mod kinds;
 mod objects;
+mod publication;
 mod refused;
 mod scene;
 mod server;
