@@ -52,6 +52,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(1);
 pub struct Stage {
     server: Held,
     database: String,
+    engine: String,
     name: MigrationName,
     folder: TempDir,
 }
@@ -119,6 +120,7 @@ impl Stage {
             },
             server,
             database,
+            engine: ENGINE.to_owned(),
             folder: TempDir::new()?,
         };
         let grants = Grants {
@@ -132,6 +134,28 @@ impl Stage {
         Ok(stage)
     }
 
+    /// From now on engines connect as a role of their own: it has what `crossfade grants` asks for to change that table, and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// What `crossfade grants` or the server answered.
+    pub async fn grant_afresh(&mut self, table: &str) -> Result<()> {
+        let role = format!("granted of {}", self.database);
+        let url = self.server.connection(SUPERUSER, &self.database);
+        let asked = arguments_to(&url, &["grants", "--table", table, "--to", &role]);
+        let asked = Process::start(&asked)?.end().await?.expect(0)?;
+        let grants = asked.object["grants"].as_array();
+        let grants = grants.with_context(|| format!("find the grants in {}", asked.object))?;
+        let _one_at_a_time = GRANTING.lock().await;
+        let superuser = self.superuser().await?;
+        for grant in grants {
+            let statement = grant["statement"].as_str().context("read a grant")?;
+            superuser.batch_execute(statement).await?;
+        }
+        self.engine = role;
+        Ok(())
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
@@ -142,6 +166,17 @@ impl Stage {
         match &mut self.server {
             Held::Own(server) => Some(server),
             Held::Shared(_) => None,
+        }
+    }
+
+    /// Another server, a copy of this one, is the stage's from now on. The former one is given back.
+    ///
+    /// # Errors
+    /// The former one is shared.
+    pub fn move_to(&mut self, server: Server) -> Result<Server> {
+        match std::mem::replace(&mut self.server, Held::Own(Box::new(server))) {
+            Held::Own(former) => Ok(*former),
+            Held::Shared(_) => anyhow::bail!("a shared server is nobody's to leave"),
         }
     }
 
@@ -162,7 +197,7 @@ impl Stage {
 
     /// How the engine connects.
     pub fn engine(&self) -> String {
-        self.server.connection(ENGINE, &self.database)
+        self.server.connection(&self.engine, &self.database)
     }
 
     /// How the engine connects through what listens on that port.

@@ -8,15 +8,20 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The form without parentheses is the one that all of 14 to 18 understand.
-pub(crate) fn create_slot(slot: &str, export_snapshot: bool) -> String {
-    let snapshot = if export_snapshot {
-        "EXPORT_SNAPSHOT"
-    } else {
-        "NOEXPORT_SNAPSHOT"
+/// The first major version whose slots outlive a failover.
+const FAILOVER_SINCE: u32 = 17;
+
+/// Where the server's standbys can have a copy of the slot, it asks for that: whether they do is for their settings to say.
+/// Elsewhere the form without parentheses, which 14 understands too.
+pub(crate) fn create_slot(slot: &str, export_snapshot: bool, server_major: u32) -> String {
+    let options = match (export_snapshot, server_major >= FAILOVER_SINCE) {
+        (true, true) => "(SNAPSHOT 'export', FAILOVER 'true')",
+        (false, true) => "(SNAPSHOT 'nothing', FAILOVER 'true')",
+        (true, false) => "EXPORT_SNAPSHOT",
+        (false, false) => "NOEXPORT_SNAPSHOT",
     };
     format!(
-        "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {snapshot}",
+        "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}",
         Ident(slot)
     )
 }
@@ -43,12 +48,20 @@ mod tests {
     #[test]
     fn commands_are_rendered_and_quoted() {
         assert_eq!(
-            create_slot("crossfade_a", true),
+            create_slot("crossfade_a", true, 14),
             r#"CREATE_REPLICATION_SLOT "crossfade_a" LOGICAL pgoutput EXPORT_SNAPSHOT"#
         );
         assert_eq!(
-            create_slot("crossfade_a", false),
+            create_slot("crossfade_a", false, 16),
             r#"CREATE_REPLICATION_SLOT "crossfade_a" LOGICAL pgoutput NOEXPORT_SNAPSHOT"#
+        );
+        assert_eq!(
+            create_slot("crossfade_a", true, 17),
+            r#"CREATE_REPLICATION_SLOT "crossfade_a" LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER 'true')"#
+        );
+        assert_eq!(
+            create_slot("crossfade_a", false, 18),
+            r#"CREATE_REPLICATION_SLOT "crossfade_a" LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER 'true')"#
         );
         assert_eq!(drop_slot("a\"b"), r#"DROP_REPLICATION_SLOT "a""b" WAIT"#);
         assert_eq!(

@@ -131,10 +131,8 @@ async fn create_slot(
     export: bool,
 ) -> Result<(CreatedSlot, String), SlotError> {
     const DURING: &str = "create the slot";
-    let rows = match connection
-        .command(DURING, &command::create_slot(name, export))
-        .await
-    {
+    let command = command::create_slot(name, export, connection.session().server_major);
+    let rows = match connection.command(DURING, &command).await {
         Ok(rows) => rows,
         Err(error) if refused_as(&error, Verdict::Exists) => {
             return Err(SlotError::Exists {

@@ -14,6 +14,7 @@ use crate::memory::watched;
 use crate::process::Ended;
 use crate::stage::Stage;
 
+const TABLE: &str = "pgbench_accounts";
 /// As many as in `pgbench -c 4`.
 const CLIENTS: u32 = 4;
 /// pgbench reports at the end of a run only, so it is run again and again, each time for so long.
@@ -96,21 +97,23 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Runs the scenario once, on a fresh database of `stage`; `more` are further arguments of `crossfade run`.
+/// Runs the scenario once, on a fresh database of `stage`, as a role that has what `crossfade grants` says and no more;
+/// `more` are further arguments of `crossfade run`.
 ///
 /// # Errors
 /// Anything that is not as it must be: the engine's exit code, a complaint of pgbench, sums that differ, a time in
 /// which nothing was written.
-pub async fn run(stage: &Stage, scale: u32, more: &[&str]) -> Result<Figures> {
+pub async fn run(stage: &mut Stage, scale: u32, more: &[&str]) -> Result<Figures> {
     let pgbench = Pgbench::new(stage.server().installation(), &stage.application())?;
     pgbench.initialize(scale).await?;
+    stage.grant_afresh(TABLE).await?;
     let began = SystemTime::now();
     let (stop, stopped) = watch::channel(false);
     let writing = tokio::spawn(write(pgbench, stopped));
     tokio::time::sleep(UNDISTURBED).await;
     let watch = Watch::begin(stage).await?;
     let change = [&["--cutover", "auto"], more].concat();
-    let engine = stage.run("pgbench_accounts", "ALTER COLUMN aid TYPE bigint", &change)?;
+    let engine = stage.run(TABLE, "ALTER COLUMN aid TYPE bigint", &change)?;
     let (ended, memory) = watched(engine).await?;
     let ended = ended.expect(0)?;
     let held = watch.end().await?;
@@ -129,7 +132,7 @@ pub async fn run(stage: &Stage, scale: u32, more: &[&str]) -> Result<Figures> {
         u64::try_from(history)? == transactions,
         "{history} in the history of {transactions} transactions"
     );
-    let now = stage.column_type("pgbench_accounts", "aid").await?;
+    let now = stage.column_type(TABLE, "aid").await?;
     ensure!(now == "bigint", "aid is {now}");
     figures(&client, &ended, began, memory, held).await
 }

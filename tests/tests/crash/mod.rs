@@ -2,6 +2,7 @@
 //! and the migration can be given up without a trace or brought to its end without a difference.
 
 mod answer;
+mod failover;
 mod interrupt;
 mod kill;
 mod position;

@@ -1,5 +1,7 @@
 //! Doors that are open.
 
+use crossfade_lab::server::ServerOptions;
+
 use super::certificates::{Authority, Valid, self_signed};
 use super::scene::Scene;
 
@@ -53,7 +55,11 @@ async fn each_mode_and_each_way_to_log_in() {
 #[tokio::test]
 async fn the_first_of_several_servers_that_takes_writes() {
     let scene = Scene::new().await;
-    let standby = scene.server.standby("standby").await.unwrap();
+    let standby = scene
+        .server
+        .standby("standby", ServerOptions::default())
+        .await
+        .unwrap();
     let (here, there) = (scene.server.port(), standby.port());
     // Nobody, one that takes no writes, and the one.
     scene

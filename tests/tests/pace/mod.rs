@@ -97,7 +97,10 @@ async fn ends_well(stage: &Stage, mut engine: Process, orders: Orders<'_>) -> Re
 #[tokio::test]
 async fn t39_a_standby_that_lags_holds_the_copy_back_and_no_changes() -> Result<()> {
     let stage = Stage::own(ServerOptions::default()).await?;
-    let standby = stage.server().standby("replica").await?;
+    let standby = stage
+        .server()
+        .standby("replica", ServerOptions::default())
+        .await?;
     let replay = standby.connect(SUPERUSER, "postgres").await?;
     let orders = Orders::start(&stage, ROWS, 2, 1).await?;
     let mut engine = start(&stage, &[("replica_lag_bytes_max", "256 kB")])?;
@@ -115,7 +118,10 @@ async fn t39_a_standby_that_lags_holds_the_copy_back_and_no_changes() -> Result<
 #[tokio::test]
 async fn a_standby_that_lags_in_time_holds_the_copy_back() -> Result<()> {
     let stage = Stage::own(ServerOptions::default()).await?;
-    let standby = stage.server().standby("replica").await?;
+    let standby = stage
+        .server()
+        .standby("replica", ServerOptions::default())
+        .await?;
     let replay = standby.connect(SUPERUSER, "postgres").await?;
     let orders = Orders::start(&stage, ROWS, 1, 1).await?;
     let mut engine = start(&stage, &[("replica_lag_max", "1s")])?;

@@ -128,7 +128,7 @@ pub(super) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str
         ReadErrorClass::SlotGone | ReadErrorClass::SourceChanged | ReadErrorClass::Protocol => {
             Failure::needs_operator(in_one_line(&error), again)
         }
-        ReadErrorClass::Stopped => Failure::Lost {
+        ReadErrorClass::Promoted | ReadErrorClass::Stopped => Failure::Lost {
             what: error.to_string(),
         },
     }

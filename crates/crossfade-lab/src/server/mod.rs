@@ -45,9 +45,9 @@ pub enum ServerError {
     /// No PostgreSQL was found or fetched.
     #[error("find a PostgreSQL to run")]
     Installation(#[from] InstallationError),
-    /// The task that looks for it died.
-    #[error("search for a PostgreSQL")]
-    Search(#[source] tokio::task::JoinError),
+    /// The task that looks for it, or that copies its files, died.
+    #[error("wait for work on files")]
+    Task(#[source] tokio::task::JoinError),
     /// We are root and there is nobody to be instead.
     #[error("choose the account to run PostgreSQL as")]
     Account(#[from] AccountError),
@@ -131,6 +131,20 @@ impl Server {
             "host={} port={} user={} dbname={}",
             keyword(&host),
             self.port,
+            keyword(role),
+            keyword(database)
+        )
+    }
+
+    /// How `role` reaches `database` on this server or on another one, whichever takes writes, as
+    /// [`Server::connection`].
+    pub fn connection_to_either(&self, other: &Server, role: &str, database: &str) -> String {
+        let [here, there] = [self, other].map(|server| server.socket_dir().display().to_string());
+        format!(
+            "host={} port={},{} user={} dbname={} target_session_attrs=read-write",
+            keyword(&format!("{here},{there}")),
+            self.port,
+            other.port,
             keyword(role),
             keyword(database)
         )
@@ -268,7 +282,7 @@ pub async fn open(connection: &str) -> Result<Client, tokio_postgres::Error> {
 /// [`ServerError::Installation`].
 pub async fn search(requirements: Requirements) -> Result<Installation, ServerError> {
     let found = tokio::task::spawn_blocking(move || find(&requirements)).await;
-    Ok(found.map_err(ServerError::Search)??)
+    Ok(found.map_err(ServerError::Task)??)
 }
 
 async fn launch(

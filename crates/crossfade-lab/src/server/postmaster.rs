@@ -38,14 +38,6 @@ pub enum PostmasterError {
         /// What it said.
         stderr: String,
     },
-    /// A running server could not be copied.
-    #[error("copy a server; pg_basebackup ended with {status} and said:\n{stderr}")]
-    BaseBackup {
-        /// How it ended.
-        status: ExitStatus,
-        /// What it said.
-        stderr: String,
-    },
     /// Our child could not be asked how it is, or the task that waits for it died.
     #[error("wait for a child process")]
     Wait(#[source] io::Error),
@@ -81,7 +73,6 @@ impl PostmasterError {
             PostmasterError::Ended { log, .. } => log.contains("could not create any TCP/IP sockets"),
             PostmasterError::Spawn { .. }
             | PostmasterError::Initdb { .. }
-            | PostmasterError::BaseBackup { .. }
             | PostmasterError::Wait(_)
             | PostmasterError::Signal(_)
             | PostmasterError::NotReady { .. }

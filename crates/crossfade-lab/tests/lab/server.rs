@@ -29,7 +29,7 @@ async fn a_server_answers_and_leaves_nothing() {
 #[tokio::test]
 async fn a_standby_follows_and_leaves_nothing() {
     let server = Server::start(ServerOptions::default()).await.unwrap();
-    let standby = server.standby("copy").await.unwrap();
+    let standby = server.standby("copy", ServerOptions::default()).await.unwrap();
     let (folder, pid) = (standby.folder().to_owned(), standby.pid());
     let [writer, reader] = [&server, &standby].map(|server| server.connect("postgres", "postgres"));
     let (writer, reader) = (writer.await.unwrap(), reader.await.unwrap());

@@ -67,7 +67,10 @@ pub enum ReadError {
 pub enum ReadErrorClass {
     /// Start again from the durable position: nothing is wrong but the connection.
     Lost,
-    /// Slot or publication is gone or cannot be used any more, or it belongs to another history.
+    /// Another server of the same cluster has taken over. Start again from what is durable *there*: this reader may
+    /// have read what that one never had; and see whether the slot has come along, and how far.
+    Promoted,
+    /// Slot or publication is gone or cannot be used any more, or it belongs to another cluster.
     SlotGone,
     /// The source's definition changed.
     SourceChanged,
@@ -86,6 +89,11 @@ impl ReadError {
             ReadError::Transport(error) => class_of_transport(error),
             ReadError::Ended | ReadError::Silent { .. } | ReadError::LostInsideTransaction { .. } => {
                 ReadErrorClass::Lost
+            }
+            ReadError::OtherHistory { expected, found }
+                if expected.system_identifier == found.system_identifier =>
+            {
+                ReadErrorClass::Promoted
             }
             ReadError::OtherHistory { .. } | ReadError::InRecovery => ReadErrorClass::SlotGone,
             ReadError::Decode { .. } => ReadErrorClass::Protocol,

@@ -135,14 +135,24 @@ async fn a_publication_that_is_gone_is_not_waited_for() {
 #[tokio::test]
 async fn another_history_is_refused() {
     let scene = Scene::new().await;
-    let mut options = scene.options().await;
-    options.history = Some(History {
+    let mut connection = Connection::open(&scene::config(&scene.server)).await.unwrap();
+    let identity = connection.identify_system().await.unwrap();
+    let here = History::from(&identity);
+    let other_cluster = History {
         system_identifier: 1,
-        timeline: 1,
-    });
-    let error = Following::start(options).error().await;
-    assert!(matches!(error, ReadError::OtherHistory { .. }), "{error}");
-    assert_eq!(error.class(), ReadErrorClass::SlotGone);
+        ..here
+    };
+    let other_timeline = History { timeline: 7, ..here };
+    for (history, class) in [
+        (other_cluster, ReadErrorClass::SlotGone),
+        (other_timeline, ReadErrorClass::Promoted),
+    ] {
+        let mut options = scene.options().await;
+        options.history = Some(history);
+        let error = Following::start(options).error().await;
+        assert!(matches!(error, ReadError::OtherHistory { .. }), "{error}");
+        assert_eq!(error.class(), class);
+    }
 }
 
 #[tokio::test]

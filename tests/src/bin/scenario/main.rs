@@ -228,8 +228,8 @@ fn planted(names: &[String], target: &std::path::Path) -> Result<()> {
 async fn pgbench(runs: u32, scale: u32, more: &[String]) -> Result<()> {
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     for run in 1..=runs {
-        let stage = Stage::own(server()).await?;
-        let figures = scenario::pgbench::run(&stage, scale, &more).await?;
+        let mut stage = Stage::own(server()).await?;
+        let figures = scenario::pgbench::run(&mut stage, scale, &more).await?;
         println!("run {run} of {runs}, scale {scale}: {figures}");
     }
     Ok(())
