@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use crossfade_core::name::MigrationName;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::stage::{ENGINE, Stage};
+use crate::stage::Stage;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,7 +45,7 @@ impl Watch {
     /// The server cannot be reached.
     pub async fn begin(stage: &Stage) -> Result<Watch> {
         let client = stage.superuser().await?;
-        let name = stage.name().as_str().to_owned();
+        let name = stage.name().clone();
         let (stop, stopped) = watch::channel(false);
         let looking = tokio::spawn(look_on(client, name, stopped));
         Ok(Watch { stop, looking })
@@ -60,7 +61,7 @@ impl Watch {
     }
 }
 
-async fn look_on(client: Client, name: String, stop: watch::Receiver<bool>) -> Result<Held> {
+async fn look_on(client: Client, name: MigrationName, stop: watch::Receiver<bool>) -> Result<Held> {
     let mut held = Held::default();
     let mut chunks_at_first = HashMap::new();
     let mut retained = Vec::new();
@@ -78,7 +79,7 @@ async fn look_on(client: Client, name: String, stop: watch::Receiver<bool>) -> R
 /// session that ends its transaction between them has the one without the other.
 async fn look(
     client: &Client,
-    name: &str,
+    name: &MigrationName,
     held: &mut Held,
     chunks_at_first: &mut HashMap<String, i64>,
 ) -> Result<Option<u64>> {
@@ -88,16 +89,16 @@ async fn look(
     if !client.query_one(there, &[]).await?.get::<_, bool>(0) {
         return Ok(None);
     }
-    let Some(row) = client.query_opt(copying, &[&name]).await? else {
+    let Some(row) = client.query_opt(copying, &[&name.as_str()]).await? else {
         return Ok(None);
     };
     let chunks: i64 = row.get(0);
     let snapshots = "
         SELECT virtualtransaction, (1000 * extract(epoch FROM clock_timestamp() - xact_start))::bigint
           FROM pg_stat_activity JOIN pg_locks USING (pid)
-         WHERE usename = $1 AND backend_xmin IS NOT NULL AND locktype = 'virtualxid' AND granted
+         WHERE application_name = $1 AND backend_xmin IS NOT NULL AND locktype = 'virtualxid' AND granted
            AND backend_type = 'client backend' AND xact_start IS NOT NULL";
-    for row in client.query(snapshots, &[&ENGINE]).await? {
+    for row in client.query(snapshots, &[&name.application_name()]).await? {
         let first = *chunks_at_first.entry(row.get(0)).or_insert(chunks);
         let age = Duration::from_millis(row.get::<_, i64>(1).try_into().unwrap_or(0));
         held.snapshot = held.snapshot.max(age);
