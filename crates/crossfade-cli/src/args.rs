@@ -141,6 +141,9 @@ pub(crate) enum Command {
     /// End a migration whose tables have been swapped
     #[command(after_help = "Example:\n  crossfade complete orders --drop")]
     Complete(Complete),
+    /// Say of a code what its cause is and what to do about it, or list all codes
+    #[command(after_help = "Examples:\n  crossfade explain no_usable_key\n  crossfade explain --json")]
+    Explain(Explain),
     /// Measure
     Bench(Bench),
     /// Retype a busy table on a throwaway server, and prove that nothing was lost
@@ -394,6 +397,14 @@ pub(crate) struct Complete {
     /// Drop the retired table
     #[arg(long)]
     pub(crate) drop: bool,
+}
+
+/// `crossfade explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code of a refusal, a notice or a failure, such as `no_usable_key`; all, if there is none
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
 }
 
 /// `crossfade bench`.

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use crossfade_coordinator::ended::Ended;
+use crossfade_core::code::Ending;
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,16 @@ impl Exit {
         };
         let lines: String = Exit::ALL.into_iter().map(line).collect();
         format!("Exit codes:\n{lines}")
+    }
+}
+
+impl From<Ending> for Exit {
+    fn from(ending: Ending) -> Exit {
+        match ending {
+            Ending::NoAccess => Exit::NoAccess,
+            Ending::Stopped => Exit::Stopped,
+            Ending::NeedsOperator => Exit::NeedsOperator,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a command fails with: what failed and where on one line, what to do next on another, and the exit code.
 
 use crossfade_coordinator::ended::Ended;
+use crossfade_core::code::FailureCode;
 use crossfade_core::name::MigrationName;
 use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::connect::ConfigError;
+use crossfade_postgres::session::ConnectError;
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -16,6 +18,8 @@ pub(crate) enum Failure {
     Here {
         /// The exit code.
         exit: Exit,
+        /// Which case it is, if it has a word.
+        code: Option<FailureCode>,
         /// What; its messages fit "failed to …".
         error: anyhow::Error,
         /// What to do next, as a sentence.
@@ -38,6 +42,7 @@ impl Failure {
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
         Failure::Here {
             exit: Exit::Usage,
+            code: None,
             error: error.into(),
             next: None,
         }
@@ -47,6 +52,17 @@ impl Failure {
     pub(crate) fn no_access(error: impl Into<anyhow::Error>) -> Failure {
         Failure::Here {
             exit: Exit::NoAccess,
+            code: None,
+            error: error.into(),
+            next: None,
+        }
+    }
+
+    /// No session came about.
+    pub(crate) fn no_session(error: ConnectError) -> Failure {
+        Failure::Here {
+            exit: Exit::NoAccess,
+            code: Some(error.code()),
             error: error.into(),
             next: None,
         }
@@ -56,8 +72,11 @@ impl Failure {
     #[must_use]
     pub(crate) fn next(self, sentence: impl Into<String>) -> Failure {
         match self {
-            Failure::Here { exit, error, .. } => Failure::Here {
+            Failure::Here {
+                exit, code, error, ..
+            } => Failure::Here {
                 exit,
+                code,
                 error,
                 next: Some(sentence.into()),
             },
@@ -68,12 +87,21 @@ impl Failure {
     /// Prints it, and says what to exit with.
     pub(crate) fn report(&self, console: Console) -> Exit {
         match self {
-            Failure::Here { exit, error, next } => {
+            Failure::Here {
+                exit,
+                code,
+                error,
+                next,
+            } => {
                 let error = in_one_line(error.as_ref());
-                console.object(&json!({
+                let mut object = json!({
                     "outcome": exit.word(), "exit_code": exit.code(), "error": error, "next": next,
-                }));
-                output::complain(&error);
+                });
+                if let Some(code) = code {
+                    object["code"] = json!(code);
+                }
+                console.object(&object);
+                output::complain(&error, *code);
                 if let Some(next) = next {
                     output::advise(next);
                 }

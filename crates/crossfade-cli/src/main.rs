@@ -7,7 +7,10 @@
 //! Nothing here decides about rows, and nothing speaks SQL: this is printing, asking and mapping.
 
 mod args;
+mod codes;
 mod command;
+#[cfg(test)]
+mod errors_page;
 mod exit;
 mod failure;
 mod logging;

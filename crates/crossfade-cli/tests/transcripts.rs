@@ -42,7 +42,7 @@ fn short_help_is_short() {
 fn every_subcommand_has_help() {
     for command in [
         "init", "check", "grants", "plan", "run", "status", "pause", "continue", "verify", "cutover",
-        "rollback", "abort", "complete", "bench", "demo",
+        "rollback", "abort", "complete", "explain", "bench", "demo",
     ] {
         let output = crossfade(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
@@ -100,6 +100,17 @@ fn a_plan_that_is_none_is_not_run() {
 }
 
 #[test]
+fn a_code_is_explained() {
+    insta::assert_snapshot!(transcript(&["explain", "prepared_transaction"]));
+    insta::assert_snapshot!(transcript(&["explain", "slot_missing", "--json"]));
+    insta::assert_snapshot!(transcript(&["explain", "slot_mising"]));
+    let all = crossfade(&["explain"]);
+    assert!(all.status.success());
+    let words = String::from_utf8(all.stdout).unwrap();
+    assert!(words.contains("\nFailures\n  already_swapped\n"), "{words}");
+}
+
+#[test]
 fn settings_that_cannot_be_honoured_exit_with_2() {
     insta::assert_snapshot!(transcript(&[
         "status",
@@ -133,6 +144,7 @@ fn a_server_that_is_not_there_exits_with_11() {
             stderr
         };
         assert!(told.contains("reach the server at 127.0.0.1:1: "), "{told}");
+        assert!(told.contains("cannot_connect"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }

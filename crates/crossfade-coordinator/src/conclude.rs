@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::Stop;
 use crossfade_core::refusal::Refusal;
 use crossfade_core::way_back::Direction;
@@ -48,46 +49,48 @@ pub(crate) async fn conclude(
         Stop::Again => return Ok(None),
         Stop::Done => Ended::Done(Box::new(report)),
         Stop::Interrupted => Ended::Interrupted,
-        Stop::Aborted => {
-            operate::abort(&context.config, &context.plan.name).await.unwrap_or_else(|ended| ended)
-        }
+        Stop::Aborted => operate::abort(&context.config, &context.plan.name)
+            .await
+            .unwrap_or_else(|ended| ended),
         Stop::NotEqual(found) => {
-            let verification = report.verification.unwrap_or_else(|| Verification::new(context.direction, &found, Vec::new()));
+            let verification = report
+                .verification
+                .unwrap_or_else(|| Verification::new(context.direction, &found, Vec::new()));
             Ended::NotEqual {
                 verification: Box::new(verification),
             }
         }
         Stop::CutoverNotAchieved { obstacle, attempts } => Ended::CutoverNotAchieved { obstacle, attempts },
-        Stop::OutOfTime => Ended::Stopped {
-            reason: "execution_max has passed".to_owned(),
-            remedy: "Go on with `crossfade continue`.".to_owned(),
-        },
-        Stop::WalBudget { retained } if context.direction == Direction::Back => Ended::NeedsOperator {
-            reason: format!(
+        Stop::OutOfTime => end(Failure::stopped(
+            FailureCode::ExecutionMax,
+            "execution_max has passed",
+            "Go on with `crossfade continue`.",
+        )),
+        Stop::WalBudget { retained } if context.direction == Direction::Back => end(Failure::needs_operator(
+            FailureCode::RetainedWalMax,
+            format!(
                 "the slots of the way back retained {retained} bytes of WAL, more than retained_wal_max; they were dropped"
             ),
-            remedy: "There is no way back any more; the new table is in its place and complete. `crossfade complete` \
-                     ends the migration."
-                .to_owned(),
-        },
-        Stop::WalBudget { retained } => Ended::NeedsOperator {
-            reason: format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
-            remedy: "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then run the \
-                     change again."
-                .to_owned(),
-        },
-        Stop::SourceRewritten => Ended::NeedsOperator {
-            reason: "the table was rewritten while it was copied (VACUUM FULL, CLUSTER, or ALTER TABLE), and a rewrite \
-                     is not in the stream"
-                .to_owned(),
-            remedy: "The source is untouched. `crossfade abort`, then plan the change again.".to_owned(),
-        },
-        Stop::CannotFollow(error) => Ended::NeedsOperator {
-            reason: error.to_string(),
-            remedy: "The source is untouched. `crossfade abort`; give the table a primary key, then run the change \
-                     again."
-                .to_owned(),
-        },
+            "There is no way back any more; the new table is in its place and complete. `crossfade complete` ends the \
+             migration.",
+        )),
+        Stop::WalBudget { retained } => end(Failure::needs_operator(
+            FailureCode::RetainedWalMax,
+            format!("our slot retained {retained} bytes of WAL, more than retained_wal_max; it was dropped"),
+            "The source is untouched. `crossfade abort`, raise the limit or choose a quieter hour, then run the change \
+             again.",
+        )),
+        Stop::SourceRewritten => end(Failure::needs_operator(
+            FailureCode::SourceRewritten,
+            "the table was rewritten while it was copied (VACUUM FULL, CLUSTER, or ALTER TABLE), and a rewrite is not in \
+             the stream",
+            "The source is untouched. `crossfade abort`, then plan the change again.",
+        )),
+        Stop::CannotFollow(error) => end(Failure::needs_operator(
+            FailureCode::NotAppendOnly,
+            error,
+            "The source is untouched. `crossfade abort`; give the table a primary key, then run the change again.",
+        )),
     }))
 }
 
@@ -147,24 +150,25 @@ async fn drop_slot(context: &Context, name: &str) -> Result<(), Failure> {
 /// What a failure means for whoever started the run.
 pub(crate) fn end(failure: Failure) -> Ended {
     match failure {
-        Failure::Lost { what } => Ended::NoAccess { reason: what },
-        Failure::NoAccess { reason } => Ended::NoAccess { reason },
-        Failure::Superseded => Ended::Stopped {
-            reason: "another engine has taken this migration over, or it was aborted".to_owned(),
-            remedy: "`crossfade status` says which.".to_owned(),
-        },
+        Failure::Lost { what } => end(Failure::no_access(FailureCode::CannotConnect, what)),
+        Failure::NoAccess { code, reason } => Ended::NoAccess { code, reason },
+        Failure::Superseded => end(Failure::stopped(
+            FailureCode::Superseded,
+            "another engine has taken this migration over, or it was aborted",
+            "`crossfade status` says which.",
+        )),
         Failure::Refused {
             code,
             object,
             reason,
             remedy,
         } => Ended::Refused(vec![Refusal {
-            code: code.to_owned(),
+            code,
             object,
             message: reason,
             remedy: remedy.to_owned(),
         }]),
-        Failure::Stopped { reason, remedy } => Ended::Stopped { reason, remedy },
-        Failure::NeedsOperator { reason, remedy } => Ended::NeedsOperator { reason, remedy },
+        Failure::Stopped { code, reason, remedy } => Ended::Stopped { code, reason, remedy },
+        Failure::NeedsOperator { code, reason, remedy } => Ended::NeedsOperator { code, reason, remedy },
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{CopyStep, Plan, Stage, Statement};
@@ -209,7 +210,7 @@ impl Context {
                  the migration."
             }
         };
-        Failure::needs_operator(reason, next)
+        Failure::needs_operator(FailureCode::PublicationChanged, reason, next)
     }
 
     /// Says something worth a line to whoever watches.

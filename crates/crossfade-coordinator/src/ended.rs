@@ -1,5 +1,6 @@
 //! How a run ended, each way with what to do next.
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::refusal::Refusal;
 
 use crate::report::{Report, Verification};
@@ -27,6 +28,8 @@ pub enum Ended {
     },
     /// Stopped where it can go on. (exit 20)
     Stopped {
+        /// Which case it is.
+        code: FailureCode,
         /// Why.
         reason: String,
         /// What to do next, as a sentence.
@@ -36,11 +39,15 @@ pub enum Ended {
     Refused(Vec<Refusal>),
     /// Cannot connect, or not permitted. (exit 11)
     NoAccess {
+        /// Which case it is.
+        code: FailureCode,
         /// Why.
         reason: String,
     },
     /// An operator must decide. (exit 30)
     NeedsOperator {
+        /// Which case it is.
+        code: FailureCode,
         /// What was found.
         reason: String,
         /// What to do next, as a sentence.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 
@@ -64,6 +65,7 @@ impl Losses {
         }
         if self.fruitless >= FRUITLESS_MAX {
             return Err(Failure::stopped(
+                FailureCode::NoProgress,
                 format!(
                     "{what}; {} times in a row without getting further",
                     self.fruitless
@@ -77,6 +79,7 @@ impl Losses {
         }
         if self.since.get_or_insert_with(Instant::now).elapsed() > reconnect_max {
             return Err(Failure::stopped(
+                FailureCode::ServerAway,
                 what,
                 "When the server is back: `crossfade continue NAME`.",
             ));

@@ -1,5 +1,6 @@
 //! What an operator does to a migration from anywhere, through the state schema only.
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::copy_step;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::phase::Phase;
@@ -265,15 +266,24 @@ async fn refuse_rollback(session: &Session, stored: &Stored) -> Result<(), Failu
             "`{name}` is {}: there is no swap to go back from",
             stored.phase.as_str()
         );
-        return Err(Failure::stopped(reason, "`crossfade status` shows where it is."));
+        return Err(Failure::stopped(
+            FailureCode::NotSwapped,
+            reason,
+            "`crossfade status` shows where it is.",
+        ));
     }
     if copy_step(&stored.plan).back.is_none() {
         let reason = format!("`{name}` was run without a way back");
-        return Err(Failure::needs_operator(reason, "`crossfade complete` ends it."));
+        return Err(Failure::needs_operator(
+            FailureCode::NoWayBack,
+            reason,
+            "`crossfade complete` ends it.",
+        ));
     }
     match state::way_back_closed(session, name).await? {
         None => Ok(()),
         Some(closed) => Err(Failure::needs_operator(
+            FailureCode::WayBackClosed,
             format!("the way back is closed since {}: {}", closed.since, closed.reason),
             "Mend the row and `crossfade continue`, which tries it again; or end the migration with `crossfade complete`.",
         )),
@@ -332,6 +342,7 @@ fn refuse_abort(stored: &Stored) -> Result<(), Failure> {
     }
     let table = &stored.table;
     Err(Failure::needs_operator(
+        FailureCode::AlreadySwapped,
         format!("{table} has been swapped: there is nothing left to abort"),
         "End the migration with `crossfade complete`.",
     ))
@@ -387,6 +398,7 @@ async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Res
             stored.phase.as_str()
         );
         return Err(Failure::stopped(
+            FailureCode::NotSwapped,
             reason,
             "`crossfade cutover` swaps them, `crossfade abort` gives up.",
         ));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::{Activity, Ask, Event, Invisible};
 use crossfade_core::phase::Phase;
 use crossfade_core::way_back::Direction;
@@ -13,7 +14,7 @@ use crossfade_postgres::{catalog, preflight, slot, state, visibility, wal};
 use tokio::sync::watch;
 
 use crate::context::{Context, Message};
-use crate::failure::Failure;
+use crate::failure::{DEFECT, Failure};
 use crate::report::{Report, Status};
 
 /// Between two looks.
@@ -94,6 +95,7 @@ impl Operator {
         if !catalog::exists(&self.session, source.oid).await? {
             let reason = format!("the source {} was dropped", source.name);
             return Err(Failure::needs_operator(
+                FailureCode::SourceDropped,
                 reason,
                 "Remove what is left with `crossfade abort`.",
             ));
@@ -104,7 +106,11 @@ impl Operator {
             let reason = format!(
                 "the slot {name} was invalidated: the server removed WAL that it needs (see max_slot_wal_keep_size, and from version 18 on idle_replication_slot_timeout)"
             );
-            return Err(Failure::needs_operator(reason, BEGIN_AGAIN));
+            return Err(Failure::needs_operator(
+                FailureCode::SlotInvalidated,
+                reason,
+                BEGIN_AGAIN,
+            ));
         }
         Ok(())
     }
@@ -143,6 +149,7 @@ impl Operator {
         match preflight::synchronous_as(&self.session, &name).await? {
             None => Ok(()),
             Some(setting) => Err(Failure::stopped(
+                FailureCode::SynchronousStandby,
                 format!(
                     "synchronous_standby_names is now `{setting}`, which makes `{name}` a synchronous standby: every commit would wait for it"
                 ),
@@ -277,6 +284,6 @@ fn progress(status: &Status) -> serde_json::Value {
 /// Writes the report down.
 pub(crate) async fn store_report(session: &Session, name: &str, report: &Report) -> Result<(), Failure> {
     let text = serde_json::to_string(report)
-        .map_err(|error| Failure::stopped(error, "This is a defect of crossfade: please report it."))?;
+        .map_err(|error| Failure::stopped(FailureCode::Defect, error, DEFECT))?;
     Ok(state::store_report(session, name, &text).await?)
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::detector::Seen;
 use crossfade_core::feed::FeedLimits;
@@ -329,6 +330,7 @@ async fn identify(context: &Context) -> Result<u32, Failure> {
             system.system_identifier
         );
         return Err(Failure::needs_operator(
+            FailureCode::OtherServer,
             reason,
             "Point the connection at the server the plan was made for.",
         ));
@@ -342,7 +344,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     let mut stored = state::load(session, name).await?.ok_or_else(unknown)?;
     if stored.phase == Phase::Aborted {
         return Err(Failure::Refused {
-            code: "aborted",
+            code: RefusalCode::Aborted,
             object: format!("migration {name}"),
             reason: "It was aborted.".to_owned(),
             remedy: "Start it anew with `crossfade run`.",
@@ -439,21 +441,25 @@ async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Resul
     };
     let Some(slot) = slot::find(session, &name).await? else {
         return Err(Failure::needs_operator(
+            FailureCode::SlotMissing,
             format!("the slot {name} is gone, and changes with it"),
             again,
         ));
     };
-    let lost = slot.wal_status == Some(slot::WalStatus::Lost);
-    let ahead = slot
+    if slot.wal_status == Some(slot::WalStatus::Lost) {
+        let reason = format!("the slot {name} was invalidated");
+        return Err(Failure::needs_operator(
+            FailureCode::SlotInvalidated,
+            reason,
+            again,
+        ));
+    }
+    if slot
         .confirmed_flush_lsn
-        .is_some_and(|confirmed| confirmed > applied);
-    if lost || ahead {
-        let what = if lost {
-            "was invalidated"
-        } else {
-            "is ahead of what the target has"
-        };
-        return Err(Failure::needs_operator(format!("the slot {name} {what}"), again));
+        .is_some_and(|confirmed| confirmed > applied)
+    {
+        let reason = format!("the slot {name} is ahead of what the target has");
+        return Err(Failure::needs_operator(FailureCode::SlotAhead, reason, again));
     }
     Ok(())
 }

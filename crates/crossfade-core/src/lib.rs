@@ -7,6 +7,7 @@
 //! whether a change is applied; [`plan`] is what a user sees before anything runs.
 
 pub mod change;
+pub mod code;
 mod copy;
 pub mod cutover;
 pub mod detector;

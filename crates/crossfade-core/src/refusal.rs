@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{NoticeCode, RefusalCode};
+
 /// One reason why a change will not be run. Preflight returns all of them at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// A stable word, such as `no_usable_key`; listed in `docs/errors.md`.
-    pub code: String,
+    pub code: RefusalCode,
     /// The object it is about, such as `public.orders` or `trigger audit on public.orders`.
     pub object: String,
     /// What is wrong, as a sentence.
@@ -18,8 +20,8 @@ pub struct Refusal {
 /// Something the user should know that does not stand in the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// A stable word, such as `sequence_stays_integer`.
-    pub code: String,
+    /// A stable word, such as `sequence_stays_integer`; listed there too.
+    pub code: NoticeCode,
     /// The object it is about.
     pub object: String,
     /// What to know, as a sentence.

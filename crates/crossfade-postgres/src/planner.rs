@@ -28,6 +28,7 @@ mod target;
 mod validity;
 mod written;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{Estimate, Plan};
 use crossfade_core::refusal::Refusal;
@@ -207,7 +208,7 @@ fn no_such_table(table: &TypedName, search_path: &str) -> Refusal {
         None => format!("along the search_path {search_path}"),
     };
     refusal(
-        "table_not_found",
+        RefusalCode::TableNotFound,
         table.to_string(),
         format!("There is no such table {place}."),
         "Write its name as in SQL, with its schema, and with double quotes where SQL wants them.",
@@ -216,7 +217,7 @@ fn no_such_table(table: &TypedName, search_path: &str) -> Refusal {
 
 fn schema_not_visible(table: &TypedName, message: &str) -> Refusal {
     refusal(
-        "table_not_visible",
+        RefusalCode::TableNotVisible,
         table.to_string(),
         format!("The server says: {message}."),
         "Run `GRANT USAGE, CREATE ON SCHEMA …` to the role that runs the change.",

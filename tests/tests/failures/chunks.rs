@@ -1,6 +1,7 @@
 //! The incremental copy: what happens to a row, or to a chunk, while the chunk is read.
 
 use crossfade_coordinator::ended::Ended;
+use crossfade_core::code::FailureCode;
 use crossfade_core::limits::Limits;
 use crossfade_core::migration::Activity;
 
@@ -113,8 +114,8 @@ async fn r04_a_table_rewritten_between_two_chunks_ends_the_copy() {
     engine.until(|status| status.progress.ranges.1 > 1).await;
     scene.app.batch_execute("VACUUM FULL public.t").await.unwrap();
     match engine.ended().await {
-        Ended::NeedsOperator { reason, remedy } => {
-            assert!(reason.contains("rewritten"), "{reason}");
+        Ended::NeedsOperator { code, reason, remedy } => {
+            assert_eq!(code, FailureCode::SourceRewritten, "{reason}");
             assert!(remedy.contains("abort"), "{remedy}");
         }
         other => panic!("{other:?}"),

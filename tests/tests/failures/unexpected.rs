@@ -20,7 +20,7 @@ async fn following() -> (Scene, Engine) {
 /// It ended, must not go on by itself, and says all of these.
 async fn needs_operator(engine: Engine, said: &[&str]) {
     match engine.ended().await {
-        Ended::NeedsOperator { reason, remedy } => {
+        Ended::NeedsOperator { reason, remedy, .. } => {
             for text in said {
                 assert!(reason.contains(text), "{reason}");
             }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use crossfade_coordinator::reach;
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::{Notice, Refusal};
 use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::connect::ConnectConfig;
@@ -27,9 +28,9 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
     let config = meaning::connection(context.url.as_deref())?;
     let (backend, mut findings) = planning::check(&config, request.as_ref().zip(name.as_ref())).await?;
     // What is refused already, with its remedy, is not tried.
-    let hopeless = ["role_cannot_replicate", "no_free_walsender"];
+    let hopeless = [RefusalCode::RoleCannotReplicate, RefusalCode::NoFreeWalsender];
     let mut refusals = findings.refusals.iter();
-    let hopeless = refusals.any(|refusal| hopeless.contains(&refusal.code.as_str()));
+    let hopeless = refusals.any(|refusal| hopeless.contains(&refusal.code));
     let replicates = !hopeless
         && match reach::replication(&config).await {
             Ok(()) => true,
@@ -63,7 +64,7 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
 
 fn no_replication(config: &ConnectConfig, error: &(dyn Error + 'static)) -> Refusal {
     Refusal {
-        code: "no_replication".to_owned(),
+        code: RefusalCode::NoReplication,
         object: config.to_string(),
         message: format!(
             "No connection for replication can be made: {}.",

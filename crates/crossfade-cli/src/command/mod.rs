@@ -7,6 +7,7 @@ mod complete;
 mod continue_;
 mod cutover;
 mod demo;
+mod explain;
 mod grants;
 mod init;
 mod pause;
@@ -58,6 +59,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Rollback(rollback) => rollback::perform(context, rollback).await,
         Command::Abort(named) => abort::perform(context, named).await,
         Command::Complete(complete) => complete::perform(context, complete).await,
+        Command::Explain(explain) => explain::perform(context, &explain),
         Command::Bench(bench) => bench::perform(context, bench).await,
         Command::Demo(demo) => demo::perform(context, demo).await,
     }

@@ -2,6 +2,7 @@
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::operate::{self, MigrationStatus};
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
@@ -23,7 +24,7 @@ pub(super) async fn plan(
     name: &MigrationName,
 ) -> Result<Planned, Failure> {
     let session = open(config).await?;
-    session.refuse_pooler().await.map_err(Failure::no_access)?;
+    session.refuse_pooler().await.map_err(Failure::no_session)?;
     let planned = planner::plan(&session, request, name).await;
     planned.map_err(|error| of_planning(Some(name), error))
 }
@@ -42,13 +43,13 @@ pub(super) async fn check(
     change: Option<(&ChangeRequest, &MigrationName)>,
 ) -> Result<(Backend, Findings), Failure> {
     let session = open(config).await?;
-    session.refuse_pooler().await.map_err(Failure::no_access)?;
+    session.refuse_pooler().await.map_err(Failure::no_session)?;
     let mut findings = server::look(&session).await.map_err(Failure::no_access)?;
     if let Some((request, name)) = change {
         match planner::plan(&session, request, name).await {
-            Ok(planned) => add(&mut findings.notices, planned.plan.notices, |notice| &notice.code),
+            Ok(planned) => add(&mut findings.notices, planned.plan.notices, |notice| notice.code),
             Err(PlanError::Refused(refusals)) => {
-                add(&mut findings.refusals, refusals, |refusal| &refusal.code);
+                add(&mut findings.refusals, refusals, |refusal| refusal.code);
             }
             Err(error) => return Err(of_planning(Some(name), error)),
         }
@@ -57,7 +58,7 @@ pub(super) async fn check(
 }
 
 /// What was found of the change goes before what was found of any.
-fn add<T>(findings: &mut Vec<T>, of_change: Vec<T>, code: impl Fn(&T) -> &String) {
+fn add<T, C: PartialEq>(findings: &mut Vec<T>, of_change: Vec<T>, code: impl Fn(&T) -> C) {
     findings.retain(|one| of_change.iter().all(|other| code(one) != code(other)));
     let general = std::mem::replace(findings, of_change);
     findings.extend(general);
@@ -100,7 +101,7 @@ fn goes_on(stored: &Stored, change: &str) -> bool {
 
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await;
-    session.map_err(Failure::no_access)
+    session.map_err(Failure::no_session)
 }
 
 fn of_planning(name: Option<&MigrationName>, error: PlanError) -> Failure {
@@ -146,7 +147,7 @@ pub(super) async fn still_valid(config: &ConnectConfig, plan: &Plan) -> Result<(
 
 fn outdated(plan: &Plan, found: &Difference) -> Refusal {
     Refusal {
-        code: "plan_outdated".to_owned(),
+        code: RefusalCode::PlanOutdated,
         object: format!("plan {}", plan.name),
         message: format!("The table is no longer the one that was planned: {found}."),
         remedy: "Make the plan again with `crossfade plan --out`, and read it.".to_owned(),

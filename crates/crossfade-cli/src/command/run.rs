@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::Plan;
 use crossfade_core::refusal::Refusal;
@@ -88,7 +89,7 @@ async fn begun(
         return Ok(Some(stored));
     }
     let refusal = Refusal {
-        code: "name_taken".to_owned(),
+        code: RefusalCode::NameTaken,
         object: format!("migration {name}"),
         message: "It was begun with another change.".to_owned(),
         remedy: format!("Choose another --name, or go on with `crossfade continue {name}`."),

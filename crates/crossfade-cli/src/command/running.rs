@@ -2,6 +2,7 @@
 
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::{RunOptions, What, run};
+use crossfade_core::code::FailureCode;
 use crossfade_core::name::MigrationName;
 use crossfade_postgres::connect::ConnectConfig;
 use tokio::sync::watch;
@@ -55,6 +56,7 @@ pub(crate) fn nobody_there(console: Console, name: &MigrationName, hint: &str) -
         "outcome": Exit::Stopped.word(),
         "exit_code": Exit::Stopped.code(),
         "migration": name,
+        "code": FailureCode::NoEngine,
         "reason": "no engine works on it",
         "remedy": hint,
     }));

@@ -24,27 +24,30 @@ pub(crate) fn explain(console: Console, name: Option<&MigrationName>, ended: &En
              `crossfade abort {shown}`."
         )),
         Ended::CutoverNotAchieved { obstacle, attempts } => {
-            complain(&format!("swap the tables in {attempts} attempts: {obstacle}"));
+            complain(
+                &format!("swap the tables in {attempts} attempts: {obstacle}"),
+                None,
+            );
             advise(&format!(
                 "Nothing was swapped, and the new table can go on following. Try again with `crossfade continue \
                  {shown} --cutover auto`."
             ));
         }
         Ended::NotEqual { verification: found } => {
-            complain(&verification::not_equal(found));
+            complain(&verification::not_equal(found), None);
             super::print(&verification::differences(found));
             advise(&verification::unverified(found));
             advise(&verification::advice(found, shown));
         }
-        Ended::Stopped { reason, remedy } => {
-            complain(&format!("go on: {reason}"));
+        Ended::Stopped { code, reason, remedy } => {
+            complain(&format!("go on: {reason}"), Some(*code));
             advise(remedy);
             advise(&format!("Go on with `crossfade continue {shown}`."));
         }
         Ended::Refused(reasons) => super::print(&refusals::render(reasons)),
-        Ended::NoAccess { reason } => complain(reason),
-        Ended::NeedsOperator { reason, remedy } => {
-            complain(&format!("go on without an operator: {reason}"));
+        Ended::NoAccess { code, reason } => complain(reason, Some(*code)),
+        Ended::NeedsOperator { code, reason, remedy } => {
+            complain(&format!("go on without an operator: {reason}"), Some(*code));
             advise(remedy);
         }
     }
@@ -63,11 +66,11 @@ pub(crate) fn object(name: Option<&MigrationName>, ended: &Ended) -> Value {
             json!({ "obstacle": obstacle, "attempts": attempts })
         }
         Ended::NotEqual { verification } => json!({ "verification": verification }),
-        Ended::Stopped { reason, remedy } | Ended::NeedsOperator { reason, remedy } => {
-            json!({ "reason": reason, "remedy": remedy })
+        Ended::Stopped { code, reason, remedy } | Ended::NeedsOperator { code, reason, remedy } => {
+            json!({ "code": code, "reason": reason, "remedy": remedy })
         }
         Ended::Refused(refusals) => json!({ "refusals": refusals }),
-        Ended::NoAccess { reason } => json!({ "reason": reason }),
+        Ended::NoAccess { code, reason } => json!({ "code": code, "reason": reason }),
     };
     if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
         object.extend(more);
@@ -77,11 +80,14 @@ pub(crate) fn object(name: Option<&MigrationName>, ended: &Ended) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use crossfade_core::code::FailureCode;
+
     use super::*;
 
     #[test]
     fn programs_get_outcome_code_and_reason() {
-        let ended = Ended::Stopped {
+        let ended = Ended::NeedsOperator {
+            code: FailureCode::SlotMissing,
             reason: "the slot is gone".to_owned(),
             remedy: "Start over.".to_owned(),
         };
@@ -89,8 +95,8 @@ mod tests {
         assert_eq!(
             object(Some(&name), &ended),
             json!({
-                "outcome": "stopped", "exit_code": 20, "migration": "orders",
-                "reason": "the slot is gone", "remedy": "Start over.",
+                "outcome": "needs_operator", "exit_code": 30, "migration": "orders",
+                "code": "slot_missing", "reason": "the slot is gone", "remedy": "Start over.",
             })
         );
     }

@@ -15,6 +15,7 @@ pub(crate) mod verification;
 use std::io::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style};
+use crossfade_core::code::FailureCode;
 use serde_json::Value;
 
 use crate::args::Arguments;
@@ -77,9 +78,10 @@ pub(crate) fn print(text: &str) {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
-/// What failed and where, on stderr; `what` fits "failed to …".
-pub(crate) fn complain(what: &str) {
-    line(&format!("{BAD}crossfade:{BAD:#} failed to {what}"));
+/// What failed and where, on stderr; `what` fits "failed to …". A code is one that `crossfade explain` knows.
+pub(crate) fn complain(what: &str, code: Option<FailureCode>) {
+    let code = code.map_or(String::new(), |code| format!(" {FAINT}[{code}]{FAINT:#}"));
+    line(&format!("{BAD}crossfade:{BAD:#} failed to {what}{code}"));
 }
 
 /// A sentence on stderr.

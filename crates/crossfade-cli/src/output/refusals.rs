@@ -27,12 +27,14 @@ pub(crate) fn render(refusals: &[Refusal]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crossfade_core::code::RefusalCode;
+
     use super::*;
 
     #[test]
     fn refusals_are_shown_whole() {
         let refusals = [Refusal {
-            code: "no_usable_key".to_owned(),
+            code: RefusalCode::NoUsableKey,
             object: "public.orders".to_owned(),
             message: "It has no primary key.".to_owned(),
             remedy: "Add one.".to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::cutover::{CutoverCommand, CutoverEvent, Holder, LockOrder};
 use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::phase::Phase;
@@ -271,6 +272,7 @@ impl Worker {
         }
         let reason = format!("identity values cannot be carried over: {}", misfits.join("; "));
         Err(Failure::needs_operator(
+            FailureCode::IdentityDoesNotFit,
             reason,
             begin_again(self.context.direction),
         ))
@@ -296,6 +298,7 @@ impl Worker {
         };
         let reason = format!("{what} no longer what was planned: {}", in_words(&differences));
         Err(Failure::needs_operator(
+            FailureCode::SourceChanged,
             reason,
             begin_again(self.context.direction),
         ))
@@ -359,6 +362,7 @@ impl Worker {
                 in_words(&differences)
             );
             return Err(NotSwapped::Failed(Failure::needs_operator(
+                FailureCode::TargetChanged,
                 reason,
                 begin_again(context.direction),
             )));
@@ -551,7 +555,7 @@ pub(crate) async fn settle_swap(session: &Session, name: &str) -> Result<(), Fai
 async fn resolve(session: &Session, xid: Xid) -> Result<bool, Failure> {
     let reason = || format!("the server no longer knows what became of transaction {xid}, the swap");
     let fate = fate(session, xid).await?;
-    fate.ok_or_else(|| Failure::needs_operator(reason(), LOOK_FOR_SWAP))
+    fate.ok_or_else(|| Failure::needs_operator(FailureCode::SwapUnresolved, reason(), LOOK_FOR_SWAP))
 }
 
 const LOOK_FOR_SWAP: &str =
@@ -570,7 +574,11 @@ async fn fate(session: &Session, xid: Xid) -> Result<Option<bool>, Failure> {
             }
             XactStatus::InProgress => {
                 let reason = format!("transaction {xid}, the swap, is neither committed nor rolled back");
-                return Err(Failure::needs_operator(reason, LOOK_FOR_SWAP));
+                return Err(Failure::needs_operator(
+                    FailureCode::SwapUnresolved,
+                    reason,
+                    LOOK_FOR_SWAP,
+                ));
             }
         }
     }
@@ -580,7 +588,7 @@ fn unchecked(error: CheckError) -> Failure {
     match error {
         CheckError::Sql(error) | CheckError::Catalog(CatalogError::Sql(error)) => error.into(),
         CheckError::Catalog(_) | CheckError::NoShadow { .. } | CheckError::Document(_) => {
-            Failure::needs_operator(in_one_line(&error), CANNOT_CHECK)
+            Failure::needs_operator(FailureCode::TablesNotChecked, in_one_line(&error), CANNOT_CHECK)
         }
     }
 }

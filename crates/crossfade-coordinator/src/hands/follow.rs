@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossfade_applier::{Applier, ApplyError, ApplyErrorClass, Outcome};
 use crossfade_core::change::StreamItem;
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::{Event, copy_step};
 use crossfade_core::name::TableName;
 use crossfade_core::piece::Piece;
@@ -11,7 +12,7 @@ use crossfade_core::position::Lsn;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::causes::in_one_line;
 use crossfade_replication::reader::{
-    History, ReadErrorClass, Reader, ReaderHandle, ReaderLimits, ReaderOptions,
+    History, ReadError, ReadErrorClass, Reader, ReaderHandle, ReaderLimits, ReaderOptions,
 };
 use crossfade_replication::shape::Shape;
 use tokio::sync::mpsc;
@@ -122,11 +123,20 @@ pub(super) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str
         ReadErrorClass::Lost => Failure::Lost {
             what: error.to_string(),
         },
-        ReadErrorClass::NotPermitted => Failure::NoAccess {
-            reason: error.to_string(),
+        ReadErrorClass::NotPermitted => match error {
+            ReadError::Transport(error) => error.into(),
+            error => Failure::no_access(FailureCode::NotPermitted, error),
         },
-        ReadErrorClass::SlotGone | ReadErrorClass::SourceChanged | ReadErrorClass::Protocol => {
-            Failure::needs_operator(in_one_line(&error), again)
+        ReadErrorClass::SlotGone => match error {
+            ReadError::OtherHistory { .. } => Failure::needs_operator(FailureCode::OtherServer, error, again),
+            ReadError::InRecovery => Failure::needs_operator(FailureCode::InRecovery, error, again),
+            error => Failure::needs_operator(FailureCode::SlotMissing, in_one_line(&error), again),
+        },
+        ReadErrorClass::SourceChanged => {
+            Failure::needs_operator(FailureCode::SourceChanged, in_one_line(&error), again)
+        }
+        ReadErrorClass::Protocol => {
+            Failure::needs_operator(FailureCode::StreamNotUnderstood, in_one_line(&error), again)
         }
         ReadErrorClass::Promoted | ReadErrorClass::Stopped => Failure::Lost {
             what: error.to_string(),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::migration::Event;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{Stage, Statement};
@@ -141,6 +142,7 @@ pub(crate) async fn run_patiently(
             }
             Err(RunError::LockTimeout(reason)) => {
                 return Err(Failure::stopped(
+                    FailureCode::LockNotGranted,
                     reason,
                     "Find who holds the lock, then `crossfade continue`.",
                 ));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use crate::catalog::definition::{Column, Definition, Edge, ForeignKey, Grant, Owned, Sequence, Table};
@@ -156,7 +157,7 @@ fn lost_key(source: &Definition, probe: &Definition, key: &ForeignKey) -> Option
     }
     let table = key.referencing.as_ref().unwrap_or(&source.name);
     Some(Refusal {
-        code: "foreign_key_loses_key".to_owned(),
+        code: RefusalCode::ForeignKeyLosesKey,
         object: format!("foreign key {} on {table}", key.name),
         message: "The change drops the column or the unique index that it refers to.".to_owned(),
         remedy: "Drop the foreign key first, or keep the key.".to_owned(),
@@ -172,7 +173,7 @@ fn lost_columns(source: &Definition, probe: &Definition) -> Vec<Refusal> {
     let triggers = source.depend.iter().filter(lost);
     triggers
         .map(|edge| Refusal {
-            code: "trigger_loses_column".to_owned(),
+            code: RefusalCode::TriggerLosesColumn,
             object: format!("{} on {}", edge.dependent, source.name),
             message: format!("The change drops the {} that it names.", edge.referenced),
             remedy: "Drop the trigger first.".to_owned(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::{NoticeCode, RefusalCode};
 use crossfade_core::name::MigrationName;
 use crossfade_core::refusal::{Notice, Refusal};
 
@@ -35,7 +36,7 @@ pub fn notices(definition: &Definition) -> Vec<Notice> {
     let invalid = invalid.map(|index| invalid_index(definition, index));
     let event_triggers = &definition.outside.event_triggers;
     let event_triggers = event_triggers.iter().map(|name| Notice {
-        code: "event_trigger".to_owned(),
+        code: NoticeCode::EventTrigger,
         object: format!("event trigger {name}"),
         message: "It fires on the statements of the change too, and may veto them.".to_owned(),
         offer: None,
@@ -45,7 +46,7 @@ pub fn notices(definition: &Definition) -> Vec<Notice> {
 
 fn invalid_index(definition: &Definition, index: &Index) -> Notice {
     Notice {
-        code: "invalid_index".to_owned(),
+        code: NoticeCode::InvalidIndex,
         object: format!("index {} on {}", index.name, definition.name),
         message: "It is invalid, left over by a failed build; the new table will not have it.".to_owned(),
         offer: None,
@@ -62,13 +63,13 @@ const DROP_IT: &str = "Drop it before the change and create it again afterwards.
 impl Refusals {
     fn add(
         &mut self,
-        code: &str,
+        code: RefusalCode,
         object: impl Into<String>,
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         self.refusals.push(Refusal {
-            code: code.to_owned(),
+            code,
             object: object.into(),
             message: message.into(),
             remedy: remedy.into(),
@@ -84,28 +85,33 @@ impl Refusals {
         match table.kind.as_str() {
             "r" => {}
             "p" => self.add(
-                "partitioned_table",
+                RefusalCode::PartitionedTable,
                 &name,
                 "It is partitioned; its rows are in its partitions.",
                 "Change the partitions one by one, or wait for a release that serves partitioned tables.",
             ),
             "f" => self.add(
-                "foreign_table",
+                RefusalCode::ForeignTable,
                 &name,
                 "It is a foreign table; its rows are on another server.",
                 "Run the change on that server.",
             ),
-            _ => self.add("not_a_table", &name, "It is no table.", "Name an ordinary table."),
+            _ => self.add(
+                RefusalCode::NotATable,
+                &name,
+                "It is no table.",
+                "Name an ordinary table.",
+            ),
         }
         match table.persistence.as_str() {
             "u" => self.add(
-                "unlogged_table",
+                RefusalCode::UnloggedTable,
                 &name,
                 "It is unlogged, so its changes are not in the write-ahead log.",
                 "Run `ALTER TABLE … SET LOGGED` first; it rewrites the table under an exclusive lock.",
             ),
             "t" => self.add(
-                "temporary_table",
+                RefusalCode::TemporaryTable,
                 &name,
                 "It is temporary: no other session can read it.",
                 "Run a plain `ALTER TABLE` in its own session.",
@@ -118,12 +124,17 @@ impl Refusals {
         let name = self.table.clone();
         if let Some(of_type) = &table.of_type {
             let message = format!("It is a typed table, `OF {of_type}`.");
-            self.add("typed_table", &name, message, "Run `ALTER TABLE … NOT OF` first.");
+            self.add(
+                RefusalCode::TypedTable,
+                &name,
+                message,
+                "Run `ALTER TABLE … NOT OF` first.",
+            );
         }
         if let Some(bound) = &table.partition_bound {
             let message = format!("It is a partition of {} ({bound}).", table.parents.join(", "));
             self.add(
-                "partition",
+                RefusalCode::Partition,
                 &name,
                 message,
                 "Detach it before the change and attach it afterwards.",
@@ -131,7 +142,7 @@ impl Refusals {
         } else if !table.parents.is_empty() {
             let message = format!("It inherits from {}.", table.parents.join(", "));
             self.add(
-                "inheritance_child",
+                RefusalCode::InheritanceChild,
                 &name,
                 message,
                 "Run `ALTER TABLE … NO INHERIT` first.",
@@ -141,7 +152,7 @@ impl Refusals {
             for child in &table.children {
                 let message = format!("{child} inherits from it.");
                 self.add(
-                    "inheritance_parent",
+                    RefusalCode::InheritanceParent,
                     &name,
                     message,
                     "Run `ALTER TABLE … NO INHERIT` on it first.",
@@ -154,7 +165,7 @@ impl Refusals {
             .any(|option| option.starts_with("user_catalog_table=") && !option.ends_with("=false"))
         {
             self.add(
-                "user_catalog_table",
+                RefusalCode::UserCatalogTable,
                 &name,
                 "It is marked as a catalog of logical decoding (`user_catalog_table`).",
                 "Run `ALTER TABLE … RESET (user_catalog_table)` first.",
@@ -167,7 +178,7 @@ impl Refusals {
         let name = self.table.clone();
         if table.row_security || table.force_row_security {
             self.add(
-                "row_security",
+                RefusalCode::RowSecurity,
                 &name,
                 "Row security is enabled: it would hide rows from the copy, and the new table would not have it.",
                 "Disable it before the change, and set it up again on the new table.",
@@ -175,16 +186,21 @@ impl Refusals {
         }
         for policy in &definition.policies {
             let object = self.on_table("policy", &policy.name);
-            self.add("policy", object, "Policies are not carried over.", DROP_IT);
+            self.add(
+                RefusalCode::Policy,
+                object,
+                "Policies are not carried over.",
+                DROP_IT,
+            );
         }
         for rule in &definition.rules {
             let object = self.on_table("rule", &rule.name);
-            self.add("rule", object, "Rules are not carried over.", DROP_IT);
+            self.add(RefusalCode::Rule, object, "Rules are not carried over.", DROP_IT);
         }
         for label in &table.security_labels {
             let object = format!("security label of {name} {label}");
             self.add(
-                "security_label",
+                RefusalCode::SecurityLabel,
                 object,
                 "Security labels are not carried over.",
                 "Remove it first.",
@@ -194,7 +210,7 @@ impl Refusals {
             let object = format!("type {name}");
             let message = "Its row type has privileges of its own, which are not carried over.";
             self.add(
-                "row_type_grants",
+                RefusalCode::RowTypeGrants,
                 object,
                 message,
                 "Bring the type's privileges back to the default.",
@@ -212,7 +228,7 @@ impl Refusals {
             if let Some(migration) = MigrationName::of_publication(&publication.name) {
                 let message = format!("Migration `{migration}` works on it, or is not complete yet.");
                 let remedy = "See `crossfade status`; end it with `crossfade complete` or `crossfade abort`.";
-                self.add("table_taken", self.table.clone(), &message, remedy);
+                self.add(RefusalCode::TableTaken, self.table.clone(), &message, remedy);
                 continue;
             }
             let message = match publication.by {
@@ -226,13 +242,13 @@ impl Refusals {
             };
             let object = format!("publication {} of {}", publication.name, self.table);
             let remedy = "Drop it, or take the table out of it, before the change.";
-            self.add("publication", object, message, remedy);
+            self.add(RefusalCode::Publication, object, message, remedy);
         }
         for name in &definition.subscriptions {
             let object = format!("subscription {name} to {}", self.table);
             let message = "It writes to the table; after the swap it would skip the new one in silence.";
             self.add(
-                "subscription",
+                RefusalCode::Subscription,
                 object,
                 message,
                 "Stop replicating into the table before the change.",
@@ -245,7 +261,7 @@ impl Refusals {
             let object = self.on_table("foreign key", &key.name);
             if key.referenced_kind == "p" || key.inherited.is_some() {
                 let message = "It refers to a partitioned table.";
-                self.add("partitioned_referenced_table", &object, message, DROP_IT);
+                self.add(RefusalCode::PartitionedReferencedTable, &object, message, DROP_IT);
             }
             self.internal_triggers(key, &object);
         }
@@ -258,7 +274,12 @@ impl Refusals {
             let object = format!("foreign key {} on {table}", key.name);
             if key.referencing_kind == "p" || key.inherited.is_some() {
                 let message = format!("The table that refers to {} is partitioned.", self.table);
-                self.add("partitioned_referencing_table", &object, message, DROP_IT);
+                self.add(
+                    RefusalCode::PartitionedReferencingTable,
+                    &object,
+                    message,
+                    DROP_IT,
+                );
             }
             self.internal_triggers(key, &object);
         }
@@ -268,7 +289,7 @@ impl Refusals {
         for trigger in &key.triggers {
             let message = format!("Its trigger {} is not in its usual state.", trigger.function);
             let remedy = "Run `ALTER TABLE … ENABLE TRIGGER ALL` as a superuser first.";
-            self.add("foreign_key_trigger_state", object, message, remedy);
+            self.add(RefusalCode::ForeignKeyTriggerState, object, message, remedy);
         }
     }
 
@@ -283,12 +304,12 @@ impl Refusals {
                  grants` prints it.",
                 Ident(role)
             );
-            self.add("not_a_member", format!("role {role}"), message, remedy);
+            self.add(RefusalCode::NotAMember, format!("role {role}"), message, remedy);
         }
         for privilege in &definition.outside.privileges_not_ours {
             let remedy = format!("Run `GRANT {}` to the role that runs the change.", privilege);
             self.add(
-                "privilege_missing",
+                RefusalCode::PrivilegeMissing,
                 privilege,
                 "The change needs this privilege.",
                 remedy,
@@ -307,36 +328,36 @@ impl Refusals {
                 continue;
             }
             let (message, remedy) = match code {
-                "extension_member" => (
+                RefusalCode::ExtensionMember => (
                     format!("The {} belongs to the {}.", edge.dependent, edge.referenced),
                     "Only the extension's own scripts may change it.",
                 ),
-                "extension_dependency" => (
+                RefusalCode::ExtensionDependency => (
                     format!(
                         "The {} is marked to depend on the {}.",
                         edge.dependent, edge.referenced
                     ),
                     "Run `ALTER … NO DEPENDS ON EXTENSION` first.",
                 ),
-                "identity_sequence_used" => (
+                RefusalCode::IdentitySequenceUsed => (
                     format!("It uses the {}, which the new table gets anew.", edge.referenced),
                     "Let it use a sequence that no identity column owns.",
                 ),
-                "row_type_user" => (
+                RefusalCode::RowTypeUser => (
                     format!(
                         "It uses the row type of {}, which changes with the table.",
                         self.table
                     ),
                     DROP_IT,
                 ),
-                "unknown_dependency" => (
+                RefusalCode::UnknownDependency => (
                     format!(
                         "Nobody has thought of it: {} depends ({}) on {}.",
                         edge.dependent, edge.kind, edge.referenced
                     ),
                     "Drop it before the change, and tell us of it.",
                 ),
-                _ => (
+                _points_to_it => (
                     format!(
                         "After the swap it would still point to the retired {}.",
                         self.table
@@ -358,50 +379,50 @@ impl Refusals {
 }
 
 /// The refusal's code and the object that it is about, if no carried class explains the edge.
-fn unexplained(edge: &Edge) -> Option<(&'static str, &str)> {
+fn unexplained(edge: &Edge) -> Option<(RefusalCode, &str)> {
     match edge.kind.as_str() {
-        "e" => return Some(("extension_member", &edge.dependent)),
-        "x" => return Some(("extension_dependency", &edge.dependent)),
+        "e" => return Some((RefusalCode::ExtensionMember, &edge.dependent)),
+        "x" => return Some((RefusalCode::ExtensionDependency, &edge.dependent)),
         // Partition edges are those of a partition, which is refused by its bound.
         "n" | "a" | "i" | "P" | "S" => {}
-        _ => return Some(("unknown_dependency", &edge.dependent)),
+        _ => return Some((RefusalCode::UnknownDependency, &edge.dependent)),
     }
     if edge.dependent_own {
         let default = edge.dependent.starts_with("default of ");
         let identity = edge.referenced_own && edge.referenced.starts_with("identity sequence of ");
-        return (default && identity).then_some(("identity_sequence_used", &*edge.dependent));
+        return (default && identity).then_some((RefusalCode::IdentitySequenceUsed, &*edge.dependent));
     }
     incoming(edge).map(|code| (code, &*edge.dependent))
 }
 
 /// An edge from something that is not the table's own: explained only for foreign keys and owned sequences,
 /// and where another list of the definition names it.
-fn incoming(edge: &Edge) -> Option<&'static str> {
+fn incoming(edge: &Edge) -> Option<RefusalCode> {
     let referenced = |prefix: &str| edge.referenced.starts_with(prefix);
     if referenced("identity sequence of ") {
-        return Some("identity_sequence_used");
+        return Some(RefusalCode::IdentitySequenceUsed);
     }
     match class(&edge.dependent) {
         "table constraint" if referenced("column ") || referenced("index ") => None,
         "sequence" if referenced("column ") && edge.kind == "a" => None,
         "publication relation" => None,
         "table" if edge.referenced == "table" => None,
-        "table" => Some("typed_table_elsewhere"),
-        "view" => Some("view"),
-        "materialized view" => Some("materialized_view"),
-        "rule" => Some("rule_elsewhere"),
-        "policy" => Some("policy_elsewhere"),
-        "trigger" => Some("trigger_elsewhere"),
-        "statistics object" => Some("extended_statistics"),
-        "function" | "procedure" | "aggregate" => Some("function"),
-        "cast" | "transform" => Some("cast"),
+        "table" => Some(RefusalCode::TypedTableElsewhere),
+        "view" => Some(RefusalCode::View),
+        "materialized view" => Some(RefusalCode::MaterializedView),
+        "rule" => Some(RefusalCode::RuleElsewhere),
+        "policy" => Some(RefusalCode::PolicyElsewhere),
+        "trigger" => Some(RefusalCode::TriggerElsewhere),
+        "statistics object" => Some(RefusalCode::ExtendedStatistics),
+        "function" | "procedure" | "aggregate" => Some(RefusalCode::Function),
+        "cast" | "transform" => Some(RefusalCode::Cast),
         "type"
         | "table column"
         | "view column"
         | "materialized view column"
         | "foreign table column"
-        | "composite type column" => Some("row_type_user"),
-        _ => Some("unknown_dependency"),
+        | "composite type column" => Some(RefusalCode::RowTypeUser),
+        _ => Some(RefusalCode::UnknownDependency),
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, NameLike};
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
@@ -382,7 +383,7 @@ fn not_supported(action: &SyntaxNode) -> Refusal {
         _ => "Leave it out, and run it by itself before planning or after the swap: it rewrites nothing.",
     };
     Refusal {
-        code: "alter_not_supported".to_owned(),
+        code: RefusalCode::AlterNotSupported,
         message: format!("`{object}` cannot be part of a change."),
         object,
         remedy: remedy.to_owned(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{
@@ -153,7 +154,7 @@ impl Drafting<'_> {
         names
             .map(|name| {
                 refusal(
-                    "back_of_no_column",
+                    RefusalCode::BackOfNoColumn,
                     format!("column {name} of {}", today.name),
                     "The change says what fills it on the way back, and there is no such column to fill."
                         .to_owned(),
@@ -268,7 +269,7 @@ impl Drafting<'_> {
             Ok(written) => written,
             Err(Unwritten::Refused(message)) => {
                 return Ok(Err(vec![refusal(
-                    "back_not_understood",
+                    RefusalCode::BackNotUnderstood,
                     object,
                     format!("The server says: {message}."),
                     "Write an expression over the columns that the new table has.",
@@ -536,7 +537,7 @@ impl TableColumn {
 
 fn not_over_columns(object: String) -> Refusal {
     refusal(
-        "back_not_over_columns",
+        RefusalCode::BackNotOverColumns,
         object,
         "It is not an expression over columns that the stream of the new table carries.".to_owned(),
         "Write an expression with a type, over columns that are not generated.",

@@ -3,6 +3,7 @@
 //! The snapshot copy is the fastest, and everything that is written meanwhile, by us too, waits in the server's log.
 //! So the choice is by how long that is and how much.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::limits::Limits;
 use crossfade_core::plan::{CopyMode, Estimate};
 use crossfade_core::refusal::Refusal;
@@ -117,7 +118,7 @@ impl Pieces<'_> {
 
     fn refused(&self, obstacle: &str) -> Refusal {
         refusal(
-            "no_chunks",
+            RefusalCode::NoChunks,
             self.definition.name.to_string(),
             format!("It cannot be copied in chunks: {obstacle}."),
             "Use `--copy snapshot`, or give the table a primary key on plain columns.",

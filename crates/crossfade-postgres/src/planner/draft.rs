@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{
     CopyMode, CopyStep, Key, PLAN_VERSION, Plan, ReplicaIdentity, ServerIdentity, Source, Step, Target,
@@ -114,7 +115,7 @@ impl Draft<'_> {
             .await?;
         Ok(checked.err().map(|error| {
             refusal(
-                "pace_query_unusable",
+                RefusalCode::PaceQueryUnusable,
                 "limit pace_query",
                 format!("It cannot be asked: {error}."),
                 "Give one query that answers with one boolean or number, and that our role may run.",
@@ -134,7 +135,7 @@ impl Draft<'_> {
             .filter(|reader| !there.contains(reader.text.as_str()));
         let missing = missing.map(|reader| {
             refusal(
-                "role_not_found",
+                RefusalCode::RoleNotFound,
                 format!("readers ({})", reader.place),
                 format!("There is no role {}.", reader.text),
                 "Name a role as the catalogs call it, or create it first.",
@@ -146,8 +147,9 @@ impl Draft<'_> {
     /// What the check of our role has said already, with the statement to run.
     fn said_of_our_role(&self, refusal: &Refusal) -> bool {
         let facts = &self.surroundings.facts;
-        let of_owner = refusal.code == "not_a_member" && refusal.object == format!("role {}", facts.owner);
-        refusal.code == "privilege_missing" || (of_owner && !facts.owns_table)
+        let of_owner =
+            refusal.code == RefusalCode::NotAMember && refusal.object == format!("role {}", facts.owner);
+        refusal.code == RefusalCode::PrivilegeMissing || (of_owner && !facts.owns_table)
     }
 
     /// The source, or what it is altered to, is in its place after the swap.
@@ -164,7 +166,7 @@ impl Draft<'_> {
         let incoming = definition.incoming.iter().map(|key| {
             let table = key.referencing.as_ref().unwrap_or(&definition.name);
             refusal(
-                "foreign_key_left_behind",
+                RefusalCode::ForeignKeyLeftBehind,
                 format!("foreign key {} on {table}", key.name),
                 format!("It refers to {}, and nothing takes its place.", definition.name),
                 "Drop it before the change, or keep the table with `alter`.",
@@ -223,7 +225,7 @@ impl Draft<'_> {
         }
         let table = ident::table(&self.found.name);
         Some(refusal(
-            "no_usable_key",
+            RefusalCode::NoUsableKey,
             self.found.name.to_string(),
             format!(
                 "Rows of it are updated or deleted, and nothing tells them apart: {}.",
@@ -555,7 +557,7 @@ impl Draft<'_> {
 /// Each refusal once: a check and the catalogs may have found the same thing.
 fn refused(mut refusals: Vec<Refusal>) -> PlanError {
     let mut seen = BTreeSet::new();
-    refusals.retain(|refusal| seen.insert((refusal.code.clone(), refusal.object.clone())));
+    refusals.retain(|refusal| seen.insert((refusal.code, refusal.object.clone())));
     PlanError::Refused(refusals)
 }
 
@@ -568,7 +570,7 @@ fn twice<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<Refusal> 
         for name in names.chain(definition.partition_names()) {
             if !taken.insert(name.to_owned()) {
                 refusals.push(refusal(
-                    "name_taken",
+                    RefusalCode::NameTaken,
                     format!("target {}", definition.name),
                     format!("It would have something of the name {name}, and another of the new tables has it too."),
                     "Choose another name for the table or the partition, or another index.",

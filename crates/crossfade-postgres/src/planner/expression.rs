@@ -3,6 +3,7 @@
 //! Allowed is what is immutable, and what depends on nothing but the settings that every session of ours pins.
 //! Of the stable functions these are a list, since "stable" also covers the clock, the user and the catalogs.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::node_tree::Calls;
@@ -218,7 +219,7 @@ fn objection(function: &Function, object: &str) -> Option<Refusal> {
         Volatility::Immutable => None,
         Volatility::Volatile => Some(volatile(object, &function.signature)),
         Volatility::Stable if !function.of_the_server => Some(refusal(
-            "expression_not_immutable",
+            RefusalCode::ExpressionNotImmutable,
             object,
             format!(
                 "It calls {}, which is only stable: it may read tables or settings.",
@@ -233,7 +234,7 @@ fn objection(function: &Function, object: &str) -> Option<Refusal> {
 
 fn volatile(object: &str, what: &str) -> Refusal {
     refusal(
-        "expression_volatile",
+        RefusalCode::ExpressionVolatile,
         object,
         format!("It depends on {what}, which is volatile: copy and apply would compute different values."),
         "Use an expression over the row's own columns.",
@@ -242,7 +243,7 @@ fn volatile(object: &str, what: &str) -> Refusal {
 
 fn changes_with_time(object: &str, what: &str) -> Refusal {
     refusal(
-        "expression_changes",
+        RefusalCode::ExpressionChanges,
         object,
         format!("It depends on {what}: a row copied now and applied later would get different values."),
         "Use a constant, or a column of the row.",
@@ -251,7 +252,7 @@ fn changes_with_time(object: &str, what: &str) -> Refusal {
 
 fn not_understood(object: &str, tag: &str) -> Refusal {
     refusal(
-        "expression_not_understood",
+        RefusalCode::ExpressionNotUnderstood,
         object,
         format!("It holds a {tag}, of which it is not known whether it always gives the same value."),
         "Write the expression with functions and operators.",
@@ -271,9 +272,9 @@ mod tests {
         }
     }
 
-    fn code_of(function: Function) -> Option<String> {
+    fn code_of(function: Function) -> Option<RefusalCode> {
         let verdict = verdict(&Calls::default(), &[function], "x");
-        verdict.err().map(|refusals| refusals[0].code.clone())
+        verdict.err().map(|refusals| refusals[0].code)
     }
 
     #[test]
@@ -281,12 +282,12 @@ mod tests {
         let stable = |name: &str| code_of(function(name, Volatility::Stable, true));
         assert_eq!(stable("timestamptz_in"), None);
         assert_eq!(stable("enum_in"), None);
-        assert_eq!(stable("now").as_deref(), Some("expression_changes"));
-        assert_eq!(stable("to_tsvector").as_deref(), Some("expression_changes"));
+        assert_eq!(stable("now"), Some(RefusalCode::ExpressionChanges));
+        assert_eq!(stable("to_tsvector"), Some(RefusalCode::ExpressionChanges));
         let own = code_of(function("now_ish", Volatility::Stable, false));
-        assert_eq!(own.as_deref(), Some("expression_not_immutable"));
+        assert_eq!(own, Some(RefusalCode::ExpressionNotImmutable));
         let random = code_of(function("random", Volatility::Volatile, true));
-        assert_eq!(random.as_deref(), Some("expression_volatile"));
+        assert_eq!(random, Some(RefusalCode::ExpressionVolatile));
         assert_eq!(code_of(function("lower", Volatility::Immutable, true)), None);
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::refusal::Refusal;
 
@@ -131,7 +132,7 @@ impl Trial<'_> {
                 .map(|detail| format!(" {detail}"))
                 .unwrap_or_default();
             refused = Some(refusal(
-                "foreign_key_impossible",
+                RefusalCode::ForeignKeyImpossible,
                 format!("foreign key {} on {table}", key.name),
                 format!(
                     "It cannot be made between the new types: {}.{detail}",

@@ -1,5 +1,6 @@
 //! What the user should know of a change that can be run.
 
+use crossfade_core::code::NoticeCode;
 use crossfade_core::plan::Target;
 use crossfade_core::refusal::Notice;
 
@@ -62,10 +63,9 @@ pub(super) fn of_source(today: &Definition, keyless: bool, name: NameAfter) -> V
     }
     let retired = Notice {
         code: match name {
-            NameAfter::Kept => "source_kept",
-            NameAfter::Nothing | NameAfter::Table | NameAfter::View => "source_retired",
-        }
-        .to_owned(),
+            NameAfter::Kept => NoticeCode::SourceKept,
+            NameAfter::Nothing | NameAfter::Table | NameAfter::View => NoticeCode::SourceRetired,
+        },
         object: table.clone(),
         message,
         offer: None,
@@ -93,8 +93,8 @@ pub(super) fn of_table(target: &Target, desired: &Definition, by_settings: &[Str
 /// What its partitions cost, and what fits in none.
 fn of_partitions(target: &Target, desired: &Definition) -> Vec<Notice> {
     let partitions = &desired.table.partitions;
-    let notice = |code: &str, message: String| Notice {
-        code: code.to_owned(),
+    let notice = |code: NoticeCode, message: String| Notice {
+        code,
         object: target.name.to_string(),
         message,
         offer: None,
@@ -112,7 +112,7 @@ fn of_partitions(target: &Target, desired: &Definition) -> Vec<Notice> {
             image.join(", "),
             partitions.len()
         );
-        notice("partitions_not_pruned", message)
+        notice(NoticeCode::PartitionsNotPruned, message)
     });
     let open = partitions.iter().any(|partition| partition.bound == "DEFAULT");
     let hash = desired
@@ -123,14 +123,14 @@ fn of_partitions(target: &Target, desired: &Definition) -> Vec<Notice> {
     let closed = (target.partitioned && !open && !hash).then(|| {
         let message = "A row that fits none of its partitions stops the run, and after the swap it fails the \
                        application's statement: a partition with `values = \"DEFAULT\"` takes it.";
-        notice("no_default_partition", message.to_owned())
+        notice(NoticeCode::NoDefaultPartition, message.to_owned())
     });
     looked_up.into_iter().chain(closed).collect()
 }
 
 fn append_only(table: String) -> Notice {
     Notice {
-        code: "append_only".to_owned(),
+        code: NoticeCode::AppendOnly,
         object: table,
         message: "It has no key, so only inserts can be followed. The first UPDATE or DELETE succeeds as ever, and \
                   stops the run without harm to the table."
@@ -141,7 +141,7 @@ fn append_only(table: String) -> Notice {
 
 fn depends_on_settings(what: &str, table: &str) -> Notice {
     Notice {
-        code: "depends_on_settings".to_owned(),
+        code: NoticeCode::DependsOnSettings,
         object: format!("{what} of {table}"),
         message: "Its conversion depends on settings, which are pinned for it: TimeZone is UTC, DateStyle ISO, MDY."
             .to_owned(),
@@ -151,7 +151,7 @@ fn depends_on_settings(what: &str, table: &str) -> Notice {
 
 fn default_per_row(column: &str, table: &str) -> Notice {
     Notice {
-        code: "default_per_row".to_owned(),
+        code: NoticeCode::DefaultPerRow,
         object: format!("column {column} of {table}"),
         message: "Its default is computed once for each row when the row is copied or applied, and kept from then on; it \
                   is not verified."
@@ -197,7 +197,7 @@ impl Pieces<'_> {
             ""
         };
         Some(self.notice(
-            "metadata_only",
+            NoticeCode::MetadataOnly,
             self.today.name.to_string(),
             format!("A plain ALTER TABLE does not rewrite this table{but}: a migration may not be worth it."),
             None,
@@ -247,7 +247,7 @@ impl Pieces<'_> {
             for sequence in sequences {
                 let name = ident::qualified(&self.today.name.schema, &sequence.name);
                 notices.push(self.notice(
-                    &format!("sequence_stays_{}", sequence.type_name),
+                    stays(&sequence.type_name),
                     format!("sequence {}.{}", self.today.name.schema, sequence.name),
                     format!(
                         "It fills {}, which becomes {}, and itself stays {}: it ends at {}.",
@@ -269,7 +269,7 @@ impl Pieces<'_> {
                 for (column, _) in ends {
                     let Some(table) = &key.referencing else { continue };
                     notices.push(self.notice(
-                        "referencing_column_stays",
+                        NoticeCode::ReferencingColumnStays,
                         format!("column {column} of {table}"),
                         format!(
                             "It refers to {}, which becomes {}, and itself keeps its type.",
@@ -288,13 +288,22 @@ impl Pieces<'_> {
         notices
     }
 
-    fn notice(&self, code: &str, object: String, message: String, offer: Option<String>) -> Notice {
+    fn notice(&self, code: NoticeCode, object: String, message: String, offer: Option<String>) -> Notice {
         Notice {
-            code: code.to_owned(),
+            code,
             object,
             message,
             offer,
         }
+    }
+}
+
+/// That a sequence stays of that type.
+fn stays(type_name: &str) -> NoticeCode {
+    match type_name {
+        "smallint" => NoticeCode::SequenceStaysSmallint,
+        "integer" => NoticeCode::SequenceStaysInteger,
+        _bigint => NoticeCode::SequenceStaysBigint,
     }
 }
 

@@ -11,6 +11,7 @@ mod query;
 mod trial;
 mod view;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{CopyStep, Key, Part, Source, Target, TargetColumn};
@@ -70,7 +71,7 @@ pub(super) async fn plan(pieces: &Pieces<'_>) -> Found<Planned> {
     let Some(source_key) = &pieces.step.source.key else {
         if let Some((_, placed)) = &pieces.request.view {
             return Ok(Err(vec![refusal(
-                "old_shape_key_missing",
+                RefusalCode::OldShapeKeyMissing,
                 format!("old_shape view ({})", placed.place),
                 "The table has no key by which a row that is written could be found.".to_owned(),
                 "Give it a primary key, or leave the view out.",
@@ -210,7 +211,7 @@ impl Shape<'_> {
         &self.pieces.surroundings.definition
     }
 
-    fn refuse(&mut self, code: &str, message: String, remedy: &str) {
+    fn refuse(&mut self, code: RefusalCode, message: String, remedy: &str) {
         let object = self.pieces.object();
         self.refusals.push(refusal(code, object, message, remedy));
     }

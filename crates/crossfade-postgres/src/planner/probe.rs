@@ -13,6 +13,7 @@ mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::refusal::Refusal;
 
@@ -184,7 +185,7 @@ impl<'a> Probe<'a> {
             .as_ref()
             .filter(|schema| **schema != self.source.name.schema)?;
         Some(refusal(
-            "other_table",
+            RefusalCode::OtherTable,
             format!("{other}.{}", named.name),
             format!(
                 "A statement names it, and the change is one of {}.",

@@ -11,6 +11,7 @@ mod probe;
 mod rows;
 mod served;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{Source, Target};
 use crossfade_core::refusal::Refusal;
@@ -113,7 +114,7 @@ pub(super) async fn not_once(
     Ok(row.map(|row| {
         let (count, key): (i32, String) = (row.get(0), row.get(1));
         refusal(
-            "row_not_once",
+            RefusalCode::RowNotOnce,
             format!("row {key} of {}", source.name),
             format!("It would be in {count} of the {} new tables.", targets.len()),
             "Change the filters so that each row is in exactly one, or write `each_row = \"any\"`.",
@@ -200,7 +201,7 @@ impl<'a> Planning<'a> {
         format!("target {} ({})", self.place, self.pieces.request.place)
     }
 
-    fn refuse(&mut self, code: &str, object: String, message: String, remedy: &str) {
+    fn refuse(&mut self, code: RefusalCode, object: String, message: String, remedy: &str) {
         self.refusals.push(refusal(code, object, message, remedy));
     }
 

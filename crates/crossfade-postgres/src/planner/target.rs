@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Expression, Source, Target, TargetColumn};
@@ -97,7 +98,7 @@ impl Pieces<'_> {
             return Ok(());
         }
         Err(refusal(
-            "added_column_has_no_value",
+            RefusalCode::AddedColumnHasNoValue,
             format!("column {} of {}", column.name, self.today.name),
             "It is added as NOT NULL and has no default: no existing row could have a value in it."
                 .to_owned(),
@@ -119,7 +120,7 @@ impl Pieces<'_> {
             .collect();
         let reads = reads.ok_or_else(|| {
             refusal(
-                "expression_reads_generated",
+                RefusalCode::ExpressionReadsGenerated,
                 format!("column {} of {}", column.name, self.today.name),
                 "Its USING reads a generated column, which the stream does not carry.".to_owned(),
                 "Write the generated column's own expression instead of it.",
@@ -177,7 +178,7 @@ impl Pieces<'_> {
             .map(|column| self.source.columns[*column].name.as_str())
             .collect();
         refusal(
-            "key_lost",
+            RefusalCode::KeyLost,
             self.today.name.to_string(),
             format!(
                 "Changes are applied by the key ({}), and the change {how}.",
@@ -190,7 +191,7 @@ impl Pieces<'_> {
 
 fn generated_no_more(today: &Definition, column: &Column) -> Refusal {
     refusal(
-        "generated_expression_dropped",
+        RefusalCode::GeneratedExpressionDropped,
         format!("column {} of {}", column.name, today.name),
         "It is generated today, and shall not be any more: the stream does not carry its values.".to_owned(),
         "Run `ALTER COLUMN … DROP EXPRESSION` by itself first: it rewrites nothing.",

@@ -1,5 +1,6 @@
 //! Does the new table fit into the disk budget? Free disk is not visible from SQL, so this is by estimate.
 
+use crossfade_core::code::{NoticeCode, RefusalCode};
 use crossfade_core::refusal::{Notice, Refusal};
 
 use super::{Context, refusal};
@@ -10,7 +11,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     let needed = context.estimate.disk_bytes + context.estimate.wal_bytes;
     match context.limits.disk_budget_bytes {
         Some(budget) if needed > budget => vec![refusal(
-            "disk_budget",
+            RefusalCode::DiskBudget,
             context.table.to_string(),
             format!(
                 "About {} are needed for the new table, its indexes and retained WAL, and the budget is {}.",
@@ -28,7 +29,7 @@ pub(super) fn notices(context: &Context<'_>) -> Vec<Notice> {
     let wal = context.estimate.wal_bytes;
     match context.facts.server.slot_keeps_bytes {
         Some(kept) if kept < wal => vec![Notice {
-            code: "slot_may_be_lost".to_owned(),
+            code: NoticeCode::SlotMayBeLost,
             object: "setting max_slot_wal_keep_size".to_owned(),
             message: format!(
                 "It keeps {} for a slot, and the copy alone writes about {}: the server may invalidate our slot, \

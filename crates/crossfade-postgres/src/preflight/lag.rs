@@ -1,5 +1,6 @@
 //! May our role see how far standbys are behind, if the change is to wait for them?
 
+use crossfade_core::code::NoticeCode;
 use crossfade_core::refusal::Notice;
 
 use super::Context;
@@ -12,7 +13,7 @@ pub(super) fn notice(context: &Context<'_>) -> Option<Notice> {
     }
     let role = Ident(&context.facts.server.role);
     Some(Notice {
-        code: "replica_lag_hidden".to_owned(),
+        code: NoticeCode::ReplicaLagHidden,
         object: format!("role {}", context.facts.server.role),
         message: "It may not see how far standbys are behind: replica_lag_max and replica_lag_bytes_max hold nothing \
                   back, and only a pace_query of yours does."

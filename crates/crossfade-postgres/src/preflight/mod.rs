@@ -15,6 +15,7 @@ pub mod server;
 mod standby;
 mod wal;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::Estimate;
@@ -65,9 +66,14 @@ pub fn notices(context: &Context<'_>) -> Vec<Notice> {
 }
 
 /// Shorthand for this crate's many refusals.
-pub(crate) fn refusal(code: &str, object: impl Into<String>, message: String, remedy: &str) -> Refusal {
+pub(crate) fn refusal(
+    code: RefusalCode,
+    object: impl Into<String>,
+    message: String,
+    remedy: &str,
+) -> Refusal {
     Refusal {
-        code: code.to_owned(),
+        code,
         object: object.into(),
         message,
         remedy: remedy.to_owned(),
@@ -78,7 +84,7 @@ pub(crate) fn refusal(code: &str, object: impl Into<String>, message: String, re
 mod tests {
     use super::*;
 
-    fn codes(facts: &Facts, limits: &Limits, estimate: &Estimate) -> Vec<String> {
+    fn codes(facts: &Facts, limits: &Limits, estimate: &Estimate) -> Vec<RefusalCode> {
         let context = Context {
             way_back: true,
             facts,
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn nothing_is_refused_where_all_is_well() {
         let refused = codes(&facts::fine(), &Limits::default(), &Estimate::default());
-        assert_eq!(refused, Vec::<String>::new());
+        assert_eq!(refused, []);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Is the migration's name free?
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, refusal};
@@ -8,7 +9,7 @@ use super::{Context, refusal};
 pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     let taken = |object: &String| {
         refusal(
-            "name_taken",
+            RefusalCode::NameTaken,
             object.as_str(),
             format!("It exists, and a migration named {} would need it.", context.name),
             &format!(

@@ -1,6 +1,7 @@
 //! Would the shadow leak into another publication? One of all tables would send it, and its whole copy, to
 //! subscribers that do not know it, which stops them (M20).
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, ServerFacts, refusal};
@@ -19,7 +20,7 @@ pub(super) fn of_server(server: &ServerFacts) -> Vec<Refusal> {
 fn leaks(server: &ServerFacts, of_table: &str) -> Vec<Refusal> {
     let leak = |name: &String| {
         refusal(
-            "publication",
+            RefusalCode::Publication,
             format!("publication {name}{of_table}"),
             "It publishes all tables: its subscribers would be sent the shadow.".to_owned(),
             "Drop it, or take the table out of it, before the change.",

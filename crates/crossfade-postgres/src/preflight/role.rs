@@ -1,5 +1,6 @@
 //! May our role do all that the change takes? It needs no superuser, but ownership and a few privileges.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::facts::Related;
@@ -11,20 +12,20 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     let facts = context.facts;
     let role = Ident(&facts.server.role);
     let table = ident::table(context.table);
-    let missing = |code: &str, object: String, message: &str, remedy: String| {
+    let missing = |code: RefusalCode, object: String, message: &str, remedy: String| {
         refusal(code, object, message.to_owned(), &remedy)
     };
     let mut refusals = of_server(&facts.server);
     if !facts.owns_table {
         refusals.push(missing(
-            "not_owner",
+            RefusalCode::NotOwner,
             context.table.to_string(),
             "Our role neither owns it nor is a member of the role that does.",
             format!("Run `GRANT {} TO {role}`.", Ident(&facts.owner)),
         ));
     } else if !facts.may_select {
         refusals.push(missing(
-            "role_cannot_read",
+            RefusalCode::RoleCannotRead,
             context.table.to_string(),
             "Our role may not read it.",
             format!("Run `GRANT SELECT ON {table} TO {role}`."),
@@ -32,7 +33,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     }
     if !facts.may_create_in_schema {
         refusals.push(missing(
-            "role_cannot_create_in_schema",
+            RefusalCode::RoleCannotCreateInSchema,
             format!("schema {}", context.table.schema),
             "Our role may not put the new table into it.",
             format!(
@@ -56,7 +57,7 @@ pub(super) fn of_server(server: &ServerFacts) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if !server.may_replicate {
         refusals.push(refusal(
-            "role_cannot_replicate",
+            RefusalCode::RoleCannotReplicate,
             format!("role {}", server.role),
             "It may not create replication slots.".to_owned(),
             &format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
@@ -64,7 +65,7 @@ pub(super) fn of_server(server: &ServerFacts) -> Vec<Refusal> {
     }
     if !server.may_create_schemas {
         refusals.push(refusal(
-            "role_cannot_create",
+            RefusalCode::RoleCannotCreate,
             format!("database {}", server.database),
             "Our role may not create schemas and publications in it.".to_owned(),
             &format!(
@@ -84,7 +85,7 @@ fn other_end(related: &Related, role: Ident<'_>) -> Option<Refusal> {
     let table = ident::table(&related.table);
     if related.referencing {
         return Some(refusal(
-            "not_owner_of_referencing_table",
+            RefusalCode::NotOwnerOfReferencingTable,
             related.table.to_string(),
             "Its foreign key must be made anew, and our role is no member of its owner.".to_owned(),
             "Grant the owner's role to ours: `crossfade grants` prints it.",
@@ -92,7 +93,7 @@ fn other_end(related: &Related, role: Ident<'_>) -> Option<Refusal> {
     }
     (!related.lockable || !related.may_reference).then(|| {
         refusal(
-            "role_cannot_reference",
+            RefusalCode::RoleCannotReference,
             related.table.to_string(),
             "The new table must refer to it under a lock, and our role may not.".to_owned(),
             &format!("Run `GRANT REFERENCES, UPDATE ON {table} TO {role}`."),

@@ -1,5 +1,6 @@
 //! Would row security hide rows from us? Then the copy would fail rather than be whole.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, refusal};
@@ -11,7 +12,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
         return Vec::new();
     }
     vec![refusal(
-        "row_security_applies",
+        RefusalCode::RowSecurityApplies,
         context.table.to_string(),
         "Its policies filter what our role reads.".to_owned(),
         &format!(

@@ -1,5 +1,6 @@
 //! What stands in the way of any change on a server, and what is good to know, for `crossfade check`.
 
+use crossfade_core::code::NoticeCode;
 use crossfade_core::refusal::{Notice, Refusal};
 
 use super::facts::{self, FactsError, LongTransaction};
@@ -50,9 +51,9 @@ fn findings(server: &ServerFacts) -> Findings {
     }
 }
 
-fn notice(code: &str, object: String, message: String, offer: Option<String>) -> Notice {
+fn notice(code: NoticeCode, object: String, message: String, offer: Option<String>) -> Notice {
     Notice {
-        code: code.to_owned(),
+        code,
         object,
         message,
         offer,
@@ -64,7 +65,7 @@ fn second_slot(server: &ServerFacts) -> Option<Notice> {
     let alone = wal::of_server(server, false).is_empty();
     (alone && !wal::of_server(server, true).is_empty()).then(|| {
         notice(
-            "no_way_back_slot",
+            NoticeCode::NoWayBackSlot,
             "settings max_replication_slots, max_wal_senders".to_owned(),
             "There is room for one slot and one walsender, and a change with a way back takes two."
                 .to_owned(),
@@ -76,7 +77,7 @@ fn second_slot(server: &ServerFacts) -> Option<Notice> {
 fn kept_wal(server: &ServerFacts) -> Option<Notice> {
     let kept = server.slot_keeps_bytes?;
     Some(notice(
-        "slot_may_be_lost",
+        NoticeCode::SlotMayBeLost,
         "setting max_slot_wal_keep_size".to_owned(),
         format!(
             "A slot that retains more than {} is invalidated, and its run has to start over. `plan` says how much a copy \
@@ -91,7 +92,7 @@ fn kept_wal(server: &ServerFacts) -> Option<Notice> {
 pub(super) fn unseen_readers(server: &ServerFacts) -> Option<Notice> {
     (server.standbys_unseen > 0).then(|| {
         notice(
-            "standby_readers_unseen",
+            NoticeCode::StandbyReadersUnseen,
             "standbys".to_owned(),
             "A standby without hot_standby_feedback is connected: transactions there that read across the swap cannot \
              be seen and are not waited for."
@@ -104,7 +105,7 @@ pub(super) fn unseen_readers(server: &ServerFacts) -> Option<Notice> {
 fn hidden_activity(server: &ServerFacts) -> Option<Notice> {
     (!server.may_see_lag).then(|| {
         notice(
-            "activity_hidden",
+            NoticeCode::ActivityHidden,
             format!("role {}", server.role),
             "It may not see what other roles' sessions do: their old snapshots are not waited for, who stands in the way \
              is not named, and limits on standbys' lag hold nothing back."
@@ -117,7 +118,7 @@ fn hidden_activity(server: &ServerFacts) -> Option<Notice> {
 fn prepared(server: &ServerFacts) -> Vec<Notice> {
     let found = server.prepared.iter().map(|prepared| {
         notice(
-            "prepared_transaction",
+            NoticeCode::PreparedTransaction,
             format!("prepared transaction {}", prepared.gid),
             format!(
                 "It has been there for {}: a slot is not made before it has ended.",
@@ -138,7 +139,7 @@ fn long(server: &ServerFacts) -> Vec<Notice> {
             Some(name) => format!(" ({name})"),
         };
         notice(
-            "long_transaction",
+            NoticeCode::LongTransaction,
             format!("process {pid}, {user}{application}"),
             format!(
                 "Its transaction has been open for {}. If it writes, a slot is not made before it has ended; if it reads, \
@@ -154,7 +155,7 @@ fn long(server: &ServerFacts) -> Vec<Notice> {
 fn event_triggers(server: &ServerFacts) -> Vec<Notice> {
     let found = server.event_triggers.iter().map(|name| {
         notice(
-            "event_trigger",
+            NoticeCode::EventTrigger,
             format!("event trigger {name}"),
             "It fires at statements of the engine's too, and one that fails ends the run.".to_owned(),
             None,

@@ -1,6 +1,7 @@
 //! Would our own connection count as a synchronous standby? Then every commit would wait for our
 //! acknowledgement, and we for the commit: all writers stand still (R2).
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, ServerFacts, refusal};
@@ -18,7 +19,7 @@ pub(super) fn of_server(server: &ServerFacts, ours: &str) -> Vec<Refusal> {
         return Vec::new();
     }
     vec![refusal(
-        "would_be_synchronous_standby",
+        RefusalCode::WouldBeSynchronousStandby,
         "setting synchronous_standby_names",
         format!("`{setting}` matches our connection `{ours}`: every commit would wait for it."),
         "Name the standbys one by one.",

@@ -1,5 +1,6 @@
 //! Can a slot be created and streamed from?
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, ServerFacts, refusal};
@@ -14,7 +15,7 @@ pub(super) fn of_server(server: &ServerFacts, way_back: bool) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if server.wal_level != "logical" {
         refusals.push(refusal(
-            "wal_level",
+            RefusalCode::WalLevel,
             "setting wal_level",
             format!("It is {}: changes cannot be decoded.", server.wal_level),
             "Set wal_level = logical and restart the server.",
@@ -26,7 +27,7 @@ pub(super) fn of_server(server: &ServerFacts, way_back: bool) -> Vec<Refusal> {
     };
     if server.slots_used + needed > server.slots_max {
         refusals.push(refusal(
-            "no_free_slot",
+            RefusalCode::NoFreeSlot,
             "setting max_replication_slots",
             format!(
                 "{} of {} replication slots are in use; {what}.",
@@ -37,7 +38,7 @@ pub(super) fn of_server(server: &ServerFacts, way_back: bool) -> Vec<Refusal> {
     }
     if server.senders_used + needed > server.senders_max {
         refusals.push(refusal(
-            "no_free_walsender",
+            RefusalCode::NoFreeWalsender,
             "setting max_wal_senders",
             format!(
                 "{} of {} walsenders are in use; {what}.",

@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 
+use crossfade_core::code::FailureCode;
 use tokio_postgres::error::SqlState;
 
 use crate::causes::in_one_line;
@@ -81,6 +82,20 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Which case it is, for whoever reads `docs/errors.md`.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            ConnectError::Stream(_) | ConnectError::CannotConnect { .. } | ConnectError::NoServer { .. } => {
+                FailureCode::CannotConnect
+            }
+            ConnectError::NotLetIn { .. } | ConnectError::NotPermitted { .. } => FailureCode::NotPermitted,
+            ConnectError::Pooled { .. } => FailureCode::Pooler,
+            ConnectError::InRecovery => FailureCode::InRecovery,
+            ConnectError::TooOld { .. } => FailureCode::ServerTooOld,
+            ConnectError::OtherServer { .. } => FailureCode::OtherServer,
+        }
+    }
+
     pub(super) fn opening(config: &ConnectConfig, error: &tokio_postgres::Error) -> Self {
         let told = SqlError::new("connection start", error);
         let nowhere = told.code() == Some(&SqlState::INVALID_CATALOG_NAME);

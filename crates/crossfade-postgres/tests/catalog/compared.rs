@@ -87,7 +87,7 @@ fn an_edge_of_a_class_that_nobody_thought_of_is_refused() {
         let mut definition = source();
         definition.depend.push(edge);
         let refusals = catalog::refuse(&definition, &[]);
-        let codes: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
+        let codes: Vec<&str> = refusals.iter().map(|refusal| refusal.code.word()).collect();
         assert_eq!(codes, [code]);
     }
 }

@@ -1,5 +1,6 @@
 //! Which columns identify a row.
 
+use crossfade_core::code::NoticeCode;
 use crossfade_core::plan::{Plan, ReplicaIdentity, Stage};
 
 use crate::{World, step};
@@ -53,7 +54,11 @@ async fn a_table_without_key_is_served_while_it_is_only_inserted_into() {
     assert!(of(Stage::AfterSwap).contains(&restore));
     let restore = "ALTER TABLE ONLY \"shop\".\"log\" REPLICA IDENTITY DEFAULT";
     assert!(of(Stage::Abort).contains(&restore));
-    assert!(log.notices.iter().any(|notice| notice.code == "append_only"));
+    assert!(
+        log.notices
+            .iter()
+            .any(|notice| notice.code == NoticeCode::AppendOnly)
+    );
 
     let codes = world.codes("touched", &["ALTER id TYPE bigint"]).await;
     assert_eq!(codes, ["no_usable_key"]);

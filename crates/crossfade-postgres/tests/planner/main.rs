@@ -109,9 +109,9 @@ impl World {
         }
     }
 
-    async fn codes(&self, table: &str, alters: &[&str]) -> Vec<String> {
+    async fn codes(&self, table: &str, alters: &[&str]) -> Vec<&'static str> {
         let refusals = self.refusals_of("engine", table, alters).await;
-        refusals.into_iter().map(|refusal| refusal.code).collect()
+        refusals.into_iter().map(|refusal| refusal.code.word()).collect()
     }
 }
 

@@ -99,7 +99,7 @@ async fn a_template_parses_and_plans_to_nothing() {
             .plan
             .notices
             .iter()
-            .map(|notice| notice.code.as_str())
+            .map(|notice| notice.code.word())
             .collect();
         assert_eq!(codes, ["metadata_only"]);
     }

@@ -1,5 +1,6 @@
 //! What stands in the way is said all at once.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_lab::server::ServerOptions;
 use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::planner;
@@ -43,7 +44,7 @@ async fn a_stranger_is_told_what_to_grant() {
     let world = World::create().await;
     let alter: &[&str] = &["ALTER id TYPE bigint"];
     let hidden = world.refusals_of("stranger", "shop.orders", alter).await;
-    assert_eq!(hidden[0].code, "table_not_visible");
+    assert_eq!(hidden[0].code, RefusalCode::TableNotVisible);
     world.sql("GRANT USAGE ON SCHEMA shop TO stranger").await;
     let refusals = world.refusals_of("stranger", "shop.orders", alter).await;
     insta::assert_snapshot!(shown(&refusals));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::plan::{Expression, Key, TargetColumn};
 use crossfade_core::way_back::Caveat;
 
@@ -22,7 +23,7 @@ impl Shape<'_> {
         for name in names.filter(|name| !is_filled(name)).collect::<Vec<_>>() {
             let message = format!("{} has no column {name} to be filled.", today.name);
             let remedy = "Name each column as the table as it is today calls it.";
-            self.refuse("old_shape_column_unknown", message, remedy);
+            self.refuse(RefusalCode::OldShapeColumnUnknown, message, remedy);
         }
         for column in today.columns.iter().filter(|column| column.generated.is_none()) {
             let position = self.columns.iter().position(|new| new.column.name == column.name);
@@ -61,7 +62,7 @@ impl Shape<'_> {
                     self.today().name
                 );
                 let remedy = format!("Cast it: `CAST(… AS {}) AS {quoted}`.", column.type_name);
-                self.refuse("old_shape_column_type", message, &remedy);
+                self.refuse(RefusalCode::OldShapeColumnType, message, &remedy);
                 return;
             }
         };
@@ -78,7 +79,11 @@ impl Shape<'_> {
     fn missing(&mut self, column: &Column) {
         if column.not_null && column.default.is_none() && column.identity.is_none() {
             let message = format!("It has no column {}, which is NOT NULL.", column.name);
-            self.refuse("old_shape_column_missing", message, "Add it to the query.");
+            self.refuse(
+                RefusalCode::OldShapeColumnMissing,
+                message,
+                "Add it to the query.",
+            );
             return;
         }
         self.lost.push(Caveat {
@@ -97,7 +102,7 @@ impl Shape<'_> {
             let filled = self.filled.iter().position(|filled| filled.name == name);
             let Some(filled) = filled else {
                 let message = format!("It has no column {name}, by which rows are found.");
-                self.refuse("old_shape_key_missing", message, "Add it to the query.");
+                self.refuse(RefusalCode::OldShapeKeyMissing, message, "Add it to the query.");
                 return None;
             };
             source.extend(&self.filled[filled].value.reads);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::plan::{Key, Part, Target};
 
 use super::Shape;
@@ -33,7 +34,7 @@ impl Shape<'_> {
                     "{} has no primary key by which it could be followed.",
                     target.name
                 );
-                self.refuse("old_shape_key_missing", message, "Give it one.");
+                self.refuse(RefusalCode::OldShapeKeyMissing, message, "Give it one.");
                 return Ok(None);
             };
             let inside: BTreeSet<usize> = key.iter().copied().collect();
@@ -42,7 +43,11 @@ impl Shape<'_> {
                     "The replica identity of {} does not tell which row of the old table a row belongs to.",
                     target.name
                 );
-                self.refuse("old_shape_key_missing", message, "Make the old key part of it.");
+                self.refuse(
+                    RefusalCode::OldShapeKeyMissing,
+                    message,
+                    "Make the old key part of it.",
+                );
                 return Ok(None);
             }
             for (place, image) in source_key.columns.iter().zip(&image) {
@@ -73,7 +78,7 @@ impl Shape<'_> {
                 target.name
             );
             let remedy = "Take it from the new table as it is there, without a cast.";
-            self.refuse("old_shape_key_form", message, remedy);
+            self.refuse(RefusalCode::OldShapeKeyForm, message, remedy);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The query of the old shape: tried in a view over the tables that were made to plan the targets, and judged by what the
 //! server made of it.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::refusal::Refusal;
 
@@ -39,7 +40,7 @@ impl Pieces<'_> {
         );
         if let Err(message) = tables::try_as_the_user(self.session, &self.path(), &sql).await? {
             return Ok(Err(vec![refusal(
-                "old_shape_not_understood",
+                RefusalCode::OldShapeNotUnderstood,
                 self.object(),
                 format!("The server says: {message}."),
                 "Write one SELECT over the new tables, by their names without a schema.",
@@ -61,7 +62,7 @@ impl Pieces<'_> {
         let others = rule.reads_but(self.session, probes).await?.into_iter();
         let other = |other: String| {
             refusal(
-                "old_shape_reads_others",
+                RefusalCode::OldShapeReadsOthers,
                 object.clone(),
                 format!("It reads {other}, whose changes nobody would notice."),
                 "Read nothing but the new tables.",
@@ -72,7 +73,7 @@ impl Pieces<'_> {
         refusals.extend(judged.err().unwrap_or_default());
         if node_tree::chooses_without_order(&rule.tree) {
             refusals.push(refusal(
-                "old_shape_without_order",
+                RefusalCode::OldShapeWithoutOrder,
                 object.clone(),
                 "Which rows DISTINCT ON, LIMIT or OFFSET leave depends on an order that nothing gives them."
                     .to_owned(),
@@ -83,7 +84,7 @@ impl Pieces<'_> {
         for row in self.session.query(ORDERED_AGGREGATES, &[&unordered]).await? {
             let name: String = row.get(0);
             refusals.push(refusal(
-                "old_shape_without_order",
+                RefusalCode::OldShapeWithoutOrder,
                 object.clone(),
                 format!("What {name} makes of rows depends on an order that nothing gives them."),
                 "Write the order into the call: `array_agg(x ORDER BY position)`.",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::Target;
 use crossfade_core::refusal::Refusal;
@@ -117,7 +118,7 @@ impl Shape<'_> {
         let (pieces, view) = (self.pieces, self.view_name());
         let object = format!("old_shape view {view} ({})", placed.place);
         let mut refusals = Vec::new();
-        let mut refuse = |code: &str, message: String, remedy: &str| {
+        let mut refuse = |code: RefusalCode, message: String, remedy: &str| {
             refusals.push(refusal(code, object.clone(), message, remedy));
         };
         let source = &pieces.step.source;
@@ -137,7 +138,7 @@ impl Shape<'_> {
             .await?;
         match names {
             None => refuse(
-                "schema_not_found",
+                RefusalCode::SchemaNotFound,
                 format!("There is no schema {}.", view.schema),
                 "Create it first.",
             ),
@@ -149,24 +150,32 @@ impl Shape<'_> {
                         "We, or the table's owner, may not create anything in {}.",
                         view.schema
                     );
-                    refuse("schema_not_writable", message, remedy);
+                    refuse(RefusalCode::SchemaNotWritable, message, remedy);
                 }
                 let of_target = pieces.step.targets.iter().any(|target| target.name == view);
                 if of_target || (row.get::<_, bool>(1) && !goes_away) {
                     let message = format!("There is, or will be, something else of the name {view}.");
-                    refuse("name_taken", message, "Choose another name for the view.");
+                    refuse(
+                        RefusalCode::NameTaken,
+                        message,
+                        "Choose another name for the view.",
+                    );
                 }
                 if row.get::<_, bool>(2) || function.name.len() > NAME_BYTES_MAX {
                     let message = format!(
                         "The function {function}, which carries its writes out, cannot have that name."
                     );
-                    refuse("name_taken", message, "Choose another name for the view.");
+                    refuse(
+                        RefusalCode::NameTaken,
+                        message,
+                        "Choose another name for the view.",
+                    );
                 }
             }
         }
         if self.today().table.row_security {
             refuse(
-                "row_security",
+                RefusalCode::RowSecurity,
                 "The table has row security, whose policies a view over other tables does not have."
                     .to_owned(),
                 "Leave the view out, or write policies for the new tables after the change.",
@@ -180,7 +189,7 @@ impl Shape<'_> {
         for place in reads.iter().filter(|place| !has(place)) {
             let name = &source.columns[*place].name;
             refuse(
-                "old_shape_column_missing",
+                RefusalCode::OldShapeColumnMissing,
                 format!(
                     "The new tables are made from {name}, and the query does not have it: nothing could be written."
                 ),

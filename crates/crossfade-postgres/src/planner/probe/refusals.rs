@@ -1,5 +1,6 @@
 //! What the server, or the image, has against the user's statements.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 use tokio_postgres::error::{DbError, ErrorPosition};
 
@@ -42,9 +43,9 @@ pub(super) fn rejected(
     };
     refusal(
         if told.message().starts_with("cannot use subquery") {
-            "expression_has_subquery"
+            RefusalCode::ExpressionHasSubquery
         } else {
-            "alter_rejected"
+            RefusalCode::AlterRejected
         },
         source.name.to_string(),
         format!("The server says: {}.{detail}{shown}", told.message()),
@@ -60,9 +61,9 @@ pub(super) fn not_over_the_source(
 ) -> Refusal {
     refusal(
         if using.has_subquery {
-            "expression_has_subquery"
+            RefusalCode::ExpressionHasSubquery
         } else {
-            "expression_not_over_source"
+            RefusalCode::ExpressionNotOverSource
         },
         object(source, column),
         format!(
@@ -75,7 +76,7 @@ pub(super) fn not_over_the_source(
 
 pub(super) fn retypes_added(source: &Definition, column: &str) -> Refusal {
     refusal(
-        "retypes_added_column",
+        RefusalCode::RetypesAddedColumn,
         object(source, column),
         "The same change adds it and then gives it another type.".to_owned(),
         "Add it with the type that it shall have.",
@@ -84,7 +85,7 @@ pub(super) fn retypes_added(source: &Definition, column: &str) -> Refusal {
 
 pub(super) fn retyped_twice(source: &Definition, column: &str) -> Refusal {
     refusal(
-        "retyped_twice",
+        RefusalCode::RetypedTwice,
         object(source, column),
         "Two statements give it a type.".to_owned(),
         "Give it its final type in one statement.",
@@ -93,7 +94,7 @@ pub(super) fn retyped_twice(source: &Definition, column: &str) -> Refusal {
 
 pub(super) fn reads_retyped(source: &Definition, column: &str) -> Refusal {
     refusal(
-        "expression_reads_retyped",
+        RefusalCode::ExpressionReadsRetyped,
         object(source, column),
         "Its USING reads a column that an earlier statement of the change retypes.".to_owned(),
         "Retype both in one ALTER TABLE, and write the USING over the types of today.",
@@ -102,7 +103,7 @@ pub(super) fn reads_retyped(source: &Definition, column: &str) -> Refusal {
 
 pub(super) fn reads_row(object: &str, what: &str) -> Refusal {
     refusal(
-        "expression_reads_row",
+        RefusalCode::ExpressionReadsRow,
         object,
         format!("Its USING reads {what}."),
         "Name the columns that it needs.",
@@ -111,7 +112,7 @@ pub(super) fn reads_row(object: &str, what: &str) -> Refusal {
 
 pub(super) fn untyped(object: &str) -> Refusal {
     refusal(
-        "expression_untyped",
+        RefusalCode::ExpressionUntyped,
         object,
         "Its USING is a literal without a type.".to_owned(),
         "Write the type behind it, such as `''::text` or `NULL::integer`.",

@@ -1,5 +1,6 @@
 //! The filter and the columns of a further table: each expression written down by the server over the input.
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::Expression;
 
@@ -78,14 +79,14 @@ impl<'a> Planning<'a> {
         match unwritten {
             Unwritten::Refused(message) => {
                 self.refuse(
-                    "expression_not_accepted",
+                    RefusalCode::ExpressionNotAccepted,
                     object,
                     format!("The server says: {message}."),
                     remedy,
                 );
             }
             Unwritten::NotOverColumns => self.refuse(
-                "expression_not_over_columns",
+                RefusalCode::ExpressionNotOverColumns,
                 object,
                 "It reads the whole row or a system column, or has no type of its own.".to_owned(),
                 "Name the columns; give a bare literal a type, as in `'new'::text`.",
@@ -96,7 +97,7 @@ impl<'a> Planning<'a> {
 
     pub(super) fn reads_generated(&mut self, object: String) {
         self.refuse(
-            "expression_reads_generated",
+            RefusalCode::ExpressionReadsGenerated,
             object,
             "It reads a generated column, which the stream does not carry.".to_owned(),
             "Write the generated column's own expression instead of it.",

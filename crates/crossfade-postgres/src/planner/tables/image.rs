@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Derived, Expression, Target, TargetColumn};
 
@@ -86,7 +87,7 @@ impl Planning<'_> {
                     let name = &source.columns[*column].name;
                     let object = format!("key of {} ({})", self.place, self.pieces.request.place);
                     self.refuse(
-                        "key_without_source_key",
+                        RefusalCode::KeyWithoutSourceKey,
                         object,
                         format!(
                             "Changes are found by the source's key, and no column of this one is the source's {name} as \
@@ -112,7 +113,7 @@ impl Planning<'_> {
         for name in misfits {
             let object = format!("column {name} of {} ({})", self.place, self.pieces.request.place);
             self.refuse(
-                "identity_filled",
+                RefusalCode::IdentityFilled,
                 object,
                 "Its values come from the source, and its own sequence would begin anew.".to_owned(),
                 "Draw from a sequence that no identity column owns instead: `default = \"nextval('…')\"`; it stays where it is.",

@@ -1,5 +1,6 @@
 //! The partitions of a further table: those that are named, and those of one length of time.
 
+use crossfade_core::code::RefusalCode;
 use tokio_postgres::types::ToSql;
 
 use super::Planning;
@@ -109,7 +110,7 @@ impl Planning<'_> {
         if let Err(message) = self.try_as_the_user(&sql).await? {
             let object = self.object(&format!("partition {name}"), text);
             self.refuse(
-                "partition_not_accepted",
+                RefusalCode::PartitionNotAccepted,
                 object,
                 format!("The server says: {message}."),
                 "Write its `values` as they follow FOR VALUES, or `DEFAULT`; ranges and lists must not overlap.",
@@ -168,7 +169,7 @@ impl Planning<'_> {
     fn refuse_partitions(&mut self, every: &Placed, message: String) {
         let object = self.object("partition_every", every);
         self.refuse(
-            "partitions_not_made",
+            RefusalCode::PartitionsNotMade,
             object,
             message,
             "Write a length such as `1 month`, `partition_by = \"RANGE (column)\"` of one column of time, and \

@@ -1,5 +1,7 @@
 //! The new table itself, made empty: what the server thinks of its columns, key, constraints and indexes.
 
+use crossfade_core::code::RefusalCode;
+
 use super::Planning;
 use super::columns::Filled;
 use crate::catalog::{self, Definition};
@@ -37,7 +39,7 @@ impl Planning<'_> {
                 }
             };
             self.refuse(
-                "target_not_accepted",
+                RefusalCode::TargetNotAccepted,
                 object,
                 format!("The server says: {message}."),
                 remedy,
@@ -49,12 +51,14 @@ impl Planning<'_> {
         }
         for constraint in &request.constraints {
             let sql = format!("ALTER TABLE {table} ADD\n{constraint}\n");
-            self.try_part("constraint", constraint, &sql).await?;
+            self.try_part(RefusalCode::ConstraintNotAccepted, "constraint", constraint, &sql)
+                .await?;
         }
         for index in &request.indexes {
             let (unique, rest) = unique(&index.text);
             let sql = format!("CREATE {unique} INDEX ON {table}\n{rest}\n");
-            self.try_part("index", index, &sql).await?;
+            self.try_part(RefusalCode::IndexNotAccepted, "index", index, &sql)
+                .await?;
         }
         let oid = table_oid(self.pieces.session, &self.probe).await?;
         match oid {
@@ -68,11 +72,17 @@ impl Planning<'_> {
         }
     }
 
-    async fn try_part(&mut self, what: &str, text: &Placed, sql: &str) -> Result<(), PlanError> {
+    async fn try_part(
+        &mut self,
+        code: RefusalCode,
+        what: &str,
+        text: &Placed,
+        sql: &str,
+    ) -> Result<(), PlanError> {
         if let Err(message) = self.try_as_the_user(sql).await? {
             let object = self.object(what, text);
             self.refuse(
-                &format!("{what}_not_accepted"),
+                code,
                 object,
                 format!("The server says: {message}."),
                 "Write it as it follows `ADD` in ALTER TABLE, or `ON table` in CREATE INDEX.",
@@ -105,7 +115,7 @@ impl Planning<'_> {
             if let Err(message) = answer {
                 let object = self.object(&format!("column {name}"), text);
                 self.refuse(
-                    "value_does_not_fit",
+                    RefusalCode::ValueDoesNotFit,
                     object,
                     format!("The server says: {message}."),
                     "Cast the value to the column's type, or give the column the value's type.",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::code::RefusalCode;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{Expression, Rows};
 use tokio_postgres::types::ToSql;
@@ -53,7 +54,7 @@ impl Planning<'_> {
         if types.len() != request.columns.len() {
             let (returned, named) = (types.len(), request.columns.len());
             self.refuse(
-                "rows_not_named",
+                RefusalCode::RowsNotNamed,
                 object,
                 format!("It returns {returned} columns, the ordinal included, and {named} are named."),
                 "Name each of them in `rows_as`, the ordinal at the end.",
@@ -89,7 +90,7 @@ impl Planning<'_> {
             return Ok(true);
         };
         self.refuse(
-            "rows_not_understood",
+            RefusalCode::RowsNotUnderstood,
             object.to_owned(),
             format!("The server says: {message}."),
             "Write one call of a set-returning function over the source's columns, such as `unnest(tags)`, and name each of \
@@ -103,7 +104,7 @@ impl Planning<'_> {
         let session = self.pieces.session;
         if node_tree::reads_rows(&rule.tree) {
             self.refuse(
-                "rows_reads_row",
+                RefusalCode::RowsReadsRow,
                 object.to_owned(),
                 "It reads the whole row or a system column, which are not the same in the copy and in the stream.".to_owned(),
                 "Name the columns that it shall read.",
@@ -112,7 +113,7 @@ impl Planning<'_> {
         }
         if !rule.reads_but(session, [&self.row]).await?.is_empty() {
             self.refuse(
-                "rows_read_others",
+                RefusalCode::RowsReadOthers,
                 object.to_owned(),
                 "It reads another table, which may change by itself.".to_owned(),
                 "Write one call of a function over the source's own columns.",
@@ -147,7 +148,7 @@ impl Planning<'_> {
         let Some(name) = clash else { return false };
         let object = self.object(&format!("rows_as {name}"), name);
         self.refuse(
-            "rows_name_taken",
+            RefusalCode::RowsNameTaken,
             object,
             "The source or the server has a column of that name, or it is there twice.".to_owned(),
             "Choose another one: expressions name columns without a table.",

@@ -1,6 +1,7 @@
 //! What a further table may not be: what a text brought along, what would not be there after the swap as it is here, and
 //! names that are taken.
 
+use crossfade_core::code::RefusalCode;
 use tokio_postgres::types::ToSql;
 
 use super::Planning;
@@ -48,7 +49,7 @@ SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE'
  WHERE nspname = $1::text";
 
 /// Code, message and remedy.
-type Objection = (&'static str, &'static str, &'static str);
+type Objection = (RefusalCode, &'static str, &'static str);
 
 impl Planning<'_> {
     /// Whatever of it is not served.
@@ -65,7 +66,7 @@ impl Planning<'_> {
                 column.default.is_some() || column.identity.is_some() || column.generated.is_some();
             if !filled && !by_server && column.not_null {
                 self.refuse(
-                    "added_column_has_no_value",
+                    RefusalCode::AddedColumnHasNoValue,
                     format!("column {} of {object}", column.name),
                     "It is NOT NULL, and nothing fills it.".to_owned(),
                     "Give it a `value` or a `default`.",
@@ -82,7 +83,7 @@ impl Planning<'_> {
         let tables: [&(dyn ToSql + Sync); 2] = [&definition.outside.oid, &self.pieces.source.oid];
         if session.query_one(DRAWS_FROM_IDENTITY, &tables).await?.get(0) {
             found.push((
-                "default_draws_from_identity",
+                RefusalCode::DefaultDrawsFromIdentity,
                 "A default draws from the sequence of an identity column of the source, which goes with the source.",
                 "Create a sequence of your own, with a START beyond the source's, and draw from that.",
             ));
@@ -91,14 +92,14 @@ impl Planning<'_> {
         let partitioned: i64 = session.query_one(PARTITIONED, &probe).await?.get(0);
         if partitioned > i64::from(definition.table.kind == "p") {
             found.push((
-                "partitions_of_partitions",
+                RefusalCode::PartitionsOfPartitions,
                 "A partition of it is partitioned again.",
                 "Give each partition rows of its own.",
             ));
         }
         if session.query_one(WITH_OPTIONS, &probe).await?.get(0) {
             found.push((
-                "partition_with_options",
+                RefusalCode::PartitionWithOptions,
                 "A partition has storage parameters or a tablespace of its own.",
                 "Set them after the change.",
             ));
@@ -106,7 +107,7 @@ impl Planning<'_> {
         let publishes_schemas = session.version_num() >= 150_000;
         if publishes_schemas && session.query_one(PUBLISHED, &[&self.place.schema]).await?.get(0) {
             found.push((
-                "publication",
+                RefusalCode::Publication,
                 "A publication sends all tables of its schema: its subscribers would be sent the new table.",
                 "Choose another schema, or drop the publication before the change.",
             ));
@@ -124,12 +125,12 @@ impl Planning<'_> {
             Some(false) => {
                 let message = format!("We may not create tables in schema {}.", self.place.schema);
                 let remedy = "Run `GRANT USAGE, CREATE ON SCHEMA …` to the role that runs the change.";
-                self.refuse("schema_not_writable", object, message, remedy);
+                self.refuse(RefusalCode::SchemaNotWritable, object, message, remedy);
                 return Ok(());
             }
             None => {
                 let message = format!("There is no schema {}.", self.place.schema);
-                self.refuse("schema_not_found", object, message, "Create it first.");
+                self.refuse(RefusalCode::SchemaNotFound, object, message, "Create it first.");
                 return Ok(());
             }
         }
@@ -145,7 +146,7 @@ impl Planning<'_> {
         for name in taken {
             let message = format!("{}.{name} is there already.", self.place.schema);
             let remedy = "Choose another name for the table, or drop what is there.";
-            self.refuse("name_taken", object.clone(), message, remedy);
+            self.refuse(RefusalCode::NameTaken, object.clone(), message, remedy);
         }
         Ok(())
     }
@@ -169,7 +170,7 @@ fn brought_along(definition: &Definition) -> Vec<Objection> {
         (
             !definition.foreign_keys.is_empty(),
             (
-                "foreign_key_of_target",
+                RefusalCode::ForeignKeyOfTarget,
                 "The new tables get no foreign keys yet.",
                 "Add it after the change.",
             ),
@@ -177,7 +178,7 @@ fn brought_along(definition: &Definition) -> Vec<Objection> {
         (
             definition.sequences.iter().any(|sequence| serial(sequence.owned)),
             (
-                "serial_of_target",
+                RefusalCode::SerialOfTarget,
                 "A serial column's sequence is not carried into its place.",
                 "Write `type = \"bigint GENERATED BY DEFAULT AS IDENTITY\"`.",
             ),
@@ -185,7 +186,7 @@ fn brought_along(definition: &Definition) -> Vec<Objection> {
         (
             definition.table.row_security || !definition.table.parents.is_empty(),
             (
-                "target_not_plain",
+                RefusalCode::TargetNotPlain,
                 "It has row security, or inherits from a table.",
                 "Write constraints only into `constraints`.",
             ),

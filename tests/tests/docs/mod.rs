@@ -1,5 +1,7 @@
 //! The documents name tests and planted bugs; every name is one that exists, and no planted bug goes unnamed.
 
+mod codes;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
