@@ -60,11 +60,17 @@ async fn every_obstacle_is_found() -> Result<()> {
     let _follower = Connection::open(&ConnectConfig::parse(&server.superuser())?).await?;
     let everybody = "ALTER SYSTEM SET synchronous_standby_names = '*'";
     superuser.batch_execute(everybody).await?;
+    // What only these have.
+    let since_17 = server.installation().major >= 17;
+    if since_17 {
+        let awaited = "ALTER SYSTEM SET synchronized_standby_slots = 'taken'";
+        superuser.batch_execute(awaited).await?;
+    }
     superuser.batch_execute("SELECT pg_reload_conf()").await?;
 
     let url = server.connection("stranger", "postgres");
     let general = check(url.clone(), &[])?.end().await?.expect(10)?;
-    let expected = [
+    let mut expected = BTreeSet::from([
         "no_free_slot",
         "no_free_walsender",
         "publication",
@@ -72,7 +78,8 @@ async fn every_obstacle_is_found() -> Result<()> {
         "role_cannot_replicate",
         "wal_level",
         "would_be_synchronous_standby",
-    ];
+    ]);
+    expected.extend(since_17.then_some("standby_awaited"));
     let found = codes(&general.object, "refusals");
     ensure!(found.iter().eq(expected.iter()), "{found:?}");
     let expected = [

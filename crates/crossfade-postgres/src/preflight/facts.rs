@@ -52,6 +52,8 @@ pub struct ServerFacts {
     pub senders_used: i64,
     /// `synchronous_standby_names`, the setting itself: the view hides states from us.
     pub synchronous_standby_names: String,
+    /// Slots that `synchronized_standby_slots` names and that nobody streams from.
+    pub awaited_standbys: Vec<String>,
     /// `max_slot_wal_keep_size` in bytes; `None` is no bound.
     pub slot_keeps_bytes: Option<u64>,
     /// Standbys whose readers cannot be seen from here: no feedback and no slot.
@@ -158,6 +160,7 @@ pub(super) fn fine() -> Facts {
             senders_max: 10,
             senders_used: 0,
             synchronous_standby_names: String::new(),
+            awaited_standbys: Vec::new(),
             slot_keeps_bytes: None,
             standbys_unseen: 0,
             may_see_lag: true,

@@ -117,6 +117,7 @@ mod tests {
                 slots_used: 10,
                 senders_used: 10,
                 synchronous_standby_names: "ANY 1 (*)".to_owned(),
+                awaited_standbys: vec!["replica".to_owned()],
                 may_replicate: false,
                 may_create_schemas: false,
                 publications_of_all: vec!["everything".to_owned()],

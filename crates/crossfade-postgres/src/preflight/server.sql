@@ -5,6 +5,11 @@ jsonb_build_object(
   'senders_max', current_setting('max_wal_senders')::int,
   'senders_used', (SELECT count(*) FROM pg_stat_replication),
   'synchronous_standby_names', current_setting('synchronous_standby_names'),
+  -- Of 17 and later; names of slots need no quotes.
+  'awaited_standbys', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]')
+                         FROM (SELECT btrim(part, ' "') FROM regexp_split_to_table(
+                                 coalesce(current_setting('synchronized_standby_slots', true), ''), ',') part) named(name)
+                        WHERE name <> '' AND NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = name AND active)),
   'slot_keeps_bytes', (SELECT CASE WHEN setting::int8 >= 0 THEN setting::int8 * 1048576 END
                          FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
   'standbys_unseen', (SELECT count(*) FROM pg_stat_replication s

@@ -1,11 +1,11 @@
-//! Can a slot be created and streamed from?
+//! Can a slot be created and streamed from, without delay?
 
 use crossfade_core::code::RefusalCode;
 use crossfade_core::refusal::Refusal;
 
 use super::{Context, ServerFacts, refusal};
 
-/// `wal_level`, free slots, free walsenders.
+/// `wal_level`, free slots, free walsenders, and standbys that the stream waits for.
 pub(super) fn check(context: &Context<'_>) -> Vec<Refusal> {
     of_server(&context.facts.server, context.way_back)
 }
@@ -47,5 +47,13 @@ pub(super) fn of_server(server: &ServerFacts, way_back: bool) -> Vec<Refusal> {
             "Raise max_wal_senders and restart the server, or do without a way back.",
         ));
     }
+    refusals.extend(server.awaited_standbys.iter().map(|slot| {
+        refusal(
+            RefusalCode::StandbyAwaited,
+            "setting synchronized_standby_slots",
+            format!("It names the slot {slot}, which nobody streams from: changes would not be sent to us."),
+            "Start that standby, or take its slot out of synchronized_standby_slots and reload.",
+        )
+    }));
     refusals
 }
