@@ -9,7 +9,9 @@ use std::sync::Arc;
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
 use crossfade_core::limits::Limits;
-use crossfade_lab::server::{SUPERUSER, Server};
+use crossfade_lab::server::{
+    Installation, MAJOR_MIN, Requirements, SUPERUSER, Server, ServerOptions, search,
+};
 use crossfade_postgres::change::CopyRequest;
 
 use super::scene::{ENGINE, GATED, How, MANUAL, Scene, add_roles, both, gated_table, options, server};
@@ -183,9 +185,33 @@ async fn t37_whatever_the_search_path_is_the_same_objects_are_meant() {
 const SEGMENT_BYTES: usize = 256 << 10;
 const SEGMENT_XIDS: u64 = 1 << 20;
 
+/// The tool that sets a server's counters, which not every build of PostgreSQL comes with.
+const RESETWAL: &str = "pg_resetwal";
+const MAJOR_MAX: u32 = 18;
+
+/// The version that is tested, or another one whose build has the tool.
+async fn installation_with_resetwal() -> Installation {
+    let majors = [None].into_iter().chain((MAJOR_MIN..=MAJOR_MAX).rev().map(Some));
+    for major in majors {
+        let requirements = Requirements {
+            major,
+            program: Some(RESETWAL.to_owned()),
+            ..Requirements::default()
+        };
+        if let Ok(installation) = search(requirements).await {
+            return installation;
+        }
+    }
+    panic!("no PostgreSQL is here that has {RESETWAL}: install one, or name its folder in PG_BIN");
+}
+
 /// A server whose next transaction has this 64-bit id.
 async fn server_at(next: u64) -> Arc<Server> {
-    let mut server = Server::start(options()).await.unwrap();
+    let options = ServerOptions {
+        installation: Some(installation_with_resetwal().await),
+        ..options()
+    };
+    let mut server = Server::start(options).await.unwrap();
     let session = server.connect(SUPERUSER, "postgres").await.unwrap();
     // So that nothing is left of a transaction that will seem to lie in the future.
     session.batch_execute("VACUUM FREEZE").await.unwrap();
@@ -211,7 +237,7 @@ fn reset_wal(server: &Server, data: &Path, next: u64) {
     std::fs::remove_file(data.join("postmaster.pid")).unwrap();
     let (epoch, xid) = (next >> 32, next & u64::from(u32::MAX));
     let owner = std::fs::metadata(data).unwrap();
-    let mut reset = Command::new(server.installation().bin.join("pg_resetwal"));
+    let mut reset = Command::new(server.installation().bin.join(RESETWAL));
     reset
         .args(["-f", "-e", &epoch.to_string(), "-x", &xid.to_string(), "-D"])
         .arg(data);
