@@ -1,5 +1,6 @@
 //! The copy: slot, snapshot, ranges, ledger row.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossfade_copier::{Copier, Outcome, SnapshotKeeper};
@@ -18,8 +19,9 @@ use super::finish::SLOT_RELEASE_MAX;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Heap and TOAST bytes of one range: a few seconds of copying.
-const RANGE_BYTES: u64 = 64 << 20;
+/// Heap and TOAST bytes of one range. The server decodes what a copier writes only to drop it, and from
+/// `logical_decoding_work_mem` (64 MB) on it writes transactions that it decodes to disk before that, all that are open.
+const RANGE_BYTES: u64 = 8 << 20;
 /// Between two attempts to create the slot.
 const SLOT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,9 +30,26 @@ pub(crate) struct Opened {
     keeper: SnapshotKeeper,
     consistent_point: Lsn,
     ranges: Vec<CtidRange>,
+    /// Copiers that have nothing to do. There are never more than ranges are copied at once.
+    free: Mutex<Vec<Copier>>,
 }
 
 impl Opened {
+    /// A copier that is free, or a new one.
+    async fn copier(&self, context: &Context) -> Result<Copier, Failure> {
+        let free = self.free().pop();
+        if let Some(copier) = free {
+            return Ok(copier);
+        }
+        let session = context.session().await?;
+        Ok(Copier::prepare(session, context.step(), &context.plan.name, context.generation).await?)
+    }
+
+    /// Nobody panics while holding it.
+    fn free(&self) -> MutexGuard<'_, Vec<Copier>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// For the machine.
     pub(crate) fn event(&self) -> Event {
         Event::SnapshotOpened {
@@ -62,6 +81,7 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
         keeper,
         consistent_point,
         ranges,
+        free: Mutex::default(),
     })
 }
 
@@ -101,16 +121,18 @@ pub(super) async fn begin_anew(
     Ok(())
 }
 
-/// Copies one range in a session of its own.
+/// Copies one range.
 pub(crate) async fn copy_range(context: &Context, opened: &Opened, id: RangeId) -> Result<Event, Failure> {
     let range = opened.ranges[id.0 as usize];
-    let session = context.session().await?;
-    let copier = Copier::prepare(session, context.step(), &context.plan.name, context.generation).await?;
+    let copier = opened.copier(context).await?;
     match copier.copy_range(range, opened.keeper.kept()).await {
-        Outcome::Done(copied) => Ok(Event::RangeCopied {
-            range: id,
-            rows: copied.rows,
-        }),
+        Outcome::Done(copied) => {
+            opened.free().push(copier);
+            Ok(Event::RangeCopied {
+                range: id,
+                rows: copied.rows,
+            })
+        }
         Outcome::NotDone(error) => Err(error.into()),
         // Without a ledger row nothing of the copy counts: it begins again.
         Outcome::Unknown(error) => Err(Failure::Lost {

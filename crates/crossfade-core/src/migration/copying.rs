@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Activity, Command, Migration, OpenedChunk, Stop, copy_step};
 use crate::copy::{Chunks, Ranges, SourceRewritten};
+use crate::feed::Feed;
 use crate::ledger::{ChunkId, CopiedChunk, Ledger};
 use crate::order::KeyOrder;
 use crate::phase::Phase;
@@ -15,6 +16,9 @@ use crate::snapshot::Snapshot;
 impl Migration {
     pub(super) fn snapshot_opened(&mut self, consistent_point: Lsn, snapshot: Snapshot, ranges: u32) {
         self.reference = snapshot.xmax();
+        // The server has to read what the copy writes, too, before it comes to what was written behind that: better while
+        // rows are copied than afterwards. Nothing is applied before the copy's ledger row is there (R11).
+        self.follow_from(Ledger::whole(snapshot.clone()), consistent_point);
         self.ranges = Some(Ranges::new(consistent_point, snapshot, ranges));
         self.activity = Activity::Copying;
     }
@@ -50,9 +54,22 @@ impl Migration {
     pub(super) fn key_index_built(&mut self) {
         if self.chunks.is_some() {
             self.activity = Activity::Copying;
+        } else if self.phase == Phase::Copied && !self.has_backlog() && !self.is_held_back() {
+            self.build_indexes();
         } else {
             self.drain(Activity::DrainingBacklog);
         }
+    }
+
+    /// Ranges are being copied under one snapshot: what the stream brings meanwhile waits for the last of them.
+    pub(super) fn is_copying_whole(&self) -> bool {
+        self.chunks.is_none() && self.phase < Phase::Copied
+    }
+
+    /// More than a piece waits: with all indexes that would take twice as long as without.
+    fn has_backlog(&self) -> bool {
+        let full = |feed: &Feed| feed.waiting() > self.options.feed.piece_changes_max || !feed.has_capacity();
+        self.feed.as_ref().is_some_and(full)
     }
 
     pub(super) fn open_copy(&mut self) {
@@ -102,11 +119,9 @@ impl Migration {
     }
 
     pub(super) fn chunk_recorded(&mut self) {
-        let Some(ranges) = &self.ranges else { return };
         self.phase = Phase::Copied;
         self.commands.push_back(Command::CloseSnapshot);
-        let ledger = Ledger::whole(ranges.snapshot().clone());
-        self.follow_from(ledger, ranges.consistent_point());
+        self.activity = Activity::BuildingKeyIndex;
         // The index of a table that is full is as much work as any other.
         self.due = Some(Command::BuildKeyIndex);
     }

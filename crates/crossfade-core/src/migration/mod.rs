@@ -5,6 +5,9 @@
 //!     ─► other indexes ─► drain ─► analyze ─► verify ─► ready ─► prepare the way back ─► cutover ─► finish
 //! ```
 //!
+//! The stream begins with the copy, since the server reads its log at a bounded pace and the copy's own rows are in it; what
+//! it brings waits. A backlog that is no more than a piece is not drained before the other indexes.
+//!
 //! With a way back the migration goes on after the swap, in the other direction: see `back.rs`.
 //!
 //! An engine that starts again enters this line at its durable phase; whatever it finds half done before
@@ -287,7 +290,7 @@ impl Migration {
             | Activity::BackClosed
             | Activity::Stopped => false,
         };
-        let applying = self.feed.is_some() && self.due.is_none();
+        let applying = self.feed.is_some() && self.due.is_none() && !self.is_copying_whole();
         self.pace.closed(applying).filter(|_| asks)
     }
 
@@ -337,7 +340,10 @@ impl Migration {
             ledger: feed.map(|feed| feed.ledger().branches()).unwrap_or_default(),
             last_drain: self.last_drain,
             waiting: feed.map_or(0, Feed::waiting),
-            applied: feed.map_or(Lsn(0), Feed::applied),
+            // Nothing is before the copy's ledger row is there.
+            applied: feed
+                .filter(|_| !self.is_copying_whole())
+                .map_or(Lsn(0), Feed::applied),
             received: feed.map_or(Lsn(0), Feed::received),
             attempts: self.cutover.attempt(),
             invisible: self.invisible,

@@ -126,6 +126,57 @@ fn a_drain_that_a_truncate_overtook_does_not_end_the_copy() {
     assert_eq!(machine.activity(), Activity::Copying);
 }
 
+/// What comes behind the key index of a copy under one snapshot, if that many changes have come meanwhile.
+fn behind_the_key_index(changes: usize) -> (Vec<Command>, Activity) {
+    let now = begin();
+    let mut plan = plan();
+    let Step::CopyIntoTables(step) = &mut plan.steps[0];
+    step.copy_mode = CopyMode::Snapshot;
+    let durable = Durable {
+        copy: CopyState::Nothing,
+        ..durable(Phase::Copying, Vec::new())
+    };
+    let mut machine = Migration::new(now, plan, durable, options());
+    machine.handle_event(
+        now,
+        Event::SnapshotOpened {
+            consistent_point: Lsn(10),
+            snapshot: snapshot("100:100:"),
+            ranges: 1,
+        },
+    );
+    let insert = |id: usize| Change::Insert {
+        new: row(&format!("{id} a b")),
+    };
+    let inserts = (0..changes).map(insert).collect();
+    machine.handle_event(now, Event::Stream(transaction(120, inserts, Some(20))));
+    let begun = commands(&mut machine);
+    assert!(begun.contains(&Command::Follow { from: Lsn(10) }), "{begun:?}");
+    assert!(!begun.iter().any(|command| matches!(command, Command::Apply(_))));
+    assert_eq!(machine.progress().applied, Lsn(0), "nothing is, durably");
+    let range = RangeId(0);
+    machine.handle_event(now, Event::RangeCopied { range, rows: 1 });
+    machine.handle_event(now, Event::ChunkRecorded);
+    assert_eq!(machine.progress().applied, Lsn(10));
+    assert!(commands(&mut machine).contains(&Command::BuildKeyIndex));
+    machine.handle_event(now, Event::KeyIndexBuilt);
+    (commands(&mut machine), machine.activity())
+}
+
+#[test]
+fn a_backlog_is_drained_before_the_other_indexes_if_it_is_one() {
+    let piece = options().feed.piece_changes_max;
+    let (commands, activity) = behind_the_key_index(piece);
+    assert_eq!(
+        (commands, activity),
+        (vec![Command::BuildIndexes], Activity::BuildingIndexes)
+    );
+    let (commands, activity) = behind_the_key_index(piece + 1);
+    assert_eq!(activity, Activity::DrainingBacklog);
+    assert!(!commands.contains(&Command::BuildIndexes));
+    assert!(commands.contains(&Command::ReadInsertPosition));
+}
+
 #[test]
 fn a_chunk_that_is_copied_for_too_long_is_canceled_until_it_ends_and_then_cut_smaller() {
     let start = begin();
