@@ -1,244 +1,180 @@
-//! Ways to copy a table within one server: `INSERT … SELECT` against binary `COPY` pipes, in one and two sessions.
+//! Ways to copy a table within one server: `INSERT … SELECT` against binary `COPY` pipes, and what moves their speed.
 //!
-//! Every way copies the same rows of the demo's `orders` into the same empty table without indexes, casting `id` and
-//! `status`, range by range as the engine does. Rounds are interleaved, so that a machine that gets slower slows all
-//! of them; each figure is the median of its rounds.
+//! The first value of each dimension makes the baseline, by the engine's way in one session. The cells are the ways with
+//! each number of sessions, and the baseline with each other value of one dimension: a line for each question, not the
+//! product of all. Every way copies range by range as the engine does, casting two columns. Rounds are interleaved, so
+//! that a machine that gets slower slows all of them.
 
+mod parameters;
 mod statements;
 mod ways;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossfade_lab::orders::{Size, schema};
-use crossfade_postgres::connect::ConnectConfig;
-use crossfade_postgres::copy::{CtidRange, ranges};
-use crossfade_postgres::session::{ConnectError, Session, SessionOptions, SqlError};
-use serde::Serialize;
+use crossfade_postgres::copy::{COPIER_SETTINGS, CtidRange, ranges};
+use crossfade_postgres::session::Session;
+use serde::{Deserialize, Serialize};
 
+pub use self::parameters::{CopyOptions, CopyParameters};
+pub use self::statements::INDEXES_MAX;
 use self::statements::Statements;
 pub use self::ways::Way;
+use crate::BenchError;
+use crate::ground::{Ground, MAIN};
+use crate::record::Record;
+use crate::report::{Sample, cell_of, rounds_of};
+use crate::stats::rounded;
+use crate::table;
+pub use crate::table::WIDTH_MAX;
 
-/// Measurements of one way; their median counts.
-const ROUNDS: usize = 3;
-/// Heap and TOAST bytes of one range.
-const RANGE_BYTES: u64 = 8 << 20;
-
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// No session.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// A statement failed.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// A task of a way died.
-    #[error("copy in a task of its own")]
-    Died(#[from] tokio::task::JoinError),
-    /// A way that copies wrongly has no figures.
-    #[error("copy all rows by {way}: {found} of {expected} are there")]
-    Rows {
-        /// Which way.
-        way: &'static str,
-        /// Rows that it copied.
-        found: u64,
-        /// Rows that it should have.
-        expected: u64,
-    },
-}
-
-/// The figures of one way.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// Which way, such as `insert_select_1`.
-    pub way: &'static str,
-    /// Median of rows per second.
+/// One copy of the whole table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CopySample {
+    /// Rows per second.
     pub rows_per_second: f64,
-    /// Median of WAL bytes per row.
+    /// WAL bytes per row, of everything on the server.
     pub wal_bytes_per_row: f64,
-    /// Rows per second as a multiple of the baseline's.
-    pub ratio: f64,
 }
 
-/// What `bench copy` measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct CopyReport {
-    /// `server_version_num`.
-    pub server_version_num: u32,
-    /// `fsync`.
-    pub fsync: bool,
-    /// Rows of the table.
-    pub rows: u64,
-    /// Heap and TOAST bytes of the table.
-    pub bytes: u64,
-    /// Measurements of each way.
-    pub rounds: usize,
-    /// The way that has ratio 1.
-    pub baseline: &'static str,
-    /// In the order of [`Way::ALL`].
-    pub ways: Vec<Figures>,
+impl Sample for CopySample {
+    fn quantities(&self) -> Vec<(String, &'static str, f64)> {
+        vec![
+            ("speed".to_owned(), "rows/s", self.rows_per_second),
+            ("WAL".to_owned(), "bytes/row", self.wal_bytes_per_row),
+        ]
+    }
 }
 
-/// The table that is copied.
-#[derive(Debug)]
-struct Table {
-    rows: u64,
+/// A table that is copied, and where to.
+struct Filled {
+    of: CopyParameters,
+    statements: Statements,
+    pages: u32,
     bytes: u64,
-    ranges: Vec<CtidRange>,
 }
 
-/// One measurement.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    rows_per_second: f64,
-    wal_bytes_per_row: f64,
-}
-
-/// Fills a table in a schema of its own, measures, and drops the schema again. `progress` is told what begins.
+/// Measures every cell that `record` does not have, in a database of its own. `progress` is told what begins.
 ///
 /// # Errors
-/// [`BenchError`]; the schema is dropped unless the server is gone.
+/// [`BenchError`]; what was measured by then is in the record.
 ///
 /// # Cancel safety
-/// Dropping the future leaves the schema `crossfade_bench` behind; the next run replaces it.
+/// Dropping the future leaves the database behind, for [`Ground::clear`].
 pub async fn measure(
-    config: &ConnectConfig,
-    rows: u32,
-    mut progress: impl FnMut(&str),
-) -> Result<CopyReport, BenchError> {
-    let session = open(config).await?;
-    session.batch_execute(&statements::begin()).await?;
-    let measured = measure_in(&session, config, rows, &mut progress).await;
-    session.batch_execute(&statements::end()).await?;
-    measured
-}
-
-async fn measure_in(
-    session: &Session,
-    config: &ConnectConfig,
-    rows: u32,
+    ground: &Ground,
+    options: &CopyOptions,
+    record: &mut Record,
     progress: &mut impl FnMut(&str),
-) -> Result<CopyReport, BenchError> {
-    progress("filling the table");
-    let table = fill(session, rows).await?;
-    let statements = Statements::new();
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); Way::ALL.len()];
-    for round in 1..=ROUNDS {
-        for (way, samples) in Way::ALL.into_iter().zip(&mut samples) {
-            progress(&format!("round {round} of {ROUNDS}: {}", way.name()));
-            samples.push(once(session, config, way, &table, &statements).await?);
+) -> Result<(), BenchError> {
+    let cells = options.cells();
+    let missing = |record: &Record, (_, parameters): &(String, CopyParameters), round| {
+        rounds_of(&record.report.copy, parameters) < round
+    };
+    if !cells.iter().any(|cell| missing(record, cell, options.rounds)) {
+        progress("copy: every cell is there");
+        return Ok(());
+    }
+    ground.make(MAIN).await?;
+    let session = ground.session(MAIN).await?;
+    session.batch_execute(&table::status_type()).await?;
+    let mut tables: Vec<Filled> = Vec::new();
+    for round in 1..=options.rounds {
+        for cell in &cells {
+            if !missing(record, cell, round) {
+                continue;
+            }
+            let (label, parameters) = cell;
+            let filled = filled(&session, ground, &mut tables, parameters, progress).await?;
+            progress(&format!("copy, round {round} of {}: {label}", options.rounds));
+            let sample = once(&session, ground, parameters, filled).await?;
+            cell_of(&mut record.report.copy, label, &cells[0].1, parameters)
+                .samples
+                .push(sample);
+            record.save()?;
         }
     }
-    let setting = session.query_one(statements::FSYNC, &[]).await?;
-    Ok(CopyReport {
-        server_version_num: session.version_num(),
-        fsync: setting.get(0),
-        rows: table.rows,
-        bytes: table.bytes,
-        rounds: ROUNDS,
-        baseline: Way::ALL[0].name(),
-        ways: figures(&samples),
-    })
+    drop(session);
+    Ok(ground.clear().await?)
 }
 
-async fn open(config: &ConnectConfig) -> Result<Session, ConnectError> {
-    let options = SessionOptions {
-        search_path: statements::SCHEMA.to_owned(),
-        ..SessionOptions::default()
+/// The table of these parameters, made and copied once unmeasured if need be.
+async fn filled<'a>(
+    session: &Session,
+    ground: &Ground,
+    tables: &'a mut Vec<Filled>,
+    parameters: &CopyParameters,
+    progress: &mut impl FnMut(&str),
+) -> Result<&'a Filled, BenchError> {
+    let same = |filled: &Filled| filled.of.same_table(parameters);
+    if let Some(position) = tables.iter().position(same) {
+        return Ok(&tables[position]);
+    }
+    progress(&format!("copy: filling a table of {} rows", parameters.rows));
+    let number = tables.len();
+    let (from, to) = (format!("items_{number}"), format!("copied_{number}"));
+    session.batch_execute(&table::create(&from)).await?;
+    let CopyParameters {
+        rows, width, toast, ..
+    } = *parameters;
+    session
+        .batch_execute(&table::fill(&from, rows, width, toast))
+        .await?;
+    session.batch_execute(&table::vacuum(&from)).await?;
+    let statements = Statements::new(&from, &to);
+    let size = session.query_one(&statements.size(), &[]).await?;
+    let filled = Filled {
+        of: *parameters,
+        pages: u32::try_from(size.get::<_, i64>(0)).unwrap_or(u32::MAX),
+        bytes: size.get::<_, i64>(1).cast_unsigned(),
+        statements,
     };
-    Session::open(config, &options).await
-}
-
-async fn fill(session: &Session, rows: u32) -> Result<Table, BenchError> {
-    let size = Size { orders: rows.into() };
-    session.batch_execute(&schema::create()).await?;
-    session.batch_execute(&schema::fill(size)).await?;
-    session.batch_execute(&statements::target()).await?;
-    // Hint bits are set and pages marked all-visible before the first way pays for it.
-    session.batch_execute(statements::VACUUM).await?;
-    let row = session.query_one(statements::SIZE, &[]).await?;
-    let (pages, bytes) = (row.get::<_, i64>(0), row.get::<_, i64>(1));
-    let (pages, bytes) = (u32::try_from(pages).unwrap_or(u32::MAX), bytes.cast_unsigned());
-    Ok(Table {
-        rows: rows.into(),
-        bytes,
-        ranges: ranges(pages, bytes, RANGE_BYTES),
-    })
+    once(session, ground, parameters, &filled).await?;
+    tables.push(filled);
+    Ok(&tables[number])
 }
 
 async fn once(
     session: &Session,
-    config: &ConnectConfig,
-    way: Way,
-    table: &Table,
-    statements: &Statements,
-) -> Result<Sample, BenchError> {
-    session.batch_execute(statements::EMPTY).await?;
+    ground: &Ground,
+    parameters: &CopyParameters,
+    filled: &Filled,
+) -> Result<CopySample, BenchError> {
+    let statements = &filled.statements;
+    session
+        .batch_execute(&statements.renew(parameters.indexes))
+        .await?;
     let mut sessions = Vec::new();
-    for _ in 0..way.backends() {
-        let session = open(config).await?;
-        session
-            .batch_execute(crossfade_postgres::copy::COPIER_SETTINGS)
-            .await?;
+    for _ in 0..parameters.way.backends(parameters.sessions) {
+        let session = ground.session(MAIN).await?;
+        session.batch_execute(COPIER_SETTINGS).await?;
         sessions.push(session);
     }
-    let wal_before: i64 = session.query_one(statements::WAL, &[]).await?.get(0);
+    let ranges: Vec<CtidRange> = ranges(filled.pages, filled.bytes, parameters.range_mb << 20);
+    let wal = || async { Ok::<i64, BenchError>(session.query_one(statements::WAL, &[]).await?.get(0)) };
+    let wal_before = wal().await?;
     let started = Instant::now();
-    way.copy(sessions, &table.ranges, statements).await?;
-    let took = started.elapsed();
-    let wal_after: i64 = session.query_one(statements::WAL, &[]).await?.get(0);
-    let found = session.query_one(statements::COUNT, &[]).await?.get::<_, i64>(0);
-    if found.cast_unsigned() != table.rows {
-        return Err(BenchError::Rows {
-            way: way.name(),
-            found: found.cast_unsigned(),
-            expected: table.rows,
-        });
+    parameters.way.copy(sessions, &ranges, statements).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let wal_bytes = wal().await? - wal_before;
+    check(session, statements, parameters.rows).await?;
+    Ok(CopySample {
+        rows_per_second: rounded(parameters.rows as f64 / seconds),
+        wal_bytes_per_row: rounded(wal_bytes as f64 / parameters.rows as f64),
+    })
+}
+
+/// A way that copies wrongly has no figures.
+async fn check(session: &Session, statements: &Statements, rows: u64) -> Result<(), BenchError> {
+    let row = session.query_one(&statements.copied(), &[]).await?;
+    let found: (i64, i64) = (row.get(0), row.get(1));
+    let rows = rows.cast_signed();
+    let expected = (rows, rows * (rows + 1) / 2);
+    if found == expected {
+        return Ok(());
     }
-    Ok(sample(table.rows, took, wal_after - wal_before))
-}
-
-fn sample(rows: u64, took: Duration, wal: i64) -> Sample {
-    Sample {
-        rows_per_second: rows as f64 / took.as_secs_f64(),
-        wal_bytes_per_row: wal as f64 / rows as f64,
-    }
-}
-
-fn figures(samples: &[Vec<Sample>]) -> Vec<Figures> {
-    let speed = |samples: &[Sample]| median(samples.iter().map(|sample| sample.rows_per_second));
-    let baseline = samples.first().map_or(1.0, |samples| speed(samples));
-    let of_way = |(way, samples): (Way, &Vec<Sample>)| Figures {
-        way: way.name(),
-        rows_per_second: speed(samples).round(),
-        wal_bytes_per_row: median(samples.iter().map(|sample| sample.wal_bytes_per_row)).round(),
-        ratio: (speed(samples) / baseline * 100.0).round() / 100.0,
-    };
-    Way::ALL.into_iter().zip(samples).map(of_way).collect()
-}
-
-/// The middle one; of an even number the upper of the two.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ratios_are_to_the_baseline() {
-        let sample = |rows_per_second| Sample {
-            rows_per_second,
-            wal_bytes_per_row: 100.4,
-        };
-        let slow = vec![sample(10.0), sample(1000.0), sample(20.0)];
-        let fast = vec![sample(50.0), sample(40.0), sample(30.0)];
-        let figures = figures(&[slow, fast]);
-        assert_eq!(figures.len(), 2);
-        assert_eq!((figures[0].ratio, figures[1].ratio), (1.0, 2.0));
-        assert_eq!(figures[1].wal_bytes_per_row, 100.0);
-    }
+    Err(BenchError::Wrong {
+        what: "the rows of a copy, and the sum of their ids".to_owned(),
+        found: format!("{found:?}"),
+        expected: format!("{expected:?}"),
+    })
 }

@@ -3,46 +3,20 @@
 //! They are here and not in `crossfade-postgres` because the engine never runs them: what it passed over for its copy
 //! is measured here.
 
-use crossfade_core::name::TableName;
-use crossfade_core::plan::{Equality, Expression, Order, Source, SourceColumn, Target, TargetColumn};
-use crossfade_lab::orders::Column;
+use crossfade_core::plan::{Source, Target};
 use crossfade_postgres::copy::{CtidRange, copy_template};
-use crossfade_postgres::ident::{self, Ident};
+use crossfade_postgres::ident;
 
-/// Where everything happens.
-pub(super) const SCHEMA: &str = "crossfade_bench";
-/// Statistics and hint bits.
-pub(super) const VACUUM: &str = "VACUUM (ANALYZE) orders";
-/// Pages of the heap, and bytes of heap and TOAST.
-pub(super) const SIZE: &str = "\
-SELECT pg_relation_size('orders') / current_setting('block_size')::int8, pg_table_size('orders')";
-/// Makes room for the next way.
-pub(super) const EMPTY: &str = "TRUNCATE orders_copy";
+use crate::table;
+
 /// Where the WAL is, in bytes.
-pub(super) const WAL: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8";
-/// What was copied.
-pub(super) const COUNT: &str = "SELECT count(*) FROM orders_copy";
-/// Whether commits are flushed.
-pub(super) const FSYNC: &str = "SELECT current_setting('fsync')::bool";
+pub(super) const WAL: &str = "SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8";
+/// Columns of the target that are indexed before it is filled, as many as are wanted.
+const INDEXED: [&str; 2] = ["customer", "status, updated"];
+/// How many secondary indexes there can be.
+pub const INDEXES_MAX: u64 = INDEXED.len() as u64;
 
-/// An empty schema of ours, whatever a former run left.
-pub(super) fn begin() -> String {
-    format!("{}; CREATE SCHEMA {SCHEMA}", end())
-}
-
-/// Nothing of ours.
-pub(super) fn end() -> String {
-    format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-}
-
-/// The target: as the source, with `id` and `status` retyped.
-pub(super) fn target() -> String {
-    "CREATE TABLE orders_copy (LIKE orders);
-ALTER TABLE orders_copy ALTER id TYPE bigint, ALTER status TYPE order_status USING status::order_status"
-        .to_owned()
-}
-
-/// What the ways run for a range.
+/// What the ways run from one table into another.
 pub(super) struct Statements {
     /// `$1` and `$2` are the range's bounds.
     pub(super) insert_select: String,
@@ -51,14 +25,51 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// Renders them.
-    pub(super) fn new() -> Statements {
-        let (source, target) = (source(), copy());
+    /// Renders them for tables of these names.
+    pub(super) fn new(from: &str, to: &str) -> Statements {
+        let (source, target) = (table::source(from), table::target(to));
         Statements {
             insert_select: copy_template(&source, &target),
             source,
             target,
         }
+    }
+
+    fn from(&self) -> String {
+        ident::table(&self.source.name)
+    }
+
+    fn to(&self) -> String {
+        ident::table(&self.target.shadow)
+    }
+
+    /// Pages of the heap, and bytes of heap and TOAST.
+    pub(super) fn size(&self) -> String {
+        let table = ident::literal(&self.from());
+        format!(
+            "SELECT pg_relation_size({table}) / current_setting('block_size')::int8, pg_table_size({table})"
+        )
+    }
+
+    /// Makes an empty target with so many secondary indexes, instead of one that is there.
+    pub(super) fn renew(&self, indexes: u64) -> String {
+        let (from, to) = (self.from(), self.to());
+        let wanted = INDEXED
+            .iter()
+            .take(usize::try_from(indexes).unwrap_or(INDEXED.len()));
+        let indexes: Vec<String> = wanted
+            .map(|columns| format!("; CREATE INDEX ON {to} ({columns})"))
+            .collect();
+        format!(
+            "DROP TABLE IF EXISTS {to}; CREATE TABLE {to} (LIKE {from} INCLUDING STORAGE); \
+             ALTER TABLE {to} ALTER id TYPE bigint, ALTER status TYPE item_status USING status::item_status{}",
+            indexes.concat()
+        )
+    }
+
+    /// How many rows were copied, and the sum of their ids.
+    pub(super) fn copied(&self) -> String {
+        format!("SELECT count(*), coalesce(sum(id), 0)::int8 FROM {}", self.to())
     }
 
     /// Reads a range, cast; the bounds are literals because `COPY` takes no parameters.
@@ -76,7 +87,7 @@ impl Statements {
         format!(
             "COPY (SELECT {} FROM ONLY {} WHERE ctid >= '({},0)'::tid{upper}) TO STDOUT (FORMAT binary)",
             values.join(", "),
-            ident::table(&self.source.name),
+            self.from(),
             range.start,
         )
     }
@@ -84,68 +95,7 @@ impl Statements {
     /// Writes what [`Statements::copy_out`] read.
     pub(super) fn copy_in(&self) -> String {
         let columns = ident::list(self.target.columns.iter().map(|column| column.name.as_str()));
-        format!(
-            "COPY {} ({columns}) FROM STDIN (FORMAT binary)",
-            ident::table(&self.target.shadow)
-        )
-    }
-}
-
-fn source() -> Source {
-    let column = |column: Column| SourceColumn {
-        name: column.name().to_owned(),
-        type_oid: 0,
-        type_name: String::new(),
-        equality: Equality::Bytes,
-        order: Order::Server,
-    };
-    Source {
-        name: TableName::new(SCHEMA, "orders"),
-        oid: 0,
-        columns: Column::ALL.into_iter().map(column).collect(),
-        key: None,
-        identity_to_restore: None,
-        full_identity: false,
-        binary: true,
-        never_missing: Vec::new(),
-        each_row_once: false,
-        parts: Vec::new(),
-        definition: String::new(),
-    }
-}
-
-fn copy() -> Target {
-    let column = |(position, column): (usize, Column)| TargetColumn {
-        name: column.name().to_owned(),
-        type_name: String::new(),
-        value: Expression {
-            sql: value(column),
-            reads: vec![position],
-        },
-    };
-    Target {
-        shadow: TableName::new(SCHEMA, "orders_copy"),
-        name: TableName::new(SCHEMA, "orders_copy"),
-        columns: Column::ALL.into_iter().enumerate().map(column).collect(),
-        key: None,
-        filter: None,
-        derived: None,
-        partitioned: false,
-        definition: String::new(),
-    }
-}
-
-fn value(column: Column) -> String {
-    let name = Ident(column.name());
-    match column {
-        Column::Id => format!("{name}::bigint"),
-        Column::Status => format!("{name}::{SCHEMA}.order_status"),
-        Column::Customer
-        | Column::Amount
-        | Column::Details
-        | Column::Note
-        | Column::Created
-        | Column::Updated => name.to_string(),
+        format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", self.to())
     }
 }
 
@@ -155,13 +105,13 @@ mod tests {
 
     #[test]
     fn a_pipe_casts_where_it_reads() {
-        let statements = Statements::new();
+        let statements = Statements::new("items", "copied");
         let out = statements.copy_out(CtidRange {
             start: 8,
             end: Some(16),
         });
         assert!(
-            out.starts_with(r#"COPY (SELECT "id"::bigint, "customer_id","#),
+            out.starts_with(r#"COPY (SELECT id::bigint, "customer", status::public.item_status"#),
             "{out}"
         );
         assert!(
@@ -169,5 +119,12 @@ mod tests {
             "{out}"
         );
         assert!(statements.copy_in().ends_with("FROM STDIN (FORMAT binary)"));
+    }
+
+    #[test]
+    fn a_target_has_as_many_indexes_as_are_wanted() {
+        let statements = Statements::new("items", "copied");
+        let counts = [0, 1, 2, 9].map(|wanted| statements.renew(wanted).matches("CREATE INDEX").count());
+        assert_eq!(counts, [0, 1, 2, 2]);
     }
 }

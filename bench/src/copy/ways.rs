@@ -5,52 +5,50 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossfade_postgres::copy::CtidRange;
 use crossfade_postgres::session::{Session, SqlError};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::BenchError;
 use super::statements::Statements;
+use crate::BenchError;
 
 /// A way to copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// The engine's statement, in so many sessions.
-    InsertSelect {
-        /// How many.
-        sessions: usize,
-    },
+    /// The engine's statement, one backend a session.
+    #[default]
+    InsertSelect,
     /// Binary `COPY … TO STDOUT` in one session, `COPY … FROM STDIN` in another, the bytes passed through us
-    /// untouched; the next range is read while one is written. So many of such pairs.
-    CopyPipe {
-        /// How many.
-        pipes: usize,
-    },
+    /// untouched; the next range is read while one is written. Two backends a session.
+    CopyPipe,
 }
 
 impl Way {
-    /// All, the baseline first.
-    pub const ALL: [Way; 4] = [
-        Way::InsertSelect { sessions: 1 },
-        Way::InsertSelect { sessions: 2 },
-        Way::CopyPipe { pipes: 1 },
-        Way::CopyPipe { pipes: 2 },
-    ];
+    /// All, the engine's first.
+    pub const ALL: [Way; 2] = [Way::InsertSelect, Way::CopyPipe];
 
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
+    /// Its name in a cell's.
+    pub fn word(self) -> &'static str {
         match self {
-            Way::InsertSelect { sessions: 1 } => "insert_select_1",
-            Way::InsertSelect { .. } => "insert_select_2",
-            Way::CopyPipe { pipes: 1 } => "copy_pipe_1",
-            Way::CopyPipe { .. } => "copy_pipe_2",
+            Way::InsertSelect => "insert_select",
+            Way::CopyPipe => "copy_pipe",
         }
     }
 
-    /// Connections that it needs.
-    pub(super) fn backends(self) -> usize {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
         match self {
-            Way::InsertSelect { sessions } => sessions,
-            Way::CopyPipe { pipes } => pipes * 2,
+            Way::InsertSelect => "INSERT … SELECT",
+            Way::CopyPipe => "COPY pipe",
+        }
+    }
+
+    /// Connections that so many sessions of it need.
+    pub(super) fn backends(self, sessions: u64) -> u64 {
+        match self {
+            Way::InsertSelect => sessions,
+            Way::CopyPipe => sessions * 2,
         }
     }
 
@@ -66,14 +64,14 @@ impl Way {
         let mut sessions = sessions.into_iter();
         while let Some(session) = sessions.next() {
             match self {
-                Way::InsertSelect { .. } => {
+                Way::InsertSelect => {
                     tasks.spawn(insert_select(
                         session,
                         queue.clone(),
                         statements.insert_select.clone(),
                     ));
                 }
-                Way::CopyPipe { .. } => {
+                Way::CopyPipe => {
                     let outs = ranges.iter().map(|range| statements.copy_out(*range)).collect();
                     let (sender, receiver) = mpsc::channel(1);
                     tasks.spawn(read(session, queue.clone(), outs, sender));

@@ -1,5 +1,7 @@
 //! What was typed. Nothing is looked up or opened here; [`crate::meaning`] does that.
 
+mod bench;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::name::MigrationName;
 use crossfade_postgres::change::CopyRequest;
 
+pub(crate) use self::bench::{Bench, BenchAll, BenchApply, BenchCopy, BenchResults, BenchStall, BenchWhat};
 use crate::exit::Exit;
 
 const EXAMPLES: &str = "\
@@ -144,7 +147,7 @@ pub(crate) enum Command {
     /// Say of a code what its cause is and what to do about it, or list all codes
     #[command(after_help = "Examples:\n  crossfade explain no_usable_key\n  crossfade explain --json")]
     Explain(Explain),
-    /// Measure
+    /// Measure the engine's parts against baselines, on a throwaway server or with --url
     Bench(Bench),
     /// Retype a busy table on a throwaway server, and prove that nothing was lost
     #[command(after_help = "Examples:\n  crossfade demo\n  crossfade demo --rows 100000 --writers 8 --json")]
@@ -405,32 +408,6 @@ pub(crate) struct Explain {
     /// The code of a refusal, a notice or a failure, such as `no_usable_key`; all, if there is none
     #[arg(value_name = "CODE")]
     pub(crate) code: Option<String>,
-}
-
-/// `crossfade bench`.
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    /// What to measure.
-    #[command(subcommand)]
-    pub(crate) what: BenchWhat,
-}
-
-/// What to measure.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchWhat {
-    /// Ways to copy a table within a server: INSERT … SELECT against binary COPY pipes
-    #[command(
-        after_help = "On a throwaway server, or with --url in a schema of its own that is dropped at the end."
-    )]
-    Copy(BenchCopy),
-}
-
-/// `crossfade bench copy`.
-#[derive(Debug, Args)]
-pub(crate) struct BenchCopy {
-    /// Rows of the table that is copied
-    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..))]
-    pub(crate) rows: u32,
 }
 
 /// `crossfade demo`.

@@ -51,6 +51,17 @@ fn every_subcommand_has_help() {
 }
 
 #[test]
+fn every_measurement_has_help() {
+    insta::assert_snapshot!(transcript(&["bench", "--help"]));
+    for what in ["copy", "apply", "stall", "all"] {
+        insta::assert_snapshot!(
+            format!("bench_{what}_has_help"),
+            transcript(&["bench", what, "--help"])
+        );
+    }
+}
+
+#[test]
 fn mistakes_in_the_command_line_exit_with_2() {
     insta::assert_snapshot!(transcript(&["plan", "--table", "orders"]));
     insta::assert_snapshot!(transcript(&["status", "Not a name"]));
