@@ -371,19 +371,29 @@ impl Worker {
             Direction::Forward => (Phase::Swapped, "swapped"),
             Direction::Back => (Phase::RolledBack, "rolled back"),
         };
-        state::set_phase(&self.holder, context.name(), phase).await?;
-        state::audit(&self.holder, context.name(), &context.host, what, None).await?;
-        if context.direction == Direction::Forward {
-            // The reverse stream begins at this transaction's end (R31).
-            wal::emit_here(&self.holder, &swap_message(&context.plan.name)).await?;
-            // What is the source on the way back.
-            let back = copy_step(&context.plan).towards(Direction::Back);
-            let file = copy::file(&self.holder, &back.source).await?;
-            state::trust_file(&self.holder, context.name(), Direction::Back, file).await?;
-        }
-        let xid = lock::current_xid(&self.holder).await?;
-        state::record_swap_attempt(&self.witness, context.name(), xid).await?;
+        let (name, holder) = (context.name(), &self.holder);
+        // Sent at once: under the lock each answer that is waited for counts.
+        let (xid, ..) = tokio::try_join!(
+            async { NotSwapped::of(lock::current_xid(holder).await) },
+            async { NotSwapped::of(state::set_phase(holder, name, phase).await) },
+            async { NotSwapped::of(state::audit(holder, name, &context.host, what, None).await) },
+            self.begin_way_back(),
+        )?;
+        state::record_swap_attempt(&self.witness, name, xid).await?;
         Ok(xid)
+    }
+
+    /// The reverse stream begins at this transaction's end (R31), and reads what is the source on the way back.
+    async fn begin_way_back(&self) -> Result<(), NotSwapped> {
+        let context = &self.context;
+        if context.direction == Direction::Back {
+            return Ok(());
+        }
+        wal::emit_here(&self.holder, &swap_message(&context.plan.name)).await?;
+        let back = copy_step(&context.plan).towards(Direction::Back);
+        let file = copy::file(&self.holder, &back.source).await?;
+        state::trust_file(&self.holder, context.name(), Direction::Back, file).await?;
+        Ok(())
     }
 
     /// The plan's statements. They need locks on what belongs to the tables, such as a sequence from which a waiting
@@ -476,6 +486,12 @@ enum NotSwapped {
     InTheWay { reason: String },
     /// What trying again does not mend.
     Failed(Failure),
+}
+
+impl NotSwapped {
+    fn of<T, E: Into<NotSwapped>>(done: Result<T, E>) -> Result<T, NotSwapped> {
+        done.map_err(E::into)
+    }
 }
 
 impl From<SqlError> for NotSwapped {

@@ -294,6 +294,12 @@ impl Feed {
         !self.batch.open && matches!(self.forming, Forming::Nothing)
     }
 
+    /// The marker of that content has arrived, and waits.
+    pub fn has_marker(&self, content: &Bytes) -> bool {
+        let is_it = |entry: &Entry| matches!(entry, Entry::Message(message) if message == content);
+        self.queue.iter().any(is_it)
+    }
+
     /// Where the marker of that content was committed, once everything up to it has been applied.
     pub fn passed_marker(&self, content: &Bytes) -> Option<Lsn> {
         self.markers

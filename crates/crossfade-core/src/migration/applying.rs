@@ -116,7 +116,7 @@ impl Migration {
         let applied = self.feed.as_ref().map_or(Lsn(0), Feed::applied);
         // A round that is held back at its target must not write down every position that its own writing moves.
         let short = self.round.target.is_some_and(|target| applied < target);
-        let flush = flush || short || self.cutover.is_draining();
+        let flush = flush || short || self.marker_arrived();
         if applying {
             self.feed_step(|feed| feed.poll(flush));
         }

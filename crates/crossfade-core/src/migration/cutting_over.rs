@@ -145,6 +145,14 @@ impl Migration {
         }
     }
 
+    /// The drain ends here. Positions before it, at which nothing was changed, would each be a commit under the lock, which
+    /// the server would tell of in turn.
+    pub(super) fn marker_arrived(&self) -> bool {
+        let content = || marker(self.plan.name.as_str(), self.cutover.attempt());
+        let feed = self.feed.as_ref().filter(|_| self.cutover.is_draining());
+        feed.is_some_and(|feed| feed.has_marker(&content()))
+    }
+
     pub(super) fn drain_to_marker(&mut self) {
         if !self.cutover.is_draining() {
             return;

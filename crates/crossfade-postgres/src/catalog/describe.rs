@@ -68,14 +68,22 @@ pub struct Describe {
     statement: tokio_postgres::Statement,
 }
 
+/// One plan for every table. A plan for one, with its OID as a constant in it, is thrown away by each statement that alters
+/// the table: under the lock these are just those of the swap.
+const PLAN_ONCE: &str = "SET plan_cache_mode = force_generic_plan";
+
 impl Describe {
-    /// Prepares the statement for the table with that OID. Without a parameter the server keeps its plan.
+    /// Prepares the statement for the table with that OID. From then on the session plans each prepared statement once.
     ///
     /// # Errors
     /// When the server refuses.
     pub async fn prepare<C: GenericClient + Sync>(client: &C, oid: u32) -> Result<Describe, CatalogError> {
-        let sql = DESCRIBE.replace("$1", &oid.to_string());
-        let statement = client.prepare(&sql).await.map_err(|error| failed(&error))?;
+        client
+            .batch_execute(PLAN_ONCE)
+            .await
+            .map_err(|error| failed(&error))?;
+        let prepared = client.prepare_typed(DESCRIBE, &[Type::OID]).await;
+        let statement = prepared.map_err(|error| failed(&error))?;
         Ok(Describe { oid, statement })
     }
 
@@ -85,7 +93,7 @@ impl Describe {
     /// As [`describe`].
     pub async fn run<C: GenericClient + Sync>(&self, client: &C) -> Result<Definition, CatalogError> {
         let row = client
-            .query_one(&self.statement, &[])
+            .query_one(&self.statement, &[&self.oid])
             .await
             .map_err(|error| failed(&error))?;
         from_row(&row, self.oid)
