@@ -118,12 +118,15 @@ impl Mix {
         format!(
             "CREATE FUNCTION {schema}.write(first bigint, behind bigint) RETURNS bigint LANGUAGE plpgsql AS $function$
 DECLARE
+    -- The loop's own variable is an integer, and what follows multiplies.
+    number bigint;
     kind bigint;
     hundred bigint;
     touched bigint;
     changed bigint := 0;
 BEGIN
-    FOR number IN first .. behind - 1 LOOP
+    FOR step IN first .. behind - 1 LOOP
+        number := step;
         kind := number * {STRIDE} % 100;
         hundred := number / 100;
         IF kind < {updates} THEN
