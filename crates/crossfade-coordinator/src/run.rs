@@ -430,7 +430,7 @@ fn copied_chunk(chunk: state::Chunk) -> CopiedChunk {
 }
 
 /// What was acknowledged is never sent again: a slot ahead of the applied LSN has lost changes for us (R22).
-async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Result<(), Failure> {
+pub(crate) async fn check_slot(session: &Session, context: &Context, applied: Lsn) -> Result<(), Failure> {
     let name = context.slot();
     let again = match context.direction {
         Direction::Forward => "The source is untouched. `crossfade abort`, then run the change again.",

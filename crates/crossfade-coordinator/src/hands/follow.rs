@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::Hands;
 use crate::context::{Answer, Context, Message};
 use crate::failure::Failure;
+use crate::run::check_slot;
 
 impl Hands {
     /// Starts the reader and the applier.
@@ -74,8 +75,22 @@ impl Hands {
                  the migration."
             }
         };
-        failure_of(self.reader.take(), again).await
+        let failure = failure_of(self.reader.take(), again).await;
+        match &failure {
+            Failure::NeedsOperator {
+                code: FailureCode::SlotMissing,
+                ..
+            } => told_by_slot(&self.context).await.unwrap_or(failure),
+            _other => failure,
+        }
     }
+}
+
+/// Why a slot cannot be read from, the slot itself says best: that it is gone, or was invalidated.
+async fn told_by_slot(context: &Context) -> Option<Failure> {
+    let session = context.session().await.ok()?;
+    let told = check_slot(&session, context, Lsn(u64::MAX)).await.err();
+    told.filter(|failure| matches!(failure, Failure::NeedsOperator { .. }))
 }
 
 /// Reads the stream of that direction, behind `start`.
