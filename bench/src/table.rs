@@ -3,6 +3,7 @@
 
 use crossfade_core::plan::{Equality, Expression, Order, Source, SourceColumn, Target, TargetColumn};
 use crossfade_postgres::ident::{Ident, table};
+use crossfade_postgres::session::{Session, SqlError};
 
 use crate::table_name;
 
@@ -43,6 +44,16 @@ ALTER TABLE {name} ALTER payload SET STORAGE PLAIN, ALTER document SET STORAGE E
     )
 }
 
+/// Makes the table that changes are made to, with its rows, key, index and statistics.
+pub(crate) async fn build(session: &Session, rows: u64, width: u64, toast: u64) -> Result<(), SqlError> {
+    session.batch_execute(&create(ITEMS)).await?;
+    session.batch_execute(&fill(ITEMS, rows, width, toast)).await?;
+    for statement in finish(ITEMS) {
+        session.batch_execute(&statement).await?;
+    }
+    Ok(())
+}
+
 /// Fills it with the ids from 1 on; of a hundred rows `toast` have a text out of line.
 pub(crate) fn fill(name: &str, rows: u64, width: u64, toast: u64) -> String {
     let repeats = TOASTED_BYTES / 32;
@@ -64,7 +75,7 @@ pub(crate) fn values(width: u64, document: &str) -> String {
 }
 
 /// The key and the index that applications have, and what makes the first reader pay for nothing.
-pub(crate) fn finish(name: &str) -> [String; 3] {
+fn finish(name: &str) -> [String; 3] {
     let qualified = table(&table_name(name));
     [
         format!("ALTER TABLE {qualified} ADD PRIMARY KEY (id)"),

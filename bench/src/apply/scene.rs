@@ -190,13 +190,7 @@ async fn build(session: &Session, options: &ApplyOptions) -> Result<(), BenchErr
     let ApplyOptions {
         rows, width, toast, ..
     } = *options;
-    session.batch_execute(&table::create(ITEMS)).await?;
-    session
-        .batch_execute(&table::fill(ITEMS, rows, width, toast))
-        .await?;
-    for statement in table::finish(ITEMS) {
-        session.batch_execute(&statement).await?;
-    }
+    table::build(session, rows, width, toast).await?;
     Ok(session.batch_execute(&options.mix.function(rows, width)).await?)
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::BenchError;
 use crate::engine::{PATIENCE, late};
 use crate::ground::{Ground, MAIN, SUBSCRIBER};
-use crate::table::{self, ITEMS};
+use crate::table;
 
 /// Its own, and its slot's.
 const NAME: &str = "bench_of_crossfade";
@@ -37,10 +37,7 @@ impl Subscription {
     ) -> Result<Subscription, BenchError> {
         ground.make(SUBSCRIBER).await?;
         let session = ground.session(SUBSCRIBER).await?;
-        session.batch_execute(&table::create(ITEMS)).await?;
-        for statement in table::finish(ITEMS) {
-            session.batch_execute(&statement).await?;
-        }
+        table::build(&session, 0, 0, 0).await?;
         // On one server the statement would wait for itself if it made its own slot.
         main.query_one(SLOT, &[&NAME]).await?;
         let statement = format!(

@@ -25,7 +25,7 @@ use crate::mix::Mix;
 use crate::record::Record;
 use crate::report::{Cell, Parameters, Sample, cell_of, rounds_of};
 use crate::stats::{Percentiles, rounded};
-use crate::table::{self, ITEMS};
+use crate::table;
 
 /// The migration.
 const MIGRATION: &str = "bench_stall";
@@ -249,13 +249,7 @@ async fn build(session: &Session, parameters: &StallParameters) -> Result<(), Be
     let StallParameters {
         rows, width, toast, ..
     } = *parameters;
-    session.batch_execute(&table::create(ITEMS)).await?;
-    session
-        .batch_execute(&table::fill(ITEMS, rows, width, toast))
-        .await?;
-    for statement in table::finish(ITEMS) {
-        session.batch_execute(&statement).await?;
-    }
+    table::build(session, rows, width, toast).await?;
     Ok(session
         .batch_execute(&Mix::default().function(rows, width))
         .await?)

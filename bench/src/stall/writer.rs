@@ -223,14 +223,7 @@ mod tests {
         let ground = Ground::new(ConnectConfig::parse(&connection).unwrap(), connection);
         ground.make(MAIN).await.unwrap();
         let session = ground.session(MAIN).await.unwrap();
-        session.batch_execute(&table::create(table::ITEMS)).await.unwrap();
-        session
-            .batch_execute(&table::fill(table::ITEMS, 1_000, 10, 0))
-            .await
-            .unwrap();
-        for statement in table::finish(table::ITEMS) {
-            session.batch_execute(&statement).await.unwrap();
-        }
+        table::build(&session, 1_000, 10, 0).await.unwrap();
         session
             .batch_execute(&Mix::default().function(1_000, 10))
             .await

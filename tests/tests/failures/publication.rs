@@ -4,7 +4,7 @@ use crossfade_coordinator::ended::Ended;
 use crossfade_postgres::session::{Session, SessionOptions};
 use crossfade_postgres::state;
 
-use super::scene::{How, MANUAL, Scene, both};
+use super::scene::{Engine, How, MANUAL, Scene, both};
 
 /// What is done to the publication; behind the last of them it looks as before.
 const TAMPERED: [&[&str]; 3] = [
@@ -44,15 +44,18 @@ async fn tampered(number: usize, at_work: bool) {
         }
     }
     let engine = engine.unwrap_or_else(|| scene.resume(How::default()));
+    names_publication(engine, &publication).await;
+    assert!(scene.holds(NOT_SWAPPED).await);
+}
+
+const NOT_SWAPPED: &str = "SELECT phase = 'ready' FROM crossfade.migration";
+
+/// It ends for an operator, and says which publication it is.
+async fn names_publication(engine: Engine, publication: &str) {
     match engine.ended().await {
-        Ended::NeedsOperator { reason, .. } => assert!(reason.contains(&publication), "{reason}"),
+        Ended::NeedsOperator { reason, .. } => assert!(reason.contains(publication), "{reason}"),
         other => panic!("{other:?}"),
     }
-    assert!(
-        scene
-            .holds("SELECT phase = 'ready' FROM crossfade.migration")
-            .await
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,10 +106,7 @@ async fn r34_a_publication_that_lacks_something_before_its_slot_is_made() {
         assert!(scene.holds(nobody_looked).await, "{sql}");
         let sql = sql.replace("PUBLICATION p", &format!("PUBLICATION {publication}"));
         admin.batch_execute(&sql).await.unwrap();
-        match scene.resume(How::default()).ended().await {
-            Ended::NeedsOperator { reason, .. } => assert!(reason.contains(&publication), "{reason}"),
-            other => panic!("{sql}: {other:?}"),
-        }
+        names_publication(scene.resume(How::default()), &publication).await;
     }
 }
 
@@ -123,18 +123,9 @@ async fn r34_a_publication_that_is_altered_as_the_lock_is_granted() {
         );
         admin.batch_execute(&alter).await.unwrap();
         scene.cut_over().await;
-        scene
-            .until("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'public.t'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)")
-            .await;
+        scene.until_lock_asked().await;
         admin.batch_execute("COMMIT").await.unwrap();
-        match engine.ended().await {
-            Ended::NeedsOperator { reason, .. } => assert!(reason.contains(&publication), "{reason}"),
-            other => panic!("{other:?}"),
-        }
-        assert!(
-            scene
-                .holds("SELECT phase = 'ready' FROM crossfade.migration")
-                .await
-        );
+        names_publication(engine, &publication).await;
+        assert!(scene.holds(NOT_SWAPPED).await);
     }
 }
