@@ -8,6 +8,7 @@
 //! a proof that went through the engine's own statements would prove less.
 
 pub mod compare;
+pub mod estate;
 pub mod grants;
 pub mod ledger;
 pub mod orders;
