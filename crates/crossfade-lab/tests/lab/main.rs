@@ -7,6 +7,7 @@
 )]
 
 mod compare;
+mod estate;
 mod pgbench;
 mod server;
 mod writers;
