@@ -8,6 +8,7 @@
 
 mod compare;
 mod estate;
+mod estate_copies;
 mod pgbench;
 mod server;
 mod writers;
