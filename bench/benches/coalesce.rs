@@ -95,6 +95,7 @@ fn items() -> Vec<StreamItem> {
             final_lsn: commit,
             first: true,
             changes: (number * CHANGES..(number + 1) * CHANGES).map(change).collect(),
+            tables: Vec::new(),
             messages: Vec::new(),
             commit_lsn: Some(commit),
         })

@@ -77,8 +77,11 @@ pub struct TransactionPart {
     pub final_lsn: Lsn,
     /// This is the first part.
     pub first: bool,
-    /// The changes of the migrated table, in stream order.
+    /// The changes of the tables that are followed, in stream order.
     pub changes: Vec<Change>,
+    /// For each of the changes the table that it is of, by its number among those that are followed; empty if there is
+    /// only one.
+    pub tables: Vec<u32>,
     /// Logical messages with our prefix, in stream order.
     pub messages: Vec<Bytes>,
     /// End of the commit record; set on the last part only.

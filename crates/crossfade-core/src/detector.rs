@@ -222,6 +222,7 @@ mod tests {
             final_lsn: Lsn(1),
             first: true,
             changes: vec![change; changes],
+            tables: Vec::new(),
             messages: messages.to_vec(),
             commit_lsn: commit_lsn.map(Lsn),
         })

@@ -15,6 +15,7 @@ pub mod feed;
 pub mod ledger;
 pub mod limits;
 pub mod migration;
+pub mod moves;
 pub mod name;
 pub mod order;
 pub mod pace;

@@ -54,6 +54,11 @@ impl MigrationName {
         &self.0
     }
 
+    /// What the state schema knows a table of a move by: the move's name and the table's number in its plan.
+    pub fn of_table(&self, number: usize) -> MigrationName {
+        MigrationName(format!("{}.{number}", self.0))
+    }
+
     /// The schema in which the shadow lives until the swap.
     pub fn schema(&self) -> String {
         format!("crossfade_{}", self.0)

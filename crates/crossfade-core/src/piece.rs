@@ -94,8 +94,11 @@ pub const MESSAGE_PREFIX: &str = "crossfade";
 
 const MARKER: &str = "fence ";
 
+/// What a marker message says.
+pub type Marker = Bytes;
+
 /// The content of the marker message that ends a drain.
-pub fn marker(migration: &str, attempt: u32) -> Bytes {
+pub fn marker(migration: &str, attempt: u32) -> Marker {
     Bytes::from(format!("{MARKER}{migration} {attempt}"))
 }
 

@@ -25,12 +25,15 @@ pub struct Plan {
     /// What was asked for, in one form: asked for again under the same name, it is gone on with. A text of the
     /// shell's, opaque here.
     pub change: String,
-    /// In order.
+    /// In order. Of a move: one for each table.
     pub steps: Vec<Step>,
     /// Bounds of the run.
     pub limits: Limits,
     /// What the user should know.
     pub notices: Vec<Notice>,
+    /// Of a move: what there is beside its tables. `None`: the new tables are on the same server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Box<Destination>>,
 }
 
 /// [`Plan::version`] of plans made by this release.
@@ -47,12 +50,76 @@ pub struct ServerIdentity {
     pub database: String,
 }
 
+/// Where a move goes, and what goes with its tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// The server that the tables move to.
+    pub server: ServerIdentity,
+    /// The server that they come from, for people: `host:port/database`.
+    pub from_place: String,
+    /// The server that they move to, for people.
+    pub to_place: String,
+    /// The tables are there already, empty, or are made from a dump of the source's.
+    pub schema: SchemaSource,
+    /// What nobody may write to on a server that does not lead: the tables, and the partitioned ones above them.
+    pub fenced: Vec<TableName>,
+    /// What a table has on the server that leads, and not on the one that follows (R21).
+    pub attachments: Vec<Attachment>,
+    /// Indexes of partitioned tables, made of those of their partitions.
+    pub roots: Vec<String>,
+    /// Moved ahead at each hand-over.
+    pub sequences: Vec<TableName>,
+}
+
+/// Where the tables of a move come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaSource {
+    /// From `pg_dump --section=pre-data` of the source.
+    Dump,
+    /// They are there.
+    Existing,
+}
+
+/// What takes effect only while its table leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// What it is, for people: `foreign key orders_customer_fkey`.
+    pub what: String,
+    /// Its table.
+    pub table: TableName,
+    /// A query that says whether it is there.
+    pub present: String,
+    /// What makes it.
+    pub attach: String,
+    /// What takes it away.
+    pub detach: String,
+    /// What makes sure of the rows that were there before it, once the server leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<String>,
+}
+
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Step {
     /// Copy a table into new ones, follow its changes, swap.
     CopyIntoTables(Box<CopyStep>),
+}
+
+impl Plan {
+    /// The plan of one table of a move, under the name that the state schema knows it by.
+    pub fn of_table(&self, number: usize) -> Plan {
+        Plan {
+            name: self.name.of_table(number),
+            steps: vec![self.steps[number].clone()],
+            destination: None,
+            notices: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 /// Copy into new tables.

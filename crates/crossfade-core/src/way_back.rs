@@ -149,6 +149,7 @@ mod tests {
             final_lsn: Lsn(1),
             first,
             changes: Vec::new(),
+            tables: Vec::new(),
             messages: messages
                 .iter()
                 .map(|text| Bytes::copy_from_slice(text.as_bytes()))

@@ -59,6 +59,8 @@ struct Open {
     /// No part has been handed out.
     first: bool,
     changes: Vec<Change>,
+    /// See [`TransactionPart::tables`].
+    tables: Vec<u32>,
     messages: Vec<Bytes>,
     bytes: usize,
 }
@@ -110,17 +112,17 @@ impl Assembler {
             Message::Insert(insert) => {
                 let rows = self.rows(insert.relation)?;
                 let changes = rows.handed_out(rows.insert(&insert)?);
-                self.changes(changes, out)
+                self.changes(rows.number(), changes, out)
             }
             Message::Update(update) => {
                 let rows = self.rows(update.relation)?;
                 let changes = rows.handed_out(rows.update(&update)?);
-                self.changes(changes, out)
+                self.changes(rows.number(), changes, out)
             }
             Message::Delete(delete) => {
                 let rows = self.rows(delete.relation)?;
                 let changes = rows.handed_out(rows.delete(&delete)?);
-                self.changes(changes, out)
+                self.changes(rows.number(), changes, out)
             }
             Message::Truncate(truncate) => self.truncate(&truncate, out),
             Message::Logical(logical) => self.logical(logical, out),
@@ -150,6 +152,7 @@ impl Assembler {
             skipped,
             first: true,
             changes: Vec::new(),
+            tables: Vec::new(),
             messages: Vec::new(),
             bytes: 0,
         });
@@ -186,10 +189,10 @@ impl Assembler {
 
     fn relation(&mut self, relation: &Relation) -> Result<(), AssembleError> {
         self.rows.remove(&relation.oid);
-        let mut shapes = self.shapes.iter();
-        let shape = shapes.find(|shape| shape.oid == relation.oid);
-        let rows = match shape {
-            Some(shape) => Rows::of(shape, relation)?,
+        let mut shapes = (0..).zip(&self.shapes);
+        let found = shapes.find(|(_, shape)| shape.oid == relation.oid);
+        let rows = match found {
+            Some((number, shape)) => Rows::of(shape, number, relation)?,
             None if self.shapes.iter().any(|shape| shape.partitioned) => return Ok(()),
             None => return Err(SourceChange::other_table(relation).into()),
         };
@@ -202,23 +205,29 @@ impl Assembler {
         rows.ok_or(AssembleError::UnknownRelation { oid: relation })
     }
 
-    /// Of several tables at once it is one change: the stream carries a row of either or a view's.
+    /// Of several tables at once it is one change of each.
     fn truncate(&mut self, truncate: &Truncate, out: &mut Batch) -> Result<(), AssembleError> {
-        let mut change = None;
         for &relation in &truncate.relations {
-            change = Some(self.rows(relation)?.truncate(truncate.restart_identity)?);
+            let rows = self.rows(relation)?;
+            let change = rows.truncate(truncate.restart_identity)?;
+            self.changes(rows.number(), std::iter::once(change), out)?;
         }
-        self.changes(change.into_iter(), out)
+        Ok(())
     }
 
     fn changes(
         &mut self,
+        table: u32,
         changes: impl Iterator<Item = Change>,
         out: &mut Batch,
     ) -> Result<(), AssembleError> {
+        let several = self.shapes.len() > 1;
         let open = self.open.as_mut().ok_or(AssembleError::NoTransaction)?;
         for change in changes {
-            open.add(weight(&change), |open| open.changes.push(change));
+            open.add(weight(&change), |open| {
+                open.changes.push(change);
+                open.tables.extend(several.then_some(table));
+            });
         }
         open.hand_out_if_large(self.limits, out);
         Ok(())
@@ -264,6 +273,7 @@ impl Open {
             final_lsn: self.final_lsn,
             first: std::mem::replace(&mut self.first, false),
             changes: std::mem::take(&mut self.changes),
+            tables: std::mem::take(&mut self.tables),
             messages: std::mem::take(&mut self.messages),
             commit_lsn,
         };

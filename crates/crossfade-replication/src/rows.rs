@@ -17,11 +17,13 @@ pub(crate) struct Rows {
     in_key: Box<[bool]>,
     keyless: bool,
     table: TableName,
+    /// Of its shape among those of the stream.
+    number: u32,
     hands_out: HandOut,
 }
 
 impl Rows {
-    pub(crate) fn of(shape: &Shape, relation: &Relation) -> Result<Self, SourceChange> {
+    pub(crate) fn of(shape: &Shape, number: u32, relation: &Relation) -> Result<Self, SourceChange> {
         let order = shape.match_relation(relation)?;
         let same = order.iter().enumerate().all(|(ours, &theirs)| ours == theirs);
         let in_key = (0..shape.columns.len()).map(|column| shape.key_columns.contains(&column));
@@ -30,8 +32,14 @@ impl Rows {
             in_key: in_key.collect(),
             keyless: shape.key_columns.is_empty(),
             table: shape.table.clone(),
+            number,
             hands_out: shape.hands_out.clone(),
         })
+    }
+
+    /// Of its shape among those of the stream.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// What is handed out of a change.

@@ -52,6 +52,7 @@ impl Scenario {
             steps: vec![Step::CopyIntoTables(Box::new(step))],
             limits: self.limits.clone(),
             notices: Vec::new(),
+            destination: None,
         }
     }
 

@@ -94,6 +94,7 @@ impl Stream {
             final_lsn: commit.start,
             first,
             changes: part.iter().map(|change| change.to_core(self.table)).collect(),
+            tables: Vec::new(),
             messages: commit.message.iter().filter(|_| says).cloned().collect(),
             commit_lsn: last.then_some(commit.end),
         }

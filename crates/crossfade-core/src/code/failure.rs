@@ -26,6 +26,9 @@ codes! {
     ExecutionMax "execution_max"
         cause: "The limit `execution_max` has passed."
         remedy: "Go on with `crossfade continue`.";
+    HookFailed "hook_failed"
+        cause: "A hook of a move ended with an error, or not in its time."
+        remedy: "Mend the hook; then give the same command again.";
     IdentityDoesNotFit "identity_does_not_fit"
         cause: "The value of an identity column's sequence does not fit the one that takes its place."
         remedy: "Before the swap `crossfade abort`, then plan the change again. After it bring the sequence back \
@@ -50,6 +53,9 @@ codes! {
         cause: "A row of a table without a key was updated or deleted, and only inserts can be followed there."
         remedy: "The source is untouched. `crossfade abort`; give the table a primary key, then run the change \
                  again.";
+    NotHandedOver "not_handed_over"
+        cause: "The move has not been handed over, so there is nothing to complete and nothing to go back from."
+        remedy: "`crossfade status` shows where it is, `crossfade cutover` hands over, `crossfade abort` gives up.";
     NotPermitted "not_permitted"
         cause: "The server answers and does not let the role in, or not do what is needed."
         remedy: "Follow what the server says: a password, a line in `pg_hba.conf`, or a privilege. `crossfade \
@@ -88,6 +94,13 @@ codes! {
     RowNotFetched "row_not_fetched"
         cause: "Rows that are to be read again by their key cannot be read."
         remedy: "Mend the cause, then `crossfade continue`, or before the swap `crossfade abort`.";
+    SchemaNotDumped "schema_not_dumped"
+        cause: "`pg_dump` is not there, is older than the source, or does not write the schema, and says why."
+        remedy: "Give a `pg_dump` that is as new as the source with --pg-dump; or make the tables on the target by yourself and \
+                 say `--schema-from existing`.";
+    SchemaNotRestored "schema_not_restored"
+        cause: "The target does not take a statement of the source's schema, and says why."
+        remedy: "Mend what the target complains about (a role, an extension, a schema); then give the same command again.";
     ServerAway "server_away"
         cause: "The server was away for longer than `--reconnect-max`."
         remedy: "When it is back: `crossfade continue`.";
@@ -192,13 +205,17 @@ impl FailureCode {
             FailureCode::Defect
             | FailureCode::EngineBusy
             | FailureCode::ExecutionMax
+            | FailureCode::HookFailed
             | FailureCode::LockNotGranted
             | FailureCode::NoEngine
             | FailureCode::NoProgress
+            | FailureCode::NotHandedOver
             | FailureCode::NotSwapped
             | FailureCode::ProtocolViolation
             | FailureCode::ReplicationRefused
             | FailureCode::RowNotCopied
+            | FailureCode::SchemaNotDumped
+            | FailureCode::SchemaNotRestored
             | FailureCode::ServerAway
             | FailureCode::SessionsNotEnding
             | FailureCode::SlotChanged

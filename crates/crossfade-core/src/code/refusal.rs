@@ -44,6 +44,10 @@ codes! {
         cause: "The new table, its indexes and the WAL that is retained meanwhile are expected to need more than \
                 `disk_budget`."
         remedy: "Make room, and raise `disk_budget` in `[limits]`.";
+    EncodingsDiffer "encodings_differ"
+        cause: "The two databases of a move have different encodings: the same text has other bytes there, and the servers cannot \
+                compare them."
+        remedy: "Create the target database with the source's encoding (`CREATE DATABASE … ENCODING … TEMPLATE template0`).";
     ExpressionChanges "expression_changes"
         cause: "An expression depends on the time or on another value of the session: a row that is copied now and \
                 one that is applied later would get different values."
@@ -102,6 +106,9 @@ codes! {
     ForeignKeyOfTarget "foreign_key_of_target"
         cause: "A new table would have a foreign key, and new tables get none yet."
         remedy: "Add it after the change.";
+    ForeignKeyTorn "foreign_key_torn"
+        cause: "A foreign key has one end among the tables of a move and the other outside."
+        remedy: "Move both tables, or drop the foreign key first.";
     ForeignKeyTriggerState "foreign_key_trigger_state"
         cause: "A trigger of a foreign key is not in its usual state: it was disabled, or enabled in another way."
         remedy: "As a superuser run `ALTER TABLE … ENABLE TRIGGER ALL` first.";
@@ -138,6 +145,9 @@ codes! {
         cause: "Changes are found by the source's key, and the key of a new table does not have each of its columns \
                 as it is, or as a wider type."
         remedy: "Add such a column, and name it in `key`.";
+    LargeObjects "large_objects"
+        cause: "The database holds large objects, which logical decoding does not carry."
+        remedy: "Move tables instead of the whole database, and copy large objects by yourself at the cutover.";
     MaterializedView "materialized_view"
         cause: "A materialized view reads the table: after the swap it would still read the retired one."
         remedy: "Drop it before the change and create it again afterwards.";
@@ -179,6 +189,12 @@ codes! {
         cause: "The foreign key of another table must be made anew, and the role that runs the change is no member \
                 of that table's owner."
         remedy: "Grant it the owner's role: `crossfade grants` prints the statement.";
+    NothingSelected "nothing_selected"
+        cause: "A pattern of a move selects no table."
+        remedy: "Write `schema.table` as psql takes it, with `*` and `?`; names with capitals in double quotes.";
+    OfTwoServers "of_two_servers"
+        cause: "The migration is a move, and only one of its two servers was named."
+        remedy: "Name both: `--url` or `--to` the target, which has the state, and `--from` the source.";
     OldShapeColumnMissing "old_shape_column_missing"
         cause: "The query of the old shape lacks a column that is NOT NULL without a default, or one that the new \
                 tables are made from and a view has to write."
@@ -242,6 +258,10 @@ codes! {
     PartitionsOfPartitions "partitions_of_partitions"
         cause: "A partition of a new table is partitioned again."
         remedy: "Give each partition rows of its own.";
+    PartsLeftBehind "parts_left_behind"
+        cause: "A partition, or a table that inherits, is among the tables of a move, and what it belongs to is not; or the other way \
+                round."
+        remedy: "Move them together.";
     PlanOutdated "plan_outdated"
         cause: "The table is no longer the one that was planned."
         remedy: "Make the plan again with `crossfade plan --out`, and read it.";
@@ -332,6 +352,9 @@ codes! {
     RuleElsewhere "rule_elsewhere"
         cause: "A rule of another table depends on this one: after the swap it would still point to the retired one."
         remedy: "Drop it before the change and create it again afterwards.";
+    SameDatabase "same_database"
+        cause: "Source and target of a move are the same database."
+        remedy: "Name two; to change tables in their place use `crossfade run`.";
     SchemaNotFound "schema_not_found"
         cause: "There is no schema of the name in which a new table or a view shall be."
         remedy: "Create it first.";
@@ -352,6 +375,9 @@ codes! {
     Subscription "subscription"
         cause: "A subscription writes to the table: after the swap it would skip the new one in silence."
         remedy: "Stop replicating into the table before the change.";
+    TableInTheWay "table_in_the_way"
+        cause: "A table of that name is on the target of a move already."
+        remedy: "Drop it; or, if it is the one to be filled, say `--schema-from existing`.";
     TableNotFound "table_not_found"
         cause: "There is no table of that name in the database, or along the `search_path`."
         remedy: "Write its name as in SQL, with its schema, and with double quotes where SQL wants them.";
@@ -361,6 +387,9 @@ codes! {
     TableTaken "table_taken"
         cause: "Another migration works on the table, or is not complete yet."
         remedy: "See `crossfade status`; end it with `crossfade complete` or `crossfade abort`.";
+    TableUnlike "table_unlike"
+        cause: "A table that is to be there on the target of a move is missing, is not empty, or has other columns."
+        remedy: "Create it as on the source, empty; or let the move restore a dump with `--schema-from dump`.";
     TargetNotAccepted "target_not_accepted"
         cause: "The server does not accept a new table, and says why."
         remedy: "Look at the types and defaults of its columns, and at its key: of a partitioned table each key and \

@@ -124,6 +124,7 @@ pub(crate) fn transaction(xid: u32, changes: Vec<Change>, commit: Option<u64>) -
         final_lsn: Lsn(0),
         first: true,
         changes,
+        tables: Vec::new(),
         messages: vec![],
         commit_lsn: commit.map(Lsn),
     })
@@ -477,6 +478,7 @@ fn a_marker_is_passed_when_its_batch_is_committed() {
         final_lsn: Lsn(0),
         first: true,
         changes: vec![],
+        tables: Vec::new(),
         messages: vec![content.clone()],
         commit_lsn: Some(Lsn(70)),
     };

@@ -149,8 +149,13 @@ impl Migration {
     /// the server would tell of in turn.
     pub(super) fn marker_arrived(&self) -> bool {
         let content = || marker(self.plan.name.as_str(), self.cutover.attempt());
-        let feed = self.feed.as_ref().filter(|_| self.cutover.is_draining());
-        feed.is_some_and(|feed| feed.has_marker(&content()))
+        let Some(feed) = &self.feed else { return false };
+        let of_cutover = self.cutover.is_draining() && feed.has_marker(&content());
+        of_cutover
+            || self
+                .awaited
+                .as_ref()
+                .is_some_and(|marker| feed.has_marker(marker))
     }
 
     pub(super) fn drain_to_marker(&mut self) {

@@ -29,6 +29,8 @@ mod verifying;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 pub use command::{Ask, Command, Event, OpenedChunk, RangeId, Stop};
 pub use durable::{CopyState, Durable, Options};
 pub use progress::{Activity, Progress};
@@ -115,6 +117,8 @@ pub struct Migration {
     fetch_open: bool,
     applied_at_lock: u64,
     last_drain: u64,
+    /// Of a hand-over to another server, which this machine does not perform: where it is to have come to.
+    awaited: Option<Bytes>,
     commands: VecDeque<Command>,
 }
 
@@ -209,6 +213,7 @@ impl Migration {
             fetch_open: false,
             applied_at_lock: 0,
             last_drain: 0,
+            awaited: None,
             commands: VecDeque::new(),
             plan,
             options,
@@ -250,6 +255,23 @@ impl Migration {
             // Without a ledger row nothing is provable of a target half filled: the copy begins again.
             (Phase::Copying | Phase::Copied | Phase::Following | Phase::Ready, _) => self.open_copy(),
         }
+    }
+
+    /// Whoever hands the table over to another server has written this marker with all writers shut out.
+    pub fn await_marker(&mut self, now: Instant, content: Bytes) {
+        if let Some(feed) = &mut self.feed {
+            feed.forget_markers();
+        }
+        self.awaited = Some(content);
+        self.go_on(now, false);
+    }
+
+    /// Everything up to the awaited marker is in the target, durably, and nothing is on its way there.
+    pub fn has_passed_marker(&self) -> bool {
+        let (Some(feed), Some(content)) = (&self.feed, &self.awaited) else {
+            return false;
+        };
+        feed.is_at_boundary() && feed.passed_marker(content).is_some()
     }
 
     /// What it is at.

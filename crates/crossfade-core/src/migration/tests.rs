@@ -44,6 +44,7 @@ fn plan() -> Plan {
         steps: vec![Step::CopyIntoTables(Box::new(step))],
         limits: Limits::default(),
         notices: Vec::new(),
+        destination: None,
     }
 }
 

@@ -206,6 +206,7 @@ fn a_small_transaction_comes_whole() {
                 new: row(&["2", "-"]),
             },
         ],
+        tables: Vec::new(),
         messages: vec![],
         commit_lsn: Some(Lsn(110)),
     };
