@@ -57,7 +57,7 @@ impl Applier {
         session.batch_execute(apply::CLIENT_ENCODING).await?;
         let mut targets = Vec::with_capacity(step.targets.len());
         for (ordinal, target) in step.targets.iter().enumerate() {
-            targets.push(TargetApplier::prepare(&session, &step.source, target, ordinal).await?);
+            targets.push(TargetApplier::prepare(&session, &step.source, target, (ordinal, ordinal)).await?);
         }
         Ok(Applier {
             session,
@@ -200,19 +200,7 @@ impl Applier {
     }
 
     async fn advance(&self, to: Lsn, piece: &Piece) -> Result<(), ApplyError> {
-        let mut statements = note_statements(&self.name, &piece.ledger);
-        statements.push(advance_statement(
-            &self.name,
-            self.direction,
-            to,
-            piece.aligned.as_ref(),
-        ));
-        let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
-        let counts = self.session.run_script(&statements).await?;
-        match counts.last() {
-            Some(1) => Ok(()),
-            Some(_) | None => Err(ApplyError::PositionNotMoved { to }),
-        }
+        advance(&self.session, &self.name, self.direction, (to, piece)).await
     }
 
     async fn commit(&mut self, lsn: Lsn) -> Outcome {
@@ -223,5 +211,22 @@ impl Applier {
             // The server answered, with a deferred constraint perhaps: the transaction is rolled back.
             Err(error) => Outcome::NotApplied(error.into()),
         }
+    }
+}
+
+/// Moves the position, in the transaction of a batch's last piece.
+pub(crate) async fn advance(
+    session: &Session,
+    name: &MigrationName,
+    direction: Direction,
+    (to, piece): (Lsn, &Piece),
+) -> Result<(), ApplyError> {
+    let mut statements = note_statements(name, &piece.ledger);
+    statements.push(advance_statement(name, direction, to, piece.aligned.as_ref()));
+    let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+    let counts = session.run_script(&statements).await?;
+    match counts.last() {
+        Some(1) => Ok(()),
+        Some(_) | None => Err(ApplyError::PositionNotMoved { to }),
     }
 }

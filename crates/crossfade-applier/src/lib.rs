@@ -2,7 +2,7 @@
 //!
 //! An [`Applier`] owns one session of the targets' server. It is given pieces and performs them: the first piece of a
 //! batch opens the transaction, the last one brings the position that commits with it. What an outcome means for
-//! the feed is decided elsewhere.
+//! the feed is decided elsewhere. A [`Lane`] has one session for many tables, and commits whole batches of several at once.
 //!
 //! Invariants: rows and applied LSN commit in one transaction; every transaction begins under the engine's
 //! generation (R24); an update that keeps columns must find its row (R16); a unique or exclusion violation gets
@@ -11,7 +11,9 @@
 
 mod applier;
 mod error;
+mod lane;
 mod target;
 
 pub use crate::applier::{Applier, Outcome};
 pub use crate::error::{ApplyError, ApplyErrorClass};
+pub use crate::lane::{Batch, Lane, LaneOutcome};

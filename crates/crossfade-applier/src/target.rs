@@ -24,17 +24,18 @@ pub(crate) struct TargetApplier {
 }
 
 impl TargetApplier {
+    /// `staging`: a number of its own among all that are prepared in the session.
     pub(crate) async fn prepare(
         session: &Session,
         source: &Source,
         target: &Target,
-        ordinal: usize,
+        (ordinal, staging): (usize, usize),
     ) -> Result<Self, SqlError> {
         let shadow = ident::table(&target.shadow);
         let written: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
         let others = session.query(apply::OTHER_COLUMNS, &[&shadow, &written]).await?;
         let others: Vec<String> = others.iter().map(|row| row.get(0)).collect();
-        let statements = ApplyStatements::render(source, target, ordinal, &others);
+        let statements = ApplyStatements::render(source, target, staging, &others);
         for statement in &statements.create_staging {
             session.batch_execute(statement).await?;
         }

@@ -92,6 +92,33 @@ impl SnapshotKeeper {
     }
 }
 
+/// Holds one snapshot of several tables, and what is kept of each.
+///
+/// # Errors
+/// When the server refuses, or a table is not the one of the plan.
+pub async fn keep_tables(session: Session, sources: &[&Source]) -> Result<(Session, Vec<Kept>), CopyError> {
+    session
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await?;
+    for source in sources {
+        session.batch_execute(&copy::lock_for_reading(source)).await?;
+    }
+    let row = session.query_one(copy::EXPORT_SNAPSHOT, &[]).await?;
+    let (name, snapshot): (String, Snapshot) = (row.get(0), row.get::<_, &str>(1).parse()?);
+    let mut kept = Vec::with_capacity(sources.len());
+    for source in sources {
+        let state = source_state(&session, source).await?;
+        kept.push(Kept {
+            name: name.clone(),
+            snapshot: snapshot.clone(),
+            filenode: state.filenode,
+            heap_pages: state.heap_pages,
+            total_bytes: state.total_bytes,
+        });
+    }
+    Ok((session, kept))
+}
+
 /// The source as the current catalogs have it.
 pub(crate) struct SourceState {
     pub(crate) filenode: u32,

@@ -1,7 +1,7 @@
 //! Copies one range at a time into the target and reports what it copied.
 //!
 //! A [`SnapshotKeeper`] holds the source's lock and the snapshot for the whole copy; any number of [`Copier`]s, each
-//! with a session of its own, read under it. Which ranges, in which order and what follows from an outcome is
+//! with a session of its own, or of [`Pipe`]s, each with one on either server, read under it. Which ranges, in which order and what follows from an outcome is
 //! decided elsewhere. A [`ChunkCopier`] reads each chunk under a snapshot of its own, and writes the ledger row with
 //! the rows.
 //!
@@ -13,6 +13,7 @@ mod chunk;
 mod copier;
 mod culprit;
 mod keeper;
+mod pipe;
 
 use crossfade_core::snapshot::ParseSnapshotError;
 use crossfade_postgres::apply::fetch::FetchError;
@@ -21,7 +22,8 @@ use crossfade_postgres::state::StateError;
 
 pub use crate::chunk::ChunkCopier;
 pub use crate::copier::{Copied, Copier, Outcome};
-pub use crate::keeper::{Kept, Locked, SnapshotKeeper};
+pub use crate::keeper::{Kept, Locked, SnapshotKeeper, keep_tables};
+pub use crate::pipe::Pipe;
 
 /// Why a range was not copied, or a snapshot not taken over.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ mod conninfo;
 mod endpoint;
 mod environment;
 mod establish;
+mod libpq;
 mod passfile;
 mod service;
 mod settings;

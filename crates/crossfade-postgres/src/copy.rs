@@ -116,6 +116,30 @@ pub fn copy_template(source: &Source, target: &Target) -> String {
     )
 }
 
+/// Two statements of which one runs into the other: a range of the source out of one server, and into the target of
+/// another.
+pub fn pipe_templates(source: &Source, target: &Target, range: CtidRange) -> [String; 2] {
+    let (columns, values) = columns_and_values(target);
+    let format = crate::apply::format_of(source);
+    let (lower, upper) = (range.lower(), range.upper());
+    let out = format!(
+        "COPY (SELECT {values}\n  FROM ONLY {source} AS {alias}\n WHERE {alias}.ctid >= '({},{})'::tid \
+         AND {alias}.ctid < '({},{})'::tid{filter}) TO STDOUT (FORMAT {format})",
+        lower.page,
+        lower.item,
+        upper.page,
+        upper.item,
+        source = ident::table(&source.name),
+        alias = Ident(&source.name.name),
+        filter = derive::filtered(target),
+    );
+    let into = format!(
+        "COPY {} ({columns}) FROM STDIN (FORMAT {format})",
+        ident::table(&target.shadow)
+    );
+    [out, into]
+}
+
 /// The key of the row at `$1`, such as `id = 42`, for people; where it is, if the table has no key.
 pub fn show_key(source: &Source) -> String {
     format!(

@@ -12,6 +12,7 @@ pub mod ddl;
 mod derive;
 pub mod ident;
 pub mod lock;
+pub mod moves;
 pub mod pace;
 pub mod planner;
 pub mod preflight;

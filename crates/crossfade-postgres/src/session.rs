@@ -6,15 +6,15 @@
 
 mod error;
 mod pooler;
-mod settings;
+pub(crate) mod settings;
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row, SimpleQueryMessage, ToStatement};
+use tokio_postgres::{Client, CopyInSink, Row, SimpleQueryMessage, ToStatement};
 
 use crate::connect::{self, AsItIs, ConnectConfig, Route, Stream};
 
@@ -26,6 +26,9 @@ pub const VERSION_MIN: u32 = 140_000;
 
 /// The largest message of a `COPY … FROM STDIN`, in bytes.
 const COPY_MESSAGE_MAX: usize = 1 << 20;
+
+/// What is gathered of rows that run from one server to another, in bytes: one message of theirs.
+const PIPE_BUFFER: usize = 64 << 10;
 
 /// One connection. Dropping it closes the connection once what was sent has been answered; a statement that
 /// must not go on is canceled first ([`Session::canceler`]).
@@ -307,13 +310,9 @@ impl Session {
     ) -> Result<u64, SqlError> {
         let copy = async {
             let sink = self.client.copy_in(sql.statement()).await?;
-            let mut sink = std::pin::pin!(sink);
-            for mut buffer in buffers {
-                // The server takes no message beyond 1 GB, and rows may be cut anywhere.
-                while buffer.len() > COPY_MESSAGE_MAX {
-                    sink.feed(buffer.split_to(COPY_MESSAGE_MAX)).await?;
-                }
-                sink.feed(buffer).await?;
+            let mut sink = pin!(sink);
+            for buffer in buffers {
+                feed(&mut sink, buffer).await?;
             }
             sink.finish().await
         };
@@ -357,6 +356,47 @@ impl Session {
             .map_err(|error: tokio_postgres::Error| SqlError::new(sql.text(), &error))
     }
 
+    /// Runs a `COPY … TO STDOUT` here and a `COPY … FROM STDIN` there, and lets one run into the other; returns the number
+    /// of rows.
+    ///
+    /// # Errors
+    /// As the servers say: the second is told to forget the rows if the first fails.
+    ///
+    /// # Cancel safety
+    /// None: both sessions are within a `COPY`. Drop them too.
+    pub async fn pipe(&self, out: &str, target: &Session, into: &str) -> Result<u64, SqlError> {
+        let of_source = |error: &tokio_postgres::Error| SqlError::new(out, error);
+        let of_target = |error: &tokio_postgres::Error| SqlError::new(into, error);
+        let rows = self
+            .client
+            .copy_out(out)
+            .await
+            .map_err(|error| of_source(&error))?;
+        let sink = target
+            .client
+            .copy_in(into)
+            .await
+            .map_err(|error| of_target(&error))?;
+        let (mut rows, mut sink) = (pin!(rows), pin!(sink));
+        let mut buffer = BytesMut::with_capacity(PIPE_BUFFER);
+        while let Some(row) = rows.try_next().await.map_err(|error| of_source(&error))? {
+            if buffer.len() + row.len() > PIPE_BUFFER && !buffer.is_empty() {
+                let full = std::mem::replace(&mut buffer, BytesMut::with_capacity(PIPE_BUFFER));
+                feed(&mut sink, full.freeze())
+                    .await
+                    .map_err(|error| of_target(&error))?;
+            }
+            match row.len() > PIPE_BUFFER {
+                true => feed(&mut sink, row).await.map_err(|error| of_target(&error))?,
+                false => buffer.extend_from_slice(&row),
+            }
+        }
+        feed(&mut sink, buffer.freeze())
+            .await
+            .map_err(|error| of_target(&error))?;
+        sink.finish().await.map_err(|error| of_target(&error))
+    }
+
     /// `pg_control_system().system_identifier`: which cluster this is.
     ///
     /// # Errors
@@ -365,6 +405,17 @@ impl Session {
         let row = self.query_one(SYSTEM_IDENTIFIER, &[]).await?;
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
+}
+
+/// The server takes no message beyond 1 GB, and rows may be cut anywhere.
+async fn feed(
+    sink: &mut Pin<&mut CopyInSink<Bytes>>,
+    mut buffer: Bytes,
+) -> Result<(), tokio_postgres::Error> {
+    while buffer.len() > COPY_MESSAGE_MAX {
+        sink.feed(buffer.split_to(COPY_MESSAGE_MAX)).await?;
+    }
+    sink.feed(buffer).await
 }
 
 const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";

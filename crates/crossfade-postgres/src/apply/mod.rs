@@ -26,6 +26,7 @@ mod statements;
 pub(crate) mod fixture;
 
 pub use self::retry::RetryStatements;
+pub(crate) use self::statements::format_of;
 pub use self::statements::{ApplyStatements, KeyedStatements, Writing, apply_templates};
 
 /// Settings of a session that applies. Joins between staging and target go through the target's key index: hash

@@ -23,17 +23,17 @@ pub struct RetryStatements {
 }
 
 pub(super) fn render(names: &Names<'_>) -> RetryStatements {
-    let (shadow, image, old) = (&names.shadow, &names.image, &names.old);
+    let (shadow, rows, image, old) = (&names.shadow, &names.rows, &names.image, &names.old);
     let (columns, all_columns) = (names.columns(), names.all_columns());
     let in_target = names.same_row("t", "i");
     let in_old = names.same_row("o", "i");
     RetryStatements {
         stage_all: names.stage_images(false),
         remember: format!(
-            "INSERT INTO {old} ({all_columns})\nSELECT {values}\n  FROM {shadow} AS t, {image} AS i\n WHERE {in_target}",
+            "INSERT INTO {old} ({all_columns})\nSELECT {values}\n  FROM {rows} AS t, {image} AS i\n WHERE {in_target}",
             values = of_target(names).join(", "),
         ),
-        take_out: format!("DELETE FROM {shadow} AS t\n USING {image} AS i\n WHERE {in_target}"),
+        take_out: format!("DELETE FROM {rows} AS t\n USING {image} AS i\n WHERE {in_target}"),
         put_back: format!(
             "INSERT INTO {shadow} ({all_columns}) OVERRIDING SYSTEM VALUE\n\
              SELECT {values}\n  FROM {image} AS i\n  JOIN {old} AS o ON {in_old}",

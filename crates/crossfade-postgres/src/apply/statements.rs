@@ -121,7 +121,7 @@ impl ApplyStatements {
                 names.kept,
                 format_of(source)
             ),
-            truncate: format!("TRUNCATE TABLE {}", names.shadow),
+            truncate: format!("TRUNCATE TABLE {}", names.rows),
             upsert: upsert(&names),
             show_put_key: show_put_key(&names),
             keyed: names.source_key().map(|key| keyed(&names, &key)),
@@ -130,7 +130,7 @@ impl ApplyStatements {
 }
 
 /// The word that `COPY` wants for how the source's rows travel.
-pub(super) fn format_of(source: &Source) -> &'static str {
+pub(crate) fn format_of(source: &Source) -> &'static str {
     if source.binary { "binary" } else { "text" }
 }
 
@@ -155,6 +155,8 @@ pub(super) struct Names<'a> {
     kept: String,
     /// The target, qualified.
     pub(super) shadow: String,
+    /// The target where its rows are meant, and not those of a table that inherits from it.
+    pub(super) rows: String,
 }
 
 impl<'a> Names<'a> {
@@ -184,6 +186,7 @@ impl<'a> Names<'a> {
             alias: Ident(&source.name.name),
             kept: Ident(&kept).to_string(),
             shadow: ident::table(&target.shadow),
+            rows: format!("{}{}", derive::only(target), ident::table(&target.shadow)),
         }
     }
 
@@ -464,8 +467,8 @@ fn stage_keys(names: &Names<'_>, staging: &str) -> String {
 fn delete(names: &Names<'_>) -> String {
     match names.target.derived {
         None => format!(
-            "DELETE FROM {shadow} AS t\n USING {key} AS k\n WHERE {same_key}",
-            shadow = names.shadow,
+            "DELETE FROM {rows} AS t\n USING {key} AS k\n WHERE {same_key}",
+            rows = names.rows,
             key = names.key,
             same_key = names.same_source_key("t", "k"),
         ),
@@ -478,10 +481,10 @@ fn delete(names: &Names<'_>) -> String {
 fn delete_unproduced(names: &Names<'_>) -> String {
     let row_key = ident::list(names.row_key_columns().map(|column| column.name.as_str()));
     format!(
-        "DELETE FROM {shadow} AS t\n USING (SELECT r.*\n          FROM {key} AS k\n         \
-         CROSS JOIN LATERAL (SELECT {row_key} FROM {shadow} AS t WHERE {same_key} OFFSET 0) AS r\n         \
+        "DELETE FROM {rows} AS t\n USING (SELECT r.*\n          FROM {key} AS k\n         \
+         CROSS JOIN LATERAL (SELECT {row_key} FROM {rows} AS t WHERE {same_key} OFFSET 0) AS r\n         \
          WHERE NOT EXISTS (SELECT FROM {image} AS i WHERE {produced}) OFFSET 0) AS gone\n WHERE {same_row}",
-        shadow = names.shadow,
+        rows = names.rows,
         key = names.key,
         image = names.image,
         same_key = names.same_source_key("t", "k"),
@@ -506,7 +509,7 @@ fn remove(names: &Names<'_>) -> String {
         format!("t.{name} = CAST(($1::text[])[{number}] AS {type_name})")
     };
     let same: Vec<String> = (1..).zip(names.row_key_columns()).map(same).collect();
-    format!("DELETE FROM {} AS t\n WHERE {}", names.shadow, same.join(" AND "))
+    format!("DELETE FROM {} AS t\n WHERE {}", names.rows, same.join(" AND "))
 }
 
 fn update_keeping(names: &Names<'_>) -> String {
@@ -521,8 +524,8 @@ fn update_keeping(names: &Names<'_>) -> String {
     };
     let sets: Vec<String> = names.target.columns.iter().enumerate().map(set).collect();
     format!(
-        "UPDATE {shadow} AS t\n   SET {sets}\n  FROM {image} AS i\n WHERE {same_key}",
-        shadow = names.shadow,
+        "UPDATE {rows} AS t\n   SET {sets}\n  FROM {image} AS i\n WHERE {same_key}",
+        rows = names.rows,
         sets = sets.join(",\n       "),
         image = names.image,
         same_key = names.same_row("t", "i"),

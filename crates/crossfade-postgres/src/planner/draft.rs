@@ -360,6 +360,7 @@ impl Draft<'_> {
             steps: vec![Step::CopyIntoTables(Box::new(step))],
             limits: self.request.limits.clone(),
             notices,
+            destination: None,
         };
         Ok(Planned {
             plan,

@@ -17,7 +17,7 @@ const SIZES: &str = "\
 SELECT reltuples::float8, pg_relation_size(oid), pg_table_size(oid), pg_indexes_size(oid) FROM pg_class WHERE oid = $1";
 
 /// Estimates a copy of the table.
-pub(super) async fn read(session: &Session, oid: u32, name: &TableName) -> Result<Estimate, SqlError> {
+pub(crate) async fn read(session: &Session, oid: u32, name: &TableName) -> Result<Estimate, SqlError> {
     let row = session.query_one(SIZES, &[&oid]).await?;
     let [heap, table, indexes] = [1, 2, 3].map(|column| row.get::<_, i64>(column).cast_unsigned());
     let known: f64 = row.get(0);

@@ -9,7 +9,7 @@ use crate::catalog::{ConstraintKind, Definition, Index};
 
 /// What identifies a row of the source.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum KeyChoice {
+pub(crate) enum KeyChoice {
     /// These columns, in index order.
     Columns(Vec<String>),
     /// Nothing does.
@@ -18,7 +18,7 @@ pub(super) enum KeyChoice {
 
 /// Why no key is usable.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoKey {
+pub(crate) enum NoKey {
     /// `REPLICA IDENTITY DEFAULT`, and no primary key.
     NoPrimaryKey,
     /// The primary key is deferrable: the server does not use it as an identity.
@@ -33,7 +33,7 @@ pub(super) enum NoKey {
 
 impl NoKey {
     /// As the end of "… has no usable key: ".
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             NoKey::NoPrimaryKey => "it has no primary key".to_owned(),
             NoKey::DeferrablePrimaryKey => "its primary key is deferrable".to_owned(),
@@ -49,7 +49,7 @@ impl NoKey {
 }
 
 /// Finds the key of a table.
-pub(super) fn choose(definition: &Definition) -> KeyChoice {
+pub(crate) fn choose(definition: &Definition) -> KeyChoice {
     match &definition.table.replica_identity {
         ReplicaIdentity::Default => primary_key(definition),
         ReplicaIdentity::Index { name } => {

@@ -9,25 +9,27 @@ use crate::session::{Session, SqlError};
 const COLUMNS: &str = include_str!("source.sql");
 
 /// A column of the source table, generated ones included.
-pub(super) struct TableColumn {
-    pub(super) column: SourceColumn,
+pub(crate) struct TableColumn {
+    pub(crate) column: SourceColumn,
     /// The server computes it: the stream does not carry it, and the copy must not write it.
-    pub(super) generated: bool,
+    pub(crate) generated: bool,
     /// Its type and all types within it have send and receive functions.
-    pub(super) binary: bool,
+    pub(crate) binary: bool,
+    /// Its binary form means the same on every server.
+    pub(crate) portable: bool,
     /// Its type is an enum.
-    pub(super) is_enum: bool,
+    pub(crate) is_enum: bool,
 }
 
 /// Reads all columns of a table, in order.
-pub(super) async fn columns(session: &Session, oid: u32) -> Result<Vec<TableColumn>, SqlError> {
+pub(crate) async fn columns(session: &Session, oid: u32) -> Result<Vec<TableColumn>, SqlError> {
     let rows = session.query(COLUMNS, &[&oid]).await?;
     Ok(rows.iter().map(from_row).collect())
 }
 
 /// The columns as they travel together: if one of them has no binary form, all are texts, and the order of a text is
 /// not its value's.
-pub(super) fn in_one_form(columns: Vec<TableColumn>) -> Vec<SourceColumn> {
+pub(crate) fn in_one_form(columns: Vec<TableColumn>) -> Vec<SourceColumn> {
     let binary = columns.iter().all(|column| column.binary);
     let in_form = |column: TableColumn| SourceColumn {
         order: if binary {
@@ -59,6 +61,7 @@ fn from_row(row: &Row) -> TableColumn {
         generated: row.get(4),
         is_enum: row.get(6),
         binary: row.get(8),
+        portable: row.get(10),
     }
 }
 

@@ -27,7 +27,10 @@ SELECT own.attname::text, own.atttypid, format_type(own.atttypid, own.atttypmod)
        base.type, t.typtype = 'e', coalesce(c.collisdeterministic, true),
        (SELECT bool_and(p.typsend <> 0 AND p.typreceive <> 0)
           FROM part JOIN pg_type p ON p.oid = part.type WHERE part.column_type = own.atttypid),
-       own.by_bytes
+       own.by_bytes,
+       -- Types of a cluster's own have other oids elsewhere, and the binary form of an array or a row holds those.
+       (SELECT bool_and(p.oid < 16384 OR p.typtype = 'e' AND p.oid = own.atttypid)
+          FROM part JOIN pg_type p ON p.oid = part.type WHERE part.column_type = own.atttypid)
   FROM own
   JOIN base ON base.column_type = own.atttypid
   JOIN pg_type t ON t.oid = base.type AND t.typtype <> 'd'

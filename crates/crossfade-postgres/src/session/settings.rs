@@ -12,6 +12,8 @@ pub struct SessionOptions {
     pub synchronous_commit: SynchronousCommit,
     /// Refuse any other cluster than this one.
     pub system_identifier: Option<u64>,
+    /// It writes for the move of that name to tables that nobody else may write to.
+    pub writes_for: Option<String>,
 }
 
 impl Default for SessionOptions {
@@ -21,6 +23,7 @@ impl Default for SessionOptions {
             // A standby that does not answer must not hold up what is asked of an engine.
             synchronous_commit: SynchronousCommit::Local,
             system_identifier: None,
+            writes_for: None,
         }
     }
 }
@@ -87,6 +90,9 @@ const PINNED: &[(&str, &str, u32)] = &[
     ("jit", "off", 0),
 ];
 
+/// The setting that a fence looks at.
+pub(crate) const WRITES_FOR: &str = "crossfade.writes_for";
+
 /// One statement that pins everything.
 pub(super) fn pin(major: u32, options: &SessionOptions) -> String {
     let own = [
@@ -94,7 +100,9 @@ pub(super) fn pin(major: u32, options: &SessionOptions) -> String {
         ("synchronous_commit", options.synchronous_commit.as_str()),
     ];
     let common = PINNED.iter().filter(|(.., since)| *since <= major);
+    let writes_for = options.writes_for.as_deref().map(|name| (WRITES_FOR, name));
     let all = common.map(|(name, value, _)| (*name, *value)).chain(own);
+    let all = all.chain(writes_for);
     let calls: Vec<String> = all.map(|(name, value)| set_config(name, value)).collect();
     format!("SELECT {}", calls.join(",\n       "))
 }

@@ -3,7 +3,7 @@
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{Plan, Step};
 
-use super::StateError;
+use super::{StateError, moves};
 use crate::session::{Session, SqlClass};
 
 /// A migration as it stands in the state schema.
@@ -68,15 +68,24 @@ async fn store(session: &Session, plan: &Plan, digest: &str) -> Result<Created, 
         reset(session, name).await?;
     }
     let Step::CopyIntoTables(step) = &plan.steps[0];
-    let (oid, table) = (step.source.oid, step.source.name.to_string());
+    let oid = step.source.oid;
+    let (system, table) = match &plan.destination {
+        None => (0, step.source.name.to_string()),
+        Some(destination) => (
+            plan.server.system_identifier,
+            format!("{} tables of {}", plan.steps.len(), destination.from_place),
+        ),
+    };
+    let system = system.to_string();
     let text = serde_json::to_string(plan).map_err(|error| StateError::Unreadable {
         name: name.into(),
         what: error.to_string(),
     })?;
-    let insert = "INSERT INTO crossfade.migration (name, plan, plan_digest, phase, source_oid, source_table)
-                  VALUES ($1, $2, $3, 'planned', $4, $5)";
+    let insert = "\
+INSERT INTO crossfade.migration (name, plan, plan_digest, phase, source_oid, source_table, source_system)
+VALUES ($1, $2, $3, 'planned', $4, $5, $6::text::numeric)";
     match session
-        .execute(insert, &[&name, &text, &digest, &oid, &table])
+        .execute(insert, &[&name, &text, &digest, &oid, &table, &system])
         .await
     {
         Ok(_) => Ok(Created::New),
@@ -127,7 +136,7 @@ pub async fn reset(session: &Session, name: &str) -> Result<(), StateError> {
             )
             .await?;
     }
-    Ok(())
+    moves::forget(session, name).await
 }
 
 /// The migration of that name.

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod ledger;
 mod migration;
+mod moves;
 mod progress;
 mod publication;
 mod request;
@@ -28,6 +29,10 @@ pub use self::ledger::{
     unproven_drops,
 };
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
+pub use self::moves::{
+    HandOvers, hand_overs, keep_dump, kept_dump, other_files, raise_generation_of_tables, record_entered,
+    record_left, set_table_phase, start_tables, table_phases,
+};
 pub use self::progress::{
     advance_statement, aligned, done_statements, forget_statements, forget_swap_attempts,
     forget_swap_attempts_to, position, record_statement, record_swap_attempt, start_position, swap_attempt,

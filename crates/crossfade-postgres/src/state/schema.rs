@@ -10,6 +10,7 @@ use crate::session::Session;
 const FILES: &[(i32, &str)] = &[
     (1, include_str!("../../../../migrations/0001_state.sql")),
     (2, include_str!("../../../../migrations/0002_publication.sql")),
+    (3, include_str!("../../../../migrations/0003_move.sql")),
 ];
 
 /// Serializes the engines that bring the schema up to date.

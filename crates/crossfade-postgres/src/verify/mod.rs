@@ -59,10 +59,27 @@ const UNVERIFIED: &str = "\
 SELECT attname::text FROM pg_catalog.pg_attribute
  WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped AND attname::text <> ALL ($2::text[])
  ORDER BY attnum";
-/// Whether two columns sort text alike.
+/// What a column sorts text by, in words that are the same on two servers only if they sort alike: with the version of the
+/// collation, and where that is not known only on one server. (By JSON what older servers call otherwise or do not have.)
 const COLLATION: &str = "\
-SELECT attcollation FROM pg_catalog.pg_attribute
- WHERE attrelid = $1::text::pg_catalog.regclass AND attname = $2::text";
+SELECT CASE
+         WHEN a.attcollation = 0 THEN ''
+         WHEN a.attcollation IN (950, 951)
+              OR a.attcollation = 100 AND d.j ->> 'datcollate' IN ('C', 'POSIX')
+                 AND coalesce(d.j ->> 'datlocprovider', 'c') = 'c' THEN 'bytes'
+         WHEN a.attcollation = 100 THEN pg_catalog.concat_ws(' ', coalesce(d.j ->> 'datlocprovider', 'c'),
+              d.j ->> 'datcollate', coalesce(d.j ->> 'daticulocale', d.j ->> 'datlocale'),
+              coalesce(d.j ->> 'datcollversion', here.cluster))
+         ELSE pg_catalog.concat_ws(' ', c.j ->> 'collprovider', c.j ->> 'collcollate',
+              coalesce(c.j ->> 'colliculocale', c.j ->> 'colllocale'), c.j ->> 'collisdeterministic',
+              coalesce(c.j ->> 'collversion', here.cluster))
+       END
+  FROM pg_catalog.pg_attribute AS a
+  JOIN (SELECT pg_catalog.to_jsonb(d) AS j FROM pg_catalog.pg_database AS d
+         WHERE datname = pg_catalog.current_database()) AS d ON true
+  JOIN (SELECT system_identifier::pg_catalog.text AS cluster FROM pg_catalog.pg_control_system()) AS here ON true
+  LEFT JOIN (SELECT oid, pg_catalog.to_jsonb(c) AS j FROM pg_catalog.pg_collation AS c) AS c ON c.oid = a.attcollation
+ WHERE a.attrelid = $1::text::pg_catalog.regclass AND a.attname = $2::text";
 
 /// Rows of a slice that share a bucket, on average, when it is searched for those that differ.
 const BUCKET_ROWS: u64 = 500;
@@ -71,19 +88,24 @@ const BUCKETS_MAX: u64 = 1 << 16;
 const BUCKETS_READ: usize = 64;
 
 impl Verifier {
-    /// Looks at the tables as they are; the session reads catalogs only.
+    /// Looks at the tables as they are; the sessions, one where the source is and one where the targets are, read catalogs
+    /// only.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn prepare(session: &Session, source: &Source, targets: &[Target]) -> Result<Self, SqlError> {
+    pub async fn prepare(
+        (of_source, of_target): (&Session, &Session),
+        source: &Source,
+        targets: &[Target],
+    ) -> Result<Self, SqlError> {
         let mut unverified = Vec::new();
         let mut ordered = source.key.is_some();
         for target in targets {
             let shadow = ident::table(&target.shadow);
             let written: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
-            let others = session.query(UNVERIFIED, &[&shadow, &written]).await?;
+            let others = of_target.query(UNVERIFIED, &[&shadow, &written]).await?;
             unverified.extend(others.iter().map(|row| row.get::<_, String>(0)));
-            ordered &= same_collations(session, source, target).await?;
+            ordered &= same_collations((of_source, of_target), source, target).await?;
         }
         let pairs = targets.iter().enumerate().map(|(number, target)| Pair {
             number,
@@ -223,15 +245,19 @@ impl Verifier {
 }
 
 /// Two collations order texts differently, so ranges of one key say nothing of the other.
-async fn same_collations(session: &Session, source: &Source, target: &Target) -> Result<bool, SqlError> {
+async fn same_collations(
+    (at_source, at_target): (&Session, &Session),
+    source: &Source,
+    target: &Target,
+) -> Result<bool, SqlError> {
     let (of_source, of_target) = (ident::table(&source.name), ident::table(&target.shadow));
     let positions = source.key.iter().flat_map(|key| &key.columns);
     for (position, image) in positions.zip(target.key.iter().flatten()) {
         let name = &source.columns[*position].name;
-        let left = session.query_opt(COLLATION, &[&of_source, name]).await?;
+        let left = at_source.query_opt(COLLATION, &[&of_source, name]).await?;
         let name = &target.columns[*image].name;
-        let right = session.query_opt(COLLATION, &[&of_target, name]).await?;
-        let collation = |row: Option<Row>| row.map(|row| row.get::<_, u32>(0));
+        let right = at_target.query_opt(COLLATION, &[&of_target, name]).await?;
+        let collation = |row: Option<Row>| row.map(|row| row.get::<_, String>(0));
         if collation(left) != collation(right) {
             return Ok(false);
         }
