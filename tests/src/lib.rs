@@ -9,6 +9,7 @@ pub mod binary;
 pub mod gate;
 pub mod log;
 pub mod memory;
+pub mod moving;
 pub mod planted;
 pub mod process;
 pub mod proxy;

@@ -5,6 +5,7 @@
 //! - `plan`: what `plan` prints is what the server executes.
 //! - `cli`: what operators do from other processes.
 //! - `incremental`: the copy in chunks.
+//! - `moves`: a whole database to another server, and back.
 //! - `pace`: each input of the gate for pace, with a real standby.
 //! - `verify`: equal tables while writers write, and differences planted by hand.
 //! - `differential`: the simulator's world against PostgreSQL.
@@ -28,6 +29,7 @@ mod docs;
 mod doors;
 mod failures;
 mod incremental;
+mod moves;
 mod pace;
 mod plan;
 mod scenario;

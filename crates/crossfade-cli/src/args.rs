@@ -1,6 +1,7 @@
 //! What was typed. Nothing is looked up or opened here; [`crate::meaning`] does that.
 
 mod bench;
+mod moves;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crossfade_core::name::MigrationName;
 use crossfade_postgres::change::CopyRequest;
 
 pub(crate) use self::bench::{Bench, BenchAll, BenchApply, BenchCopy, BenchResults, BenchStall, BenchWhat};
+pub(crate) use self::moves::{Move, OtherServer};
 use crate::exit::Exit;
 
 const EXAMPLES: &str = "\
@@ -115,6 +117,16 @@ pub(crate) enum Command {
                       NAME`.\nStopped by Ctrl-C or SIGTERM it goes on with `crossfade continue NAME`."
     )]
     Run(Run),
+    /// Move tables to another server, follow, hand over when asked, and back
+    #[command(
+        after_help = "Examples:\n  crossfade move --from postgres://app@old/shop --to postgres://app@new/shop --all\n  \
+                      crossfade cutover shop --url postgres://app@new/shop\n  crossfade rollback shop --url \
+                      postgres://app@new/shop\n\nThe same command again goes on with a move that was interrupted. \
+                      The state is on the target: status, cutover,\nrollback, pause and verify take the target's --url. \
+                      Around a hand-over the hooks are run by `sh -c` with\nCROSSFADE_MOVE, CROSSFADE_HOOK, \
+                      CROSSFADE_DIRECTION, CROSSFADE_LEADER and CROSSFADE_LEFT in their environment."
+    )]
+    Move(Box<Move>),
     /// Show migrations and how far they are
     #[command(after_help = "Examples:\n  crossfade status\n  crossfade status orders --json")]
     Status(Status),
@@ -140,7 +152,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  crossfade rollback orders")]
     Rollback(Continue),
     /// Give up before the swap: remove slot, publication and new table; the audit trail stays
-    Abort(Named),
+    Abort(Abort),
     /// End a migration whose tables have been swapped
     #[command(after_help = "Example:\n  crossfade complete orders --drop")]
     Complete(Complete),
@@ -373,6 +385,15 @@ pub(crate) struct Named {
     pub(crate) name: MigrationName,
 }
 
+/// `crossfade abort`.
+#[derive(Debug, Args)]
+pub(crate) struct Abort {
+    /// The migration
+    pub(crate) name: MigrationName,
+    #[command(flatten)]
+    pub(crate) other: OtherServer,
+}
+
 /// `crossfade verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyNow {
@@ -400,6 +421,8 @@ pub(crate) struct Complete {
     /// Drop the retired table
     #[arg(long)]
     pub(crate) drop: bool,
+    #[command(flatten)]
+    pub(crate) other: OtherServer,
 }
 
 /// `crossfade explain`.

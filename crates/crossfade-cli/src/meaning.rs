@@ -42,7 +42,7 @@ pub(crate) fn change(change: &Change) -> Result<ChangeRequest, Failure> {
     Ok(request)
 }
 
-fn halves<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), Failure> {
+pub(crate) fn halves<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), Failure> {
     let (left, right) = text
         .split_once('=')
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("read `{text}`: it is {form}")))?;
@@ -94,6 +94,19 @@ pub(crate) fn migration_name(
     match given {
         Some(name) => Ok(name),
         None => name_of_table(&request.table.name)
+            .parse()
+            .map_err(|error| Failure::usage(anyhow::Error::new(error)).next("Give one with --name.")),
+    }
+}
+
+/// The name that was given, or one made from the source database's.
+pub(crate) fn name_of_move(
+    given: Option<MigrationName>,
+    from: &ConnectConfig,
+) -> Result<MigrationName, Failure> {
+    match given {
+        Some(name) => Ok(name),
+        None => name_of_table(&from.database)
             .parse()
             .map_err(|error| Failure::usage(anyhow::Error::new(error)).next("Give one with --name.")),
     }

@@ -50,8 +50,10 @@ pub(crate) type Answer = Result<Message, Failure>;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    /// Where, with the application name of this migration's sessions.
+    /// Where the source is, with the application name of this migration's sessions.
     pub(crate) config: ConnectConfig,
+    /// Where its target is, with the state schema, if that is another server.
+    pub(crate) far: Option<Far>,
     /// What runs.
     pub(crate) plan: Plan,
     /// Which way.
@@ -66,6 +68,17 @@ pub(crate) struct Context {
     pub(crate) host: String,
     /// Where answers go. Commands bound their number.
     pub(crate) answers: mpsc::UnboundedSender<Answer>,
+}
+
+/// The target's server, of a move.
+#[derive(Clone, Debug)]
+pub(crate) struct Far {
+    /// Where it is.
+    pub(crate) config: ConnectConfig,
+    /// Which it is.
+    pub(crate) system_identifier: u64,
+    /// The move, as which our sessions may write there.
+    pub(crate) writes_for: String,
 }
 
 impl Context {
@@ -83,6 +96,7 @@ impl Context {
     ) -> Self {
         Context {
             config,
+            far: None,
             direction: Direction::Forward,
             step: copy_step(&plan).clone(),
             plan,
@@ -149,8 +163,23 @@ impl Context {
             search_path: self.plan.search_path.clone(),
             synchronous_commit: SynchronousCommit::Local,
             system_identifier: Some(self.plan.server.system_identifier),
+            writes_for: None,
         };
         Ok(Session::open(&self.config, &options).await?)
+    }
+
+    /// The same on the server that has the target and the state.
+    pub(crate) async fn target_session(&self) -> Result<Session, Failure> {
+        let Some(far) = &self.far else {
+            return self.session().await;
+        };
+        let options = SessionOptions {
+            search_path: self.plan.search_path.clone(),
+            synchronous_commit: SynchronousCommit::Local,
+            system_identifier: Some(far.system_identifier),
+            writes_for: Some(far.writes_for.clone()),
+        };
+        Ok(Session::open(&far.config, &options).await?)
     }
 
     /// Begins a transaction that may write: guarded by our generation.

@@ -5,6 +5,7 @@ use crossfade_copier::{CopyError, CopyErrorClass};
 use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_postgres::apply::fetch::FetchError;
 use crossfade_postgres::causes::in_one_line;
+use crossfade_postgres::planner::PlanError;
 use crossfade_postgres::session::{ConnectError, SqlClass, SqlError};
 use crossfade_postgres::slot::DropSlotError;
 use crossfade_postgres::state::StateError;
@@ -315,6 +316,15 @@ impl From<SnapshotError> for Failure {
                 error,
                 "This server's snapshots have a form that is not known: please report it.",
             ),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Sql(error) => error.into(),
+            error => Failure::stopped(FailureCode::Defect, in_one_line(&error), DEFECT),
         }
     }
 }

@@ -10,6 +10,7 @@ mod engine;
 mod failure;
 mod hands;
 mod losses;
+pub mod moves;
 pub mod operate;
 mod operator;
 mod pace;

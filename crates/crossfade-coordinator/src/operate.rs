@@ -1,6 +1,6 @@
 //! What an operator does to a migration from anywhere, through the state schema only.
 
-use crossfade_core::code::FailureCode;
+use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_core::migration::copy_step;
 use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::phase::Phase;
@@ -272,6 +272,9 @@ async fn refuse_rollback(session: &Session, stored: &Stored) -> Result<(), Failu
             "`crossfade status` shows where it is.",
         ));
     }
+    if stored.plan.destination.is_some() {
+        return Ok(());
+    }
     if copy_step(&stored.plan).back.is_none() {
         let reason = format!("`{name}` was run without a way back");
         return Err(Failure::needs_operator(
@@ -313,6 +316,7 @@ pub async fn abort(config: &ConnectConfig, name: &MigrationName) -> Result<Ended
 async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Failure> {
     // An engine that carries the way back must not be ended by a question.
     let stored = find(&Session::open(config, &SessionOptions::default()).await?, name).await?;
+    refuse_move(&stored)?;
     refuse_abort(&stored)?;
     let (context, _known) = take_over(config, name).await?;
     let session = context.session().await?;
@@ -331,6 +335,19 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
     state::set_phase(&session, name.as_str(), Phase::Aborted).await?;
     context.audit(&session, "aborted", None).await?;
     Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Of a move both servers have to be known.
+fn refuse_move(stored: &Stored) -> Result<(), Failure> {
+    match &stored.plan.destination {
+        None => Ok(()),
+        Some(destination) => Err(Failure::Refused {
+            code: RefusalCode::OfTwoServers,
+            object: format!("migration {}", stored.plan.name),
+            reason: format!("It is a move from {}.", destination.from_place),
+            remedy: "Say where from, too: --from URL.",
+        }),
+    }
 }
 
 fn refuse_abort(stored: &Stored) -> Result<(), Failure> {
@@ -392,6 +409,7 @@ async fn completed_back(context: &Context, session: &Session) -> Result<bool, Fa
 async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Result<Report, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
     let stored = find(&session, name).await?;
+    refuse_move(&stored)?;
     if stored.phase < Phase::Swapped || stored.phase == Phase::Aborted {
         let reason = format!(
             "`{name}` is {}: its tables have not been swapped",

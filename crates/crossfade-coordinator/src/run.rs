@@ -162,14 +162,22 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Fail
                 return Err(unknown().into());
             }
             state::ensure(&session).await?;
-            state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
-            Ok(name)
+            let stored = state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
+            match stored.plan.destination {
+                None => Ok(name),
+                Some(destination) => Err(Failure::Refused {
+                    code: RefusalCode::OfTwoServers,
+                    object: format!("migration {name}"),
+                    reason: format!("It is a move from {}.", destination.from_place),
+                    remedy: "Go on with it by `crossfade move --from … --to … --name …`.",
+                }),
+            }
         }
     }
 }
 
 /// What has become of a migration that another process has taken over.
-enum TakenOver {
+pub(crate) enum TakenOver {
     /// By that process.
     Completed(Box<Report>),
     /// Another process is at work on it.
@@ -180,7 +188,7 @@ enum TakenOver {
 
 /// Who takes a migration over may be about to bring it to its end; and ends every session of ours, also the one that would
 /// have asked.
-async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
+pub(crate) async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
     let deadline = Instant::now() + COMPLETING_MAX;
     loop {
         match taken_over(config, name).await {
@@ -193,7 +201,7 @@ async fn superseded(config: &ConnectConfig, name: &MigrationName) -> Ended {
     }
 }
 
-async fn taken_over(config: &ConnectConfig, name: &MigrationName) -> Result<TakenOver, Failure> {
+pub(crate) async fn taken_over(config: &ConnectConfig, name: &MigrationName) -> Result<TakenOver, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await?;
     // First who is at work, so that what comes of its last moment is not missed.
     let engine = state::engine(&session, name.as_str()).await?;

@@ -1,7 +1,7 @@
 //! `crossfade complete`: ends a migration whose tables have been swapped.
 
 use crossfade_coordinator::ended::Ended;
-use crossfade_coordinator::operate;
+use crossfade_coordinator::{moves, operate};
 
 use super::{Context, running};
 use crate::args::Complete;
@@ -10,7 +10,14 @@ use crate::meaning;
 
 pub(super) async fn perform(context: &Context, typed: Complete) -> Outcome {
     let config = meaning::connection(context.url.as_deref())?;
-    match operate::complete(&config, &typed.name, typed.drop).await {
+    let ended = match &typed.other.from {
+        Some(from) => {
+            let from = meaning::connection(Some(from))?;
+            moves::complete(&from, &config, &typed.name, typed.drop).await
+        }
+        None => operate::complete(&config, &typed.name, typed.drop).await,
+    };
+    match ended {
         Ok(Ended::Done(_)) => {
             let name = &typed.name;
             let text = if typed.drop {

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod grants;
 mod init;
+mod move_;
 mod pause;
 mod plan;
 mod planning;
@@ -51,13 +52,14 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Grants(grants) => grants::perform(context, grants).await,
         Command::Plan(plan) => plan::perform(context, plan).await,
         Command::Run(run) => run::perform(context, run).await,
+        Command::Move(moved) => move_::perform(context, *moved).await,
         Command::Status(status) => status::perform(context, status).await,
         Command::Pause(named) => pause::perform(context, named).await,
         Command::Continue(named) => continue_::perform(context, named).await,
         Command::Verify(named) => verify::perform(context, named).await,
         Command::Cutover(named) => cutover::perform(context, named).await,
         Command::Rollback(rollback) => rollback::perform(context, rollback).await,
-        Command::Abort(named) => abort::perform(context, named).await,
+        Command::Abort(abort) => abort::perform(context, abort).await,
         Command::Complete(complete) => complete::perform(context, complete).await,
         Command::Explain(explain) => explain::perform(context, &explain),
         Command::Bench(bench) => bench::perform(context, bench).await,

@@ -10,6 +10,7 @@ use crossfade_core::refusal::Refusal;
 use crossfade_postgres::catalog::Difference;
 use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::moves::plan::{self as moves, MoveRequest, Side};
 use crossfade_postgres::planner::{self, Grants, PlanError, Planned, ValidityError};
 use crossfade_postgres::preflight::server::{self, Findings};
 use crossfade_postgres::session::{Backend, Session, SessionOptions};
@@ -27,6 +28,30 @@ pub(super) async fn plan(
     session.refuse_pooler().await.map_err(Failure::no_session)?;
     let planned = planner::plan(&session, request, name).await;
     planned.map_err(|error| of_planning(Some(name), error))
+}
+
+/// Plans a move.
+pub(super) async fn plan_move(
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    request: &MoveRequest,
+    name: &MigrationName,
+) -> Result<Plan, Failure> {
+    let (source, target) = (open(from).await?, open(to).await?);
+    for session in [&source, &target] {
+        session.refuse_pooler().await.map_err(Failure::no_session)?;
+    }
+    let side = |session, config| Side {
+        session,
+        place: place(config),
+    };
+    let planned = moves::plan(&side(&source, from), &side(&target, to), request, name).await;
+    planned.map_err(|error| of_planning(Some(name), error))
+}
+
+/// A server for people.
+fn place(config: &ConnectConfig) -> String {
+    let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
+    format!("{}/{}", endpoints.join(","), config.database)
 }
 
 /// A change file to start from.
@@ -97,6 +122,17 @@ pub(super) async fn stored(
 /// To any other change the name is free.
 fn goes_on(stored: &Stored, change: &str) -> bool {
     !stored.phase.is_final() || stored.plan.change == change
+}
+
+/// The name belongs to a migration that was begun with another change.
+pub(super) fn other_change(name: &MigrationName) -> Failure {
+    let refusal = Refusal {
+        code: RefusalCode::NameTaken,
+        object: format!("migration {name}"),
+        message: "It was begun with another change.".to_owned(),
+        remedy: format!("Choose another --name, or go on with `crossfade continue {name}`."),
+    };
+    refused(Some(name), vec![refusal])
 }
 
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {

@@ -2,12 +2,9 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::run::What;
-use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::Plan;
-use crossfade_core::refusal::Refusal;
 use crossfade_postgres::change::ChangeRequest;
 use crossfade_postgres::connect::ConnectConfig;
 
@@ -88,16 +85,7 @@ async fn begun(
     if stored.change == change {
         return Ok(Some(stored));
     }
-    let refusal = Refusal {
-        code: RefusalCode::NameTaken,
-        object: format!("migration {name}"),
-        message: "It was begun with another change.".to_owned(),
-        remedy: format!("Choose another --name, or go on with `crossfade continue {name}`."),
-    };
-    Err(Failure::Engine {
-        name: Some(name.clone()),
-        ended: Ended::Refused(vec![refusal]),
-    })
+    Err(planning::other_change(name))
 }
 
 /// Anything but yes is no.

@@ -3,6 +3,7 @@
 //! With `--json` stdout holds one object on one line and nothing else.
 
 pub(crate) mod ended;
+pub(crate) mod moves;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod rate;

@@ -278,7 +278,7 @@ fn carried_lines(carried: &[CarriedItem]) -> Vec<String> {
         .collect()
 }
 
-fn notice_lines(notices: &[Notice]) -> Vec<String> {
+pub(super) fn notice_lines(notices: &[Notice]) -> Vec<String> {
     let lines = |notice: &Notice| {
         let first = format!("{}  {}: {}", notice.code, notice.object, notice.message);
         let offer = notice
@@ -290,7 +290,7 @@ fn notice_lines(notices: &[Notice]) -> Vec<String> {
     notices.iter().flat_map(lines).collect()
 }
 
-fn section(text: &mut String, heading: &str, lines: &[String]) {
+pub(super) fn section(text: &mut String, heading: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }

@@ -61,6 +61,7 @@ async fn confirm(context: &Context) -> Result<(), Failure> {
         search_path: String::new(),
         synchronous_commit: SynchronousCommit::On,
         system_identifier: Some(context.plan.server.system_identifier),
+        writes_for: None,
     };
     let session = Session::open(&context.config, &options).await?;
     context.audit(&session, "confirmed the swap", None).await

@@ -1,6 +1,7 @@
 //! The stream and the applier: the two workers that carry changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossfade_applier::{Applier, ApplyError, ApplyErrorClass, Outcome};
 use crossfade_core::change::StreamItem;
@@ -37,8 +38,17 @@ impl Hands {
         reader.acknowledge(from);
         self.reader = Some(reader);
         self.items = Some(items);
+        self.start_applier();
+    }
+
+    /// Starts the applier alone, where the stream is read for many tables.
+    pub(crate) fn start_applier(&mut self) {
         let (pieces, receiver) = mpsc::channel(1);
-        self.tasks.spawn(apply(Arc::clone(context), receiver));
+        let context = Arc::clone(&self.context);
+        match context.far {
+            None => self.tasks.spawn(apply(context, receiver)),
+            Some(_) => self.tasks.spawn(apply_now_and_then(context, receiver)),
+        };
         self.pieces = Some(pieces);
     }
 
@@ -123,7 +133,7 @@ pub(super) fn start_reader(
 }
 
 /// Why a reader has ended; `again`: what to do where it cannot go on by itself.
-pub(super) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str) -> Failure {
+pub(crate) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str) -> Failure {
     let Some(reader) = reader else {
         return Failure::Lost {
             what: "the stream has ended".to_owned(),
@@ -169,27 +179,68 @@ async fn apply(context: Arc<Context>, mut pieces: mpsc::Receiver<Piece>) {
         }
     };
     while let Some(piece) = pieces.recv().await {
-        let began = std::time::Instant::now();
-        let outcome = applier.apply(&piece).await;
-        tracing::debug!(puts = piece.puts.len(), deletes = piece.deletes.len(), took = ?began.elapsed(), "piece");
-        let answer = match outcome {
-            Outcome::Pending | Outcome::Applied { .. } => Ok(Message::Event(Event::PieceApplied)),
-            Outcome::NotApplied(error) => not_applied(&context, &mut applier, &piece, error).await,
-            // The position that commits with the rows tells, once an engine begins again.
-            Outcome::Unknown(error) => Err(Failure::Lost {
-                what: error.to_string(),
-            }),
+        if !apply_one(&context, &mut applier, &piece).await {
+            return;
+        }
+    }
+}
+
+/// Applies a piece and answers; `false` if that was the last one.
+async fn apply_one(context: &Context, applier: &mut Applier, piece: &Piece) -> bool {
+    let began = std::time::Instant::now();
+    let outcome = applier.apply(piece).await;
+    tracing::debug!(puts = piece.puts.len(), deletes = piece.deletes.len(), took = ?began.elapsed(), "piece");
+    let answer = match outcome {
+        Outcome::Pending | Outcome::Applied { .. } => Ok(Message::Event(Event::PieceApplied)),
+        Outcome::NotApplied(error) => not_applied(context, applier, piece, error).await,
+        // The position that commits with the rows tells, once an engine begins again.
+        Outcome::Unknown(error) => Err(Failure::Lost {
+            what: error.to_string(),
+        }),
+    };
+    let go_on = answer.is_ok();
+    let _ = context.answers.send(answer);
+    go_on
+}
+
+/// After so much silence an applier that is one of many gives its session back.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// The applier's worker of a table that is one of many: it has a session while there is something to apply.
+async fn apply_now_and_then(context: Arc<Context>, mut pieces: mpsc::Receiver<Piece>) {
+    let mut open = None;
+    let mut inside = false;
+    loop {
+        let piece = match (&open, inside) {
+            (Some(_), false) => match tokio::time::timeout(IDLE_MAX, pieces.recv()).await {
+                Ok(piece) => piece,
+                Err(_) => {
+                    open = None;
+                    continue;
+                }
+            },
+            _busy_or_without => pieces.recv().await,
         };
-        let failed = answer.is_err();
-        let _ = context.answers.send(answer);
-        if failed {
+        let Some(piece) = piece else { return };
+        let applier = match &mut open {
+            Some(applier) => applier,
+            None => match open_applier(&context).await {
+                Ok(applier) => open.insert(applier),
+                Err(failure) => {
+                    let _ = context.answers.send(Err(failure));
+                    return;
+                }
+            },
+        };
+        inside = piece.applied.is_none();
+        if !apply_one(&context, applier, &piece).await {
             return;
         }
     }
 }
 
 async fn open_applier(context: &Context) -> Result<Applier, Failure> {
-    let session = context.session().await?;
+    let session = context.target_session().await?;
     let (name, direction) = (&context.plan.name, context.direction);
     Ok(Applier::prepare(session, context.step(), name, direction, context.generation).await?)
 }

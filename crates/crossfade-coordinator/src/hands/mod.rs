@@ -11,7 +11,7 @@ mod detector;
 mod fetch;
 mod finish;
 mod follow;
-mod statements;
+pub(crate) mod statements;
 mod verify;
 
 use std::future::Future;
@@ -37,6 +37,7 @@ pub(crate) use self::cutover::settle_swap;
 pub(crate) use self::detector::{find_or_begin_anew, in_words};
 use self::fetch::FetchOrder;
 pub(crate) use self::finish::SLOT_RELEASE_MAX;
+pub(crate) use self::follow::failure_of;
 pub(crate) use self::statements::{run_in_order, run_patiently};
 
 /// See the module.
@@ -84,6 +85,11 @@ impl Hands {
             note,
             report,
         }
+    }
+
+    /// What its workers know.
+    pub(crate) fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
     }
 
     /// The report so far, with the machine's numbers of this engine added to those of earlier ones.

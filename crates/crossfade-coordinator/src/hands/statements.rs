@@ -39,6 +39,23 @@ pub(super) async fn record_phase(context: &Context, phase: Phase) -> Result<Even
     Ok(Event::PhaseRecorded)
 }
 
+/// What is built for a table whose rows are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The index by which changes are applied.
+    KeyIndex,
+    /// All others.
+    Indexes,
+}
+
+/// Builds it, unless it is there.
+pub(crate) async fn build(context: &Context, build: Build) -> Result<Event, Failure> {
+    match build {
+        Build::KeyIndex => build_key_index(context).await,
+        Build::Indexes => build_indexes(context).await,
+    }
+}
+
 pub(super) async fn build_key_index(context: &Context) -> Result<Event, Failure> {
     run_in_order(context, Stage::KeyIndex).await?;
     Ok(Event::KeyIndexBuilt)
@@ -63,7 +80,7 @@ pub(super) async fn read_insert_position(context: &Context) -> Result<Event, Fai
 
 /// Runs a stage, one statement after the other.
 pub(crate) async fn run_in_order(context: &Context, stage: Stage) -> Result<(), Failure> {
-    let session = context.session().await?;
+    let session = context.target_session().await?;
     run_all(context, &session, stage).await
 }
 
@@ -91,7 +108,7 @@ const SIDE_BY_SIDE: usize = 2;
 
 /// Runs a stage whose statements do not depend on each other.
 pub(crate) async fn run_side_by_side(context: &Context, stage: Stage) -> Result<(), Failure> {
-    let session = context.session().await?;
+    let session = context.target_session().await?;
     let done = state::done_statements(&session, context.name()).await?;
     let mut builds = JoinSet::new();
     for (number, statement) in context.statements(stage) {
@@ -103,7 +120,7 @@ pub(crate) async fn run_side_by_side(context: &Context, stage: Stage) -> Result<
         }
         let (context, statement) = (context.clone(), statement.clone());
         builds.spawn(async move {
-            let session = context.session().await?;
+            let session = context.target_session().await?;
             run_patiently(&context, &session, &statement, Some(number)).await
         });
     }
@@ -113,9 +130,9 @@ pub(crate) async fn run_side_by_side(context: &Context, stage: Stage) -> Result<
     Ok(())
 }
 
-type Build = Result<Result<(), Failure>, tokio::task::JoinError>;
+type Ended = Result<Result<(), Failure>, tokio::task::JoinError>;
 
-fn ended(build: Option<Build>) -> Result<(), Failure> {
+fn ended(build: Option<Ended>) -> Result<(), Failure> {
     match build {
         None => Ok(()),
         Some(Ok(result)) => result,

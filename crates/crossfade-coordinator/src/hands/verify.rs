@@ -50,7 +50,10 @@ struct Worker {
     context: Arc<Context>,
     source: Session,
     target: Session,
+    /// On the source's server.
     witness: Session,
+    /// On the target's, which has the state.
+    recorder: Session,
     verifier: Verifier,
     /// Prepared on the source's reader; none for a table without a key, of which nothing is fetched.
     fetcher: Option<Fetcher>,
@@ -93,18 +96,23 @@ async fn perform(
 
 impl Worker {
     async fn open(context: Arc<Context>) -> Result<Self, Failure> {
-        let (source, target, witness) =
-            tokio::try_join!(context.session(), context.session(), context.session())?;
+        let (source, target, witness, recorder) = tokio::try_join!(
+            context.session(),
+            context.target_session(),
+            context.session(),
+            context.target_session()
+        )?;
         let step = context.step();
         let fetcher = match step.source.key {
             Some(_) => Some(Fetcher::prepare(&source, &step.source).await?),
             None => None,
         };
-        let verifier = Verifier::prepare(&witness, &step.source, &step.targets).await?;
+        let verifier = Verifier::prepare((&witness, &recorder), &step.source, &step.targets).await?;
         Ok(Worker {
             source,
             target,
             witness,
+            recorder,
             verifier,
             fetcher,
             began_at: None,
@@ -115,7 +123,7 @@ impl Worker {
 
     async fn open_pair(&mut self, suspects: &[Suspects]) -> Result<VerifyEvent, Failure> {
         if self.began_at.is_none() {
-            self.began_at = Some(state::server_time(&self.witness).await?);
+            self.began_at = Some(state::server_time(&self.recorder).await?);
         }
         let begin = copy::begin_reading(&self.context.step().source);
         self.source.batch_execute(&begin).await?;
@@ -175,15 +183,15 @@ impl Worker {
     }
 
     async fn record(&mut self, found: &Verified) -> Result<VerifyEvent, Failure> {
-        let (context, witness) = (&self.context, &self.witness);
+        let (context, recorder) = (&self.context, &self.recorder);
         let began_at = match self.began_at.take() {
             Some(began_at) => began_at,
-            None => state::server_time(witness).await?,
+            None => state::server_time(recorder).await?,
         };
         let unverified = self.verifier.unverified();
-        context.begin(witness).await?;
+        context.begin(recorder).await?;
         state::record_verification(
-            witness,
+            recorder,
             context.name(),
             context.direction,
             &began_at,
@@ -198,11 +206,11 @@ impl Worker {
             (false, _, false) => "verified: rows differ",
         };
         if found.is_equal() {
-            state::settle_strays(witness, context.name(), found.strays).await?;
-            state::trust_file(witness, context.name(), context.direction, found.file).await?;
+            state::settle_strays(recorder, context.name(), found.strays).await?;
+            state::trust_file(recorder, context.name(), context.direction, found.file).await?;
         }
-        context.audit(witness, what, None).await?;
-        witness.batch_execute("COMMIT").await?;
+        context.audit(recorder, what, None).await?;
+        recorder.batch_execute("COMMIT").await?;
         context.note(Note::Verified {
             found: found.clone(),
             unverified: unverified.to_vec(),

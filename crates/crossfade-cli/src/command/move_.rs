@@ -1,0 +1,130 @@
+//! `crossfade move`: plans (or goes on), asks, and moves until it is interrupted, completed or aborted.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use crossfade_coordinator::moves::{self, Hooks, MoveOptions, MoveWhat};
+use crossfade_core::name::MigrationName;
+use crossfade_core::plan::Plan;
+use crossfade_postgres::change::limits;
+use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::moves::plan::MoveRequest;
+use crossfade_postgres::moves::relations::Selection;
+use tokio::sync::watch;
+
+use super::{Context, planning};
+use crate::args::{Cutover, Move, Verify};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::progress;
+use crate::{meaning, output, signals};
+
+pub(super) async fn perform(context: &Context, typed: Move) -> Outcome {
+    let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !typed.yes && !typed.plan && !may_ask {
+        return Err(
+            Failure::usage(anyhow::anyhow!("ask whether to move this: no terminal"))
+                .next("Look at it with --plan, then add --yes."),
+        );
+    }
+    let (from, to) = (
+        meaning::connection(Some(&typed.from))?,
+        meaning::connection(Some(&typed.to))?,
+    );
+    let name = meaning::name_of_move(typed.name.clone(), &from)?;
+    let Some(what) = agreed(context, &typed, (&from, &to), &name).await? else {
+        return Ok(Exit::Done);
+    };
+    let stop = signals::watch()?;
+    let (status, watched) = watch::channel(None);
+    let engine = moves::run(&from, &to, what, options(typed), stop, status);
+    let (ended, ()) = tokio::join!(engine, progress::show(context.console, watched));
+    Ok(output::ended::explain(context.console, Some(&name), &ended))
+}
+
+fn options(typed: Move) -> MoveOptions {
+    MoveOptions {
+        copiers: typed.copiers.into(),
+        cutover_when_ready: typed.cutover == Cutover::Auto,
+        roll_back: false,
+        until_handed_over: typed.until_cutover,
+        verify: typed.verify != Verify::Off,
+        hooks: Hooks {
+            pause: typed.hook_pause,
+            switch: typed.hook_switch,
+            resume: typed.hook_resume,
+            timeout: typed.hook_timeout,
+        },
+        pg_dump: typed.pg_dump,
+        reconnect_max: typed.reconnect_max,
+    }
+}
+
+/// What to run; `None` if it was only to be shown, or is not wanted.
+async fn agreed(
+    context: &Context,
+    typed: &Move,
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    name: &MigrationName,
+) -> Result<Option<MoveWhat>, Failure> {
+    let request = request(typed)?;
+    let change = request.as_ref().map(MoveRequest::canonical);
+    if let Some(stored) = planning::stored(to, name, change.as_deref().unwrap_or_default()).await? {
+        if change.is_some_and(|change| change != stored.change) {
+            return Err(planning::other_change(name));
+        }
+        context
+            .console
+            .note(&format!("Move `{name}` goes on where it was."));
+        return Ok(Some(MoveWhat::Resume(name.clone())));
+    }
+    let Some(request) = request else {
+        return Err(Failure::usage(anyhow::anyhow!("find out what to move"))
+            .next("Give --all, --schema SCHEMA or --tables PATTERN."));
+    };
+    let plan = planning::plan_move((from, to), &request, name).await?;
+    if typed.plan {
+        context.console.object(&serde_json::json!({
+            "outcome": Exit::Done.word(), "exit_code": Exit::Done.code(), "migration": name, "plan": plan,
+        }));
+        context.console.result(&output::moves::render(&plan));
+        return Ok(None);
+    }
+    if typed.yes {
+        let summary = output::moves::summary(&plan);
+        context.console.note(&format!("Move `{name}`: {summary}."));
+    } else {
+        output::advise(&output::moves::render(&plan));
+        if !confirmed(&plan) {
+            output::advise("Nothing was changed.");
+            return Ok(None);
+        }
+    }
+    Ok(Some(MoveWhat::Plan(Box::new(plan))))
+}
+
+fn request(typed: &Move) -> Result<Option<MoveRequest>, Failure> {
+    let selection = match (typed.all, &typed.schema[..], &typed.tables[..]) {
+        (true, ..) => Selection::All,
+        (_, [_, ..], _) => Selection::Schemas(typed.schema.clone()),
+        (.., [_, ..]) => Selection::Tables(typed.tables.clone()),
+        (false, [], []) => return Ok(None),
+    };
+    let mut request = MoveRequest {
+        selection,
+        schema: typed.schema_from.into(),
+        limits: crossfade_core::limits::Limits::default(),
+    };
+    for text in &typed.limit {
+        let (name, value) = meaning::halves(text, "NAME=VALUE")?;
+        limits::set(&mut request.limits, name, value).map_err(Failure::usage)?;
+    }
+    Ok(Some(request))
+}
+
+/// Anything but yes is no.
+fn confirmed(plan: &Plan) -> bool {
+    output::ask(&format!("Run move `{}` now? [y/N] ", plan.name));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}

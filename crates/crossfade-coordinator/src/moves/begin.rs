@@ -1,0 +1,129 @@
+//! The beginning of an engine: takes the move over on both servers, and finds out which of them leads.
+
+use crossfade_core::code::{FailureCode, RefusalCode};
+use crossfade_core::name::MigrationName;
+use crossfade_core::phase::Phase;
+use crossfade_core::plan::ServerIdentity;
+use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::session::{Session, SessionOptions};
+use crossfade_postgres::state::{self, Stored, TakeOver};
+
+use super::shared::{Shared, Side};
+use crate::context::host;
+use crate::failure::Failure;
+
+/// A move that was taken over.
+pub(crate) struct Begun {
+    pub(crate) shared: Shared,
+    pub(crate) stored: Stored,
+    /// The session that the state schema knows the engine by, on the target.
+    pub(crate) home: Session,
+}
+
+/// Takes it over: from here on nothing that an earlier engine sent can commit on either server (R24).
+pub(crate) async fn begin(
+    from: &ConnectConfig,
+    to: &ConnectConfig,
+    name: &MigrationName,
+    take_over: TakeOver,
+) -> Result<Begun, Failure> {
+    let application = name.application_name();
+    let (from, to) = (
+        from.clone().with_application_name(&application),
+        to.clone().with_application_name(&application),
+    );
+    let home = Session::open(&to, &SessionOptions::default()).await?;
+    let stored = find(&home, name).await?;
+    let Some(destination) = stored.plan.destination.clone() else {
+        return Err(Failure::Refused {
+            code: RefusalCode::NameTaken,
+            object: format!("migration {name}"),
+            reason: "It is a change of tables in their place, and no move.".to_owned(),
+            remedy: "Go on with it by `crossfade continue`, or choose another --name.",
+        });
+    };
+    let (of_source, of_target) = (stored.plan.server.clone(), destination.server.clone());
+    let target = take(&home, &to, name, &of_target, &destination.to_place, take_over).await?;
+    let there = Session::open(&from, &SessionOptions::default()).await?;
+    state::ensure(&there).await?;
+    // Whoever was the engine there has been superseded on the target already.
+    let source = take(
+        &there,
+        &from,
+        name,
+        &of_source,
+        &destination.from_place,
+        TakeOver::Force,
+    )
+    .await?;
+    let tables = stored.plan.steps.len();
+    state::raise_generation_of_tables(&home, name, tables, target.generation).await?;
+    state::raise_generation_of_tables(&there, name, tables, source.generation).await?;
+    let left = (
+        state::hand_overs(&there, name.as_str()).await?.left,
+        state::hand_overs(&home, name.as_str()).await?.left,
+    );
+    let stored = find(&home, name).await?;
+    let shared = Shared {
+        plan: stored.plan.clone(),
+        source,
+        target,
+        leg: left.0.max(left.1),
+    };
+    let line = format!(
+        "engine began, generation {}, leg {}",
+        shared.target.generation.0, shared.leg
+    );
+    shared.audit(&home, &line, None).await?;
+    Ok(Begun { shared, stored, home })
+}
+
+async fn find(home: &Session, name: &MigrationName) -> Result<Stored, Failure> {
+    let unknown = || state::StateError::Unknown {
+        name: name.to_string(),
+    };
+    if !state::exists(home).await? {
+        return Err(unknown().into());
+    }
+    state::ensure(home).await?;
+    let stored = state::load(home, name.as_str()).await?.ok_or_else(unknown)?;
+    if stored.phase == Phase::Aborted {
+        return Err(Failure::Refused {
+            code: RefusalCode::Aborted,
+            object: format!("migration {name}"),
+            reason: "It was aborted.".to_owned(),
+            remedy: "Start it anew with `crossfade move`.",
+        });
+    }
+    Ok(stored)
+}
+
+async fn take(
+    session: &Session,
+    config: &ConnectConfig,
+    name: &MigrationName,
+    server: &ServerIdentity,
+    place: &str,
+    take_over: TakeOver,
+) -> Result<Side, Failure> {
+    let found = session.system_identifier().await?;
+    if found != server.system_identifier {
+        return Err(Failure::needs_operator(
+            FailureCode::OtherServer,
+            format!(
+                "the system identifier at {config} is {found} and not {}",
+                server.system_identifier
+            ),
+            "Give --from and --to the servers that the move began with.",
+        ));
+    }
+    let application = name.application_name();
+    let generation =
+        state::raise_generation(session, name.as_str(), &application, &host(), take_over).await?;
+    Ok(Side {
+        config: config.clone(),
+        server: server.clone(),
+        place: place.to_owned(),
+        generation,
+    })
+}

@@ -1,0 +1,112 @@
+//! What makes a server lead, and what lets the other one follow.
+
+use crossfade_core::code::FailureCode;
+use crossfade_postgres::moves::{attachments, fence, sequences};
+use crossfade_postgres::session::{Session, SqlClass};
+use crossfade_postgres::state;
+
+use super::shared::{Shared, Side};
+use crate::failure::Failure;
+
+/// In an open transaction on the server that is to lead: attaches what acts where the tables lead, moves the sequences
+/// ahead to where they are on the server that is left, and lets writers in. `leg` is the one that begins.
+pub(crate) async fn enter(
+    shared: &Shared,
+    session: &Session,
+    left: &Session,
+    leg: i32,
+) -> Result<(), Failure> {
+    let (destination, name) = (shared.destination()?, shared.name());
+    let there = attachments::present(session, &destination.attachments).await?;
+    let missing = destination.attachments.iter().enumerate();
+    let mut script: Vec<String> = missing
+        .filter(|(number, _)| !there.contains(number))
+        .map(|(_, attachment)| attachment.attach.clone())
+        .collect();
+    let places = sequences::read(left, &destination.sequences).await?;
+    script.extend(sequences::set(&destination.sequences, &places));
+    script.push(fence::lower(&destination.fenced));
+    session.batch_execute(&script.join(";\n")).await?;
+    state::record_entered(session, name.as_str(), leg).await?;
+    shared
+        .audit(session, &format!("leads from leg {leg} on"), None)
+        .await
+}
+
+/// After a hand-over that was decided, and whose second half may be missing.
+pub(crate) async fn complete_hand_over(shared: &Shared) -> Result<(), Failure> {
+    let (leader, follower, name) = (shared.leader(), shared.follower(), shared.name());
+    let session = leader.session(name).await?;
+    let entered = state::hand_overs(&session, name.as_str()).await?.entered;
+    if shared.leg == 0 || entered >= shared.leg {
+        return Ok(());
+    }
+    let left = follower.session(name).await?;
+    leader.begin(&session, name).await?;
+    enter(shared, &session, &left, shared.leg).await?;
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// How long one attempt to take something off the follower may queue, and how often it is tried: readers are there still.
+const DETACH_SLICE_MS: u32 = 1_000;
+const DETACH_ATTEMPTS: u32 = 60;
+
+/// Takes off the server that follows what would act on rows by itself (R21). It is fenced, and may be read.
+pub(crate) async fn detach(shared: &Shared) -> Result<(), Failure> {
+    let (destination, side) = (shared.destination()?, shared.follower());
+    let session = side.session(shared.name()).await?;
+    for number in attachments::present(&session, &destination.attachments).await? {
+        let attachment = &destination.attachments[number];
+        for attempt in 1.. {
+            match detach_once(shared, side, &session, &attachment.detach).await {
+                Err(Failure::Stopped {
+                    code: FailureCode::LockNotGranted,
+                    ..
+                }) if attempt < DETACH_ATTEMPTS => {}
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn detach_once(shared: &Shared, side: &Side, session: &Session, sql: &str) -> Result<(), Failure> {
+    side.begin(session, shared.name()).await?;
+    session
+        .batch_execute(&format!("SET LOCAL lock_timeout = {DETACH_SLICE_MS}"))
+        .await?;
+    if let Err(error) = session.batch_execute(sql).await {
+        if error.class() != SqlClass::Lost {
+            session.batch_execute("ROLLBACK").await?;
+        }
+        return Err(error.into());
+    }
+    shared.audit(session, "detached", Some(sql)).await?;
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Makes sure of the rows behind what was attached without looking at them, and fills views that hold rows.
+pub(crate) async fn validate(shared: &Shared) -> Result<(), Failure> {
+    let (destination, side, name) = (shared.destination()?, shared.leader(), shared.name());
+    let session = side.session(name).await?;
+    for attachment in &destination.attachments {
+        if let Some(validate) = &attachment.validate {
+            // Of one that is valid it does nothing.
+            session.batch_execute(validate).await?;
+        }
+    }
+    if shared.leg != 1 {
+        return Ok(());
+    }
+    let home = shared.target.session(name).await?;
+    if let Some((after, refresh)) = state::kept_dump(&home, name.as_str()).await?
+        && !refresh.is_empty()
+    {
+        session.batch_execute(&refresh).await?;
+        state::keep_dump(&home, name.as_str(), &after, "").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Everything that is there before the first row is copied: the schema on the target, fenced and without what acts by
+//! itself; on the source publication and slot.
+//!
+//! Repeated from its beginning after a crash; each part finds what is done.
+
+use std::path::Path;
+
+use crossfade_core::code::FailureCode;
+use crossfade_core::name::TableName;
+use crossfade_core::phase::Phase;
+use crossfade_core::plan::{ReplicaIdentity, SchemaSource};
+use crossfade_core::way_back::Direction;
+use crossfade_postgres::ident::{self, Ident};
+use crossfade_postgres::moves::{attachments, fence, schema};
+use crossfade_postgres::session::Session;
+use crossfade_postgres::{slot, state};
+use crossfade_replication::slot as replication_slot;
+use crossfade_replication::transport::Connection;
+
+use super::shared::{Shared, Side};
+use crate::failure::Failure;
+use crate::hands::SLOT_RELEASE_MAX;
+
+/// The statement of the whole move that restores the schema, among those that are written down as done.
+pub(crate) const RESTORED: i32 = 0;
+/// Those that are run once the rows are there.
+pub(crate) const AFTER_ROWS: i32 = 1;
+
+/// See the module.
+pub(crate) async fn prepare(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
+    restore(shared, pg_dump).await?;
+    fence_target(shared).await?;
+    publish(shared, Direction::Forward).await?;
+    let home = shared.target.session(shared.name()).await?;
+    shared.target.begin(&home, shared.name()).await?;
+    state::set_phase(&home, shared.name().as_str(), Phase::Copying).await?;
+    shared.audit(&home, "phase copying", None).await?;
+    Ok(home.batch_execute("COMMIT").await?)
+}
+
+/// The schema as the source has it, in one transaction.
+async fn restore(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
+    let (destination, name) = (shared.destination()?, shared.name());
+    let home = shared.target.session(name).await?;
+    let done = state::done_statements(&home, name.as_str()).await?;
+    if destination.schema == SchemaSource::Existing || done.contains(&RESTORED) {
+        return Ok(());
+    }
+    let all = shared.plan.change.starts_with("move all");
+    let tables = (!all).then_some(destination.fenced.as_slice());
+    let mut dump = schema::dump(&shared.source.config, pg_dump, tables)
+        .await
+        .map_err(|error| {
+            Failure::stopped(
+                FailureCode::SchemaNotDumped,
+                error,
+                "Give a `pg_dump` that is as new as the source with --pg-dump; or make the tables on the target by yourself \
+                 and say `--schema-from existing`.",
+            )
+        })?;
+    if all {
+        schema::add_views(&shared.source.session(name).await?, &mut dump).await?;
+    }
+    // What a dump sets stays set in its session.
+    let session = shared.target.session(name).await?;
+    shared.target.begin(&session, name).await?;
+    session.batch_execute(&dump.before).await.map_err(|error| {
+        Failure::stopped(
+            FailureCode::SchemaNotRestored,
+            error,
+            "Mend what the target complains about (a role, an extension, a schema), then run the same command again.",
+        )
+    })?;
+    state::record_statement(&session, name.as_str(), RESTORED).await?;
+    state::keep_dump(&session, name.as_str(), &dump.after, &dump.refresh).await?;
+    shared.audit(&session, "restored the schema", None).await?;
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Nobody but us writes to the target's tables, and nothing acts on them by itself.
+async fn fence_target(shared: &Shared) -> Result<(), Failure> {
+    let (destination, name) = (shared.destination()?, shared.name());
+    let session = shared.target.session(name).await?;
+    shared.target.begin(&session, name).await?;
+    let raise = fence::raise(&destination.fenced, name, &shared.source.place);
+    session.batch_execute(&raise).await?;
+    for number in attachments::present(&session, &destination.attachments).await? {
+        session
+            .batch_execute(&destination.attachments[number].detach)
+            .await?;
+    }
+    shared.audit(&session, "fenced the target", None).await?;
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Publication and slot of a direction, on the server that leads then; made anew (R3).
+pub(crate) async fn publish(shared: &Shared, direction: Direction) -> Result<(), Failure> {
+    let side = match direction {
+        Direction::Forward => &shared.source,
+        Direction::Back => &shared.target,
+    };
+    let (name, publication) = (shared.name(), Ident(&shared.publication(direction)).to_string());
+    let session = side.session(name).await?;
+    slot::drop(&session, &shared.slot(direction), SLOT_RELEASE_MAX).await?;
+    side.begin(&session, name).await?;
+    for table in keyless(shared) {
+        let full = format!("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL");
+        session.batch_execute(&full).await?;
+    }
+    let tables: Vec<String> = shared
+        .tables()
+        .iter()
+        .map(|table| format!("ONLY {}", ident::table(table)))
+        .collect();
+    let create = format!(
+        "CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish = 'insert, update, delete, truncate')",
+        tables.join(", ")
+    );
+    session
+        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {publication}"))
+        .await?;
+    session.batch_execute(&create).await?;
+    if !state::record_publication(&session, name, direction, tables.len()).await? {
+        return Err(changes_missing(&publication));
+    }
+    shared.audit(&session, "published", Some(&create)).await?;
+    session.batch_execute("COMMIT").await?;
+    create_slot(shared, side, &shared.slot(direction), &session).await
+}
+
+async fn create_slot(shared: &Shared, side: &Side, slot: &str, session: &Session) -> Result<(), Failure> {
+    let mut connection = Connection::open(&side.config).await?;
+    replication_slot::create(&mut connection, slot).await?;
+    shared
+        .audit(session, &format!("created the slot {slot}"), None)
+        .await
+}
+
+/// Tables whose rows nothing tells apart: an update of one is only seen with the whole old row.
+fn keyless(shared: &Shared) -> Vec<String> {
+    let steps = shared
+        .steps()
+        .filter(|step| step.source.identity_to_restore.is_some());
+    steps.map(|step| ident::table(&step.source.name)).collect()
+}
+
+/// What gives keyless tables their identity back.
+pub(crate) fn restore_identities(shared: &Shared) -> Vec<(TableName, String)> {
+    let restore = |step: &crossfade_core::plan::CopyStep| {
+        let table = ident::table(&step.source.name);
+        let identity = step.source.identity_to_restore.as_ref()?;
+        let identity = match identity {
+            ReplicaIdentity::Default => "DEFAULT".to_owned(),
+            ReplicaIdentity::Index { name } => format!("USING INDEX {}", Ident(name)),
+            ReplicaIdentity::Full => "FULL".to_owned(),
+            ReplicaIdentity::Nothing => "NOTHING".to_owned(),
+        };
+        let restore = format!("ALTER TABLE ONLY {table} REPLICA IDENTITY {identity}");
+        Some((step.source.name.clone(), restore))
+    };
+    shared.steps().filter_map(restore).collect()
+}
+
+/// The stream of such a publication may lack changes, and nobody knows which (R34).
+pub(crate) fn changes_missing(publication: &str) -> Failure {
+    Failure::needs_operator(
+        FailureCode::PublicationChanged,
+        format!(
+            "the publication {publication} was altered, dropped or made anew: changes may be missing from the stream"
+        ),
+        "The server that leads is complete. `crossfade abort` (before the first hand-over) or `crossfade complete` ends \
+         the move.",
+    )
+}

@@ -1,0 +1,225 @@
+//! Workers that many tables share: one session each, and one transaction or one question for all that wait.
+
+use std::sync::Arc;
+
+use crossfade_applier::{ApplyError, ApplyErrorClass, Batch, Lane, LaneOutcome};
+use crossfade_core::ledger::Span;
+use crossfade_core::migration::{Event, copy_step};
+use crossfade_core::phase::Phase;
+use crossfade_core::piece::Piece;
+use crossfade_core::plan::Plan;
+use crossfade_core::position::Lsn;
+use crossfade_core::snapshot::Snapshot;
+use crossfade_core::way_back::Direction;
+use crossfade_postgres::session::Session;
+use crossfade_postgres::{state, wal};
+use tokio::sync::mpsc;
+
+use super::engine::{Heard, Heeded};
+use super::shared::Shared;
+use crate::context::Message;
+use crate::failure::Failure;
+
+/// What is to be written down for a table.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// It has come so far.
+    Phase(Phase),
+    /// It was copied whole (R11).
+    Copied {
+        consistent_point: Lsn,
+        snapshot: Snapshot,
+        rows: u64,
+        file: Option<u32>,
+    },
+    /// A position up to which nothing of it was changed.
+    Position(Box<Piece>),
+}
+
+/// Writes notes down on the server that follows, all that wait in one transaction.
+pub(crate) async fn write_down(
+    shared: Arc<Shared>,
+    plans: Arc<Vec<Plan>>,
+    mut notes: mpsc::UnboundedReceiver<(usize, Note)>,
+    heard: mpsc::UnboundedSender<Heard>,
+) {
+    let mut session = None;
+    let mut waiting = Vec::new();
+    while notes.recv_many(&mut waiting, 1_000).await > 0 {
+        match write_all(&shared, &plans, &mut session, &waiting).await {
+            Ok(()) => {
+                for (table, note) in waiting.drain(..) {
+                    let event = match note {
+                        Note::Phase(_) => Event::PhaseRecorded,
+                        Note::Copied { .. } => Event::ChunkRecorded,
+                        Note::Position(_) => Event::PieceApplied,
+                    };
+                    let _ = heard.send((Some(table), Ok(Heeded::Message(Message::Event(event)))));
+                }
+            }
+            Err(failure) => {
+                let _ = heard.send((None, Err(failure)));
+                return;
+            }
+        }
+    }
+}
+
+async fn write_all(
+    shared: &Shared,
+    plans: &[Plan],
+    kept: &mut Option<Session>,
+    notes: &[(usize, Note)],
+) -> Result<(), Failure> {
+    let side = shared.follower();
+    let session = match kept {
+        Some(session) => session,
+        None => kept.insert(side.session(shared.name()).await?),
+    };
+    side.begin(session, shared.name()).await?;
+    for (table, note) in notes {
+        write_one(session, &plans[*table], note).await?;
+    }
+    Ok(session.batch_execute("COMMIT").await?)
+}
+
+async fn write_one(session: &Session, plan: &Plan, note: &Note) -> Result<(), Failure> {
+    let table = plan.name.as_str();
+    match note {
+        Note::Phase(phase) => state::set_table_phase(session, table, *phase).await?,
+        Note::Copied {
+            consistent_point,
+            snapshot,
+            rows,
+            file,
+        } => {
+            let chunk = state::Chunk {
+                number: 0,
+                span: Span::default(),
+                snapshot: snapshot.clone(),
+                rows: *rows,
+            };
+            state::record_chunk(session, table, &chunk).await?;
+            state::start_position(session, table, Direction::Forward, *consistent_point).await?;
+            state::trust_file(session, table, Direction::Forward, *file).await?;
+            state::set_table_phase(session, table, Phase::Copied).await?;
+        }
+        Note::Position(piece) => {
+            let mut statements = state::note_statements(&plan.name, &piece.ledger);
+            let to = piece.applied.unwrap_or_default();
+            let aligned = piece.aligned.as_ref();
+            statements.push(state::advance_statement(
+                &plan.name,
+                Direction::Forward,
+                to,
+                aligned,
+            ));
+            let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+            if session.run_script(&statements).await?.last() != Some(&1) {
+                let error = ApplyError::PositionNotMoved { to };
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the leader's insert position, once for all tables that wait for one, and makes it durable.
+pub(crate) async fn read_positions(
+    shared: Arc<Shared>,
+    mut asked: mpsc::UnboundedReceiver<usize>,
+    heard: mpsc::UnboundedSender<Heard>,
+) {
+    let mut session = None;
+    let mut waiting = Vec::new();
+    while asked.recv_many(&mut waiting, 1_000).await > 0 {
+        match read_position(&shared, &mut session).await {
+            Ok(position) => {
+                for table in waiting.drain(..) {
+                    let event = Event::InsertPosition(position);
+                    let _ = heard.send((Some(table), Ok(Heeded::Message(Message::Event(event)))));
+                }
+            }
+            Err(failure) => {
+                let _ = heard.send((None, Err(failure)));
+                return;
+            }
+        }
+    }
+}
+
+async fn read_position(shared: &Shared, kept: &mut Option<Session>) -> Result<Lsn, Failure> {
+    let session = match kept {
+        Some(session) => session,
+        None => kept.insert(shared.leader().session(shared.name()).await?),
+    };
+    Ok(wal::durable_insert_position(session).await?)
+}
+
+/// Batches that are applied in one transaction, at most.
+const TOGETHER_MAX: usize = 32;
+
+/// Applies whole batches of its tables, all that wait in one transaction. What the server refuses together is tried table
+/// by table, by each table's own applier, which says which row it was.
+pub(crate) async fn apply_together(
+    shared: Arc<Shared>,
+    plans: Arc<Vec<Plan>>,
+    mut batches: mpsc::UnboundedReceiver<(usize, Piece)>,
+    heard: mpsc::UnboundedSender<Heard>,
+) {
+    let mut lane = None;
+    let mut waiting = Vec::new();
+    while batches.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
+        match apply_all(&shared, &plans, &mut lane, &waiting).await {
+            Ok(true) => {
+                for (table, _) in waiting.drain(..) {
+                    let event = Message::Event(Event::PieceApplied);
+                    let _ = heard.send((Some(table), Ok(Heeded::Message(event))));
+                }
+            }
+            Ok(false) => {
+                for (table, piece) in waiting.drain(..) {
+                    let _ = heard.send((Some(table), Ok(Heeded::ApplyAlone(piece))));
+                }
+            }
+            Err(failure) => {
+                let _ = heard.send((None, Err(failure)));
+                return;
+            }
+        }
+    }
+}
+
+/// Whether all were applied; else none was.
+async fn apply_all(
+    shared: &Shared,
+    plans: &[Plan],
+    kept: &mut Option<Lane>,
+    waiting: &[(usize, Piece)],
+) -> Result<bool, Failure> {
+    let side = shared.follower();
+    let lane = match kept {
+        Some(lane) => lane,
+        None => {
+            let session = side.session(shared.name()).await?;
+            kept.insert(Lane::prepare(session, shared.name(), side.generation).await?)
+        }
+    };
+    let batches = waiting.iter().map(|(table, piece)| Batch {
+        table: *table,
+        name: &plans[*table].name,
+        step: copy_step(&plans[*table]),
+        piece,
+    });
+    let began = std::time::Instant::now();
+    let outcome = lane.apply(&batches.collect::<Vec<_>>()).await;
+    tracing::debug!(batches = waiting.len(), took = ?began.elapsed(), "applied together");
+    match outcome {
+        LaneOutcome::Applied => Ok(true),
+        LaneOutcome::NotApplied(error) if error.class() == ApplyErrorClass::Real => Ok(false),
+        LaneOutcome::NotApplied(error) => Err(error.into()),
+        LaneOutcome::Unknown(error) => Err(Failure::Lost {
+            what: error.to_string(),
+        }),
+    }
+}
