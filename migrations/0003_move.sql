@@ -3,8 +3,9 @@
 CREATE TABLE crossfade.hand_over (
     migration  text NOT NULL,
     leg        integer NOT NULL,
-    -- Left: from here on the tables here follow. Entered: from here on they lead.
-    side       text NOT NULL CHECK (side IN ('left', 'entered')),
+    -- Left: from here on the tables here follow. Entered: from here on they lead. On the target only: paused, the hook has
+    -- paused applications that are to go on; switched, the hook has led them over.
+    side       text NOT NULL CHECK (side IN ('left', 'entered', 'paused', 'switched')),
     handed_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (migration, leg, side)
 );

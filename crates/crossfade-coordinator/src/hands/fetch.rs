@@ -58,8 +58,21 @@ impl Hands {
 }
 
 async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<FetchOrder>) {
-    let mut worker = None;
-    while let Some(order) = orders.recv().await {
+    let mut worker: Option<Worker> = None;
+    loop {
+        // Of many tables each would keep its sessions.
+        let idle = context.far.is_some() && worker.as_ref().is_some_and(|worker| worker.reach.is_none());
+        let order = match idle {
+            true => match tokio::time::timeout(IDLE_MAX, orders.recv()).await {
+                Ok(order) => order,
+                Err(_) => {
+                    worker = None;
+                    continue;
+                }
+            },
+            false => orders.recv().await,
+        };
+        let Some(order) = order else { return };
         let answer = perform(&context, &mut worker, order).await;
         let failed = answer.is_err();
         if let Some(answer) = answer.transpose() {
@@ -70,6 +83,9 @@ async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<FetchOrder>) {
         }
     }
 }
+
+/// After so much silence the sessions are given back, where there are many tables.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 struct Worker {
     /// Reads; its transaction keeps the snapshot.

@@ -35,8 +35,13 @@ impl Hands {
 async fn work(context: Arc<Context>, mut orders: mpsc::Receiver<VerifyCommand>) {
     let mut worker = None;
     while let Some(order) = orders.recv().await {
+        let is_last = matches!(order, VerifyCommand::Record(_));
         let answer = perform(&context, &mut worker, order).await;
         let failed = answer.is_err();
+        if is_last && context.far.is_some() {
+            // Of many tables each would keep its sessions.
+            worker = None;
+        }
         if let Some(answer) = answer.transpose() {
             let _ = context.answers.send(answer);
         }

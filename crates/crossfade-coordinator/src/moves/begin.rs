@@ -6,7 +6,7 @@ use crossfade_core::phase::Phase;
 use crossfade_core::plan::ServerIdentity;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
-use crossfade_postgres::state::{self, Stored, TakeOver};
+use crossfade_postgres::state::{self, Mark, Stored, TakeOver};
 
 use super::shared::{Shared, Side};
 use crate::context::host;
@@ -59,16 +59,18 @@ pub(crate) async fn begin(
     let tables = stored.plan.steps.len();
     state::raise_generation_of_tables(&home, name, tables, target.generation).await?;
     state::raise_generation_of_tables(&there, name, tables, source.generation).await?;
-    let left = (
-        state::hand_overs(&there, name.as_str()).await?.left,
-        state::hand_overs(&home, name.as_str()).await?.left,
-    );
+    if stored.phase == Phase::Planned {
+        // Of a former move of that name, which may have had another server.
+        state::forget_tables(&there, name.as_str()).await?;
+        state::forget_tables(&home, name.as_str()).await?;
+    }
+    let leg = leg(name, &there, &home).await?;
     let stored = find(&home, name).await?;
     let shared = Shared {
         plan: stored.plan.clone(),
         source,
         target,
-        leg: left.0.max(left.1),
+        leg,
     };
     let line = format!(
         "engine began, generation {}, leg {}",
@@ -76,6 +78,28 @@ pub(crate) async fn begin(
     );
     shared.audit(&home, &line, None).await?;
     Ok(Begun { shared, stored, home })
+}
+
+/// The last hand-over that was decided: written down on the server that was left, and then on the one that was entered.
+async fn leg(name: &MigrationName, there: &Session, home: &Session) -> Result<i32, Failure> {
+    let name = name.as_str();
+    let (mut left, mut entered) = (0, 0);
+    for session in [there, home] {
+        left = left.max(state::marked(session, name, Mark::Left).await?.unwrap_or(0));
+        entered = entered.max(state::marked(session, name, Mark::Entered).await?.unwrap_or(0));
+    }
+    match entered > left {
+        false => Ok(left),
+        true => Err(Failure::needs_operator(
+            FailureCode::SwapUnresolved,
+            format!(
+                "leg {entered} was entered, and the server that was left does not know of it: it has lost its last \
+                 transactions (a failover, or a restore)"
+            ),
+            "Both servers may take writes now. Shut applications out of the one that was left, and judge which rows are \
+             missing there; the one that was entered is complete.",
+        )),
+    }
 }
 
 async fn find(home: &Session, name: &MigrationName) -> Result<Stored, Failure> {
@@ -115,6 +139,20 @@ async fn take(
                 server.system_identifier
             ),
             "Give --from and --to the servers that the move began with.",
+        ));
+    }
+    let database: String = session
+        .query_one("SELECT pg_catalog.current_database()::text", &[])
+        .await?
+        .get(0);
+    if database != server.database {
+        return Err(Failure::needs_operator(
+            FailureCode::OtherServer,
+            format!(
+                "the database at {config} is {database} and not {}",
+                server.database
+            ),
+            "Give --from and --to the databases that the move began with.",
         ));
     }
     let application = name.application_name();

@@ -1,7 +1,7 @@
 //! The end of a move, from anywhere that reaches both servers.
 
 use crossfade_core::code::FailureCode;
-use crossfade_core::name::MigrationName;
+use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::SchemaSource;
 use crossfade_core::way_back::Direction;
@@ -55,9 +55,9 @@ async fn remove(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationName) 
         let drop = format!("DROP TABLE IF EXISTS {} CASCADE", tables.join(", "));
         session.batch_execute(&drop).await?;
     } else {
-        session
-            .batch_execute(&lower_if_there(&shared, &session).await?)
-            .await?;
+        for table in there(&shared, &session).await? {
+            session.batch_execute(&fence::remove(&table)).await?;
+        }
     }
     state::forget_statements(&session, name.as_str()).await?;
     state::set_phase(&session, name.as_str(), Phase::Aborted).await?;
@@ -65,15 +65,15 @@ async fn remove(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationName) 
     Ok(session.batch_execute("COMMIT").await?)
 }
 
-/// Tables that somebody has dropped meanwhile have no fence.
-async fn lower_if_there(shared: &Shared, session: &Session) -> Result<String, Failure> {
+/// Those of the move's tables that nobody has dropped meanwhile.
+async fn there(shared: &Shared, session: &Session) -> Result<Vec<TableName>, Failure> {
     let mut there = Vec::new();
     for table in &shared.destination()?.fenced {
         if table_oid(session, table).await?.is_some() {
             there.push(table.clone());
         }
     }
-    Ok(fence::lower(&there))
+    Ok(there)
 }
 
 /// Slot and publication of that direction, and the identities that it took.
@@ -90,13 +90,18 @@ async fn unpublish(shared: &Shared, direction: Direction) -> Result<(), Failure>
         Ident(&shared.publication(direction))
     );
     session.batch_execute(&drop).await?;
+    let mut identities = Vec::new();
     for (table, sql) in prepare::restore_identities(shared) {
         if table_oid(&session, &table).await?.is_some() {
-            session.batch_execute(&sql).await?;
+            identities.push(sql);
         }
     }
     shared.audit(&session, "unpublished", Some(&drop)).await?;
-    Ok(session.batch_execute("COMMIT").await?)
+    session.batch_execute("COMMIT").await?;
+    for sql in identities {
+        enter::run_patiently(shared, side, &session, &sql).await?;
+    }
+    Ok(())
 }
 
 /// Ends a move that was handed over: slots and publications go, and the server that follows keeps its fence, or with `drop`
@@ -133,6 +138,11 @@ async fn finish(
     }
     enter::complete_hand_over(&shared).await?;
     enter::validate(&shared).await?;
+    let leader = shared.leader().session(name).await?;
+    for table in there(&shared, &leader).await? {
+        let remove = fence::remove(&table);
+        enter::run_patiently(&shared, shared.leader(), &leader, &remove).await?;
+    }
     unpublish(&shared, Direction::Forward).await?;
     unpublish(&shared, Direction::Back).await?;
     if drop {

@@ -84,6 +84,8 @@ pub(crate) enum Outcome {
         attempts: u32,
         switch_failed: Option<Failure>,
     },
+    /// Nothing was handed over, and another engine tries again.
+    TakenBack(String),
     /// The hand-over was not achieved.
     NotHandedOver { obstacle: String, attempts: u32 },
 }
@@ -172,7 +174,7 @@ impl Engine {
         (stop, shown): (watch::Receiver<bool>, watch::Sender<Shown>),
         (tell, heard): (mpsc::UnboundedSender<Heard>, mpsc::UnboundedReceiver<Heard>),
         timeline: u32,
-        report: Report,
+        (report, paused): (Report, bool),
     ) -> Self {
         let Loaded {
             plans,
@@ -245,7 +247,7 @@ impl Engine {
             silenced: false,
             finished: false,
             finishing: false,
-            paused: false,
+            paused,
             stop,
             timeline,
             shown,
@@ -264,6 +266,13 @@ impl Engine {
             }
         }
         self.follow();
+        if self.paused {
+            for number in 0..self.members.len() {
+                if let Some(outcome) = self.event(number, Event::Asked(Asked::Pause))? {
+                    return Ok(outcome);
+                }
+            }
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stop_heard = false;
@@ -276,6 +285,11 @@ impl Engine {
                 return Ok(outcome);
             }
         }
+    }
+
+    /// A hand-over was asked for, and has not been achieved.
+    pub(crate) fn wants_hand_over(&self) -> bool {
+        self.wants_hand_over
     }
 
     /// The report so far.
@@ -745,6 +759,7 @@ impl Engine {
             HandedOver::NotAchieved { obstacle, attempts } => {
                 Some(Outcome::NotHandedOver { obstacle, attempts })
             }
+            HandedOver::TakenBack(why) => Some(Outcome::TakenBack(why)),
             HandedOver::Compare(tables) => {
                 self.options.verify = true;
                 for table in tables {

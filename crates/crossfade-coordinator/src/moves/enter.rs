@@ -1,9 +1,11 @@
 //! What makes a server lead, and what lets the other one follow.
 
+use std::time::Duration;
+
 use crossfade_core::code::FailureCode;
 use crossfade_postgres::moves::{attachments, fence, sequences};
 use crossfade_postgres::session::{Session, SqlClass};
-use crossfade_postgres::state;
+use crossfade_postgres::state::{self, Mark};
 
 use super::shared::{Shared, Side};
 use crate::failure::Failure;
@@ -27,7 +29,7 @@ pub(crate) async fn enter(
     script.extend(sequences::set(&destination.sequences, &places));
     script.push(fence::lower(&destination.fenced));
     session.batch_execute(&script.join(";\n")).await?;
-    state::record_entered(session, name.as_str(), leg).await?;
+    state::mark(session, name.as_str(), leg, Mark::Entered).await?;
     shared
         .audit(session, &format!("leads from leg {leg} on"), None)
         .await
@@ -37,46 +39,61 @@ pub(crate) async fn enter(
 pub(crate) async fn complete_hand_over(shared: &Shared) -> Result<(), Failure> {
     let (leader, follower, name) = (shared.leader(), shared.follower(), shared.name());
     let session = leader.session(name).await?;
-    let entered = state::hand_overs(&session, name.as_str()).await?.entered;
-    if shared.leg == 0 || entered >= shared.leg {
+    let entered = state::marked(&session, name.as_str(), Mark::Entered).await?;
+    if shared.leg == 0 || entered >= Some(shared.leg) {
         return Ok(());
     }
     let left = follower.session(name).await?;
     leader.begin(&session, name).await?;
+    session
+        .batch_execute(&format!("SET LOCAL lock_timeout = {ENTER_MS}"))
+        .await?;
     enter(shared, &session, &left, shared.leg).await?;
     Ok(session.batch_execute("COMMIT").await?)
 }
 
+/// Readers there are waited for so long, and then again by the next engine.
+const ENTER_MS: u32 = 5_000;
+
 /// How long one attempt to take something off the follower may queue, and how often it is tried: readers are there still.
-const DETACH_SLICE_MS: u32 = 1_000;
-const DETACH_ATTEMPTS: u32 = 60;
+const SLICE_MS: u32 = 500;
+const ATTEMPTS: u32 = 120;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Takes off the server that follows what would act on rows by itself (R21). It is fenced, and may be read.
 pub(crate) async fn detach(shared: &Shared) -> Result<(), Failure> {
     let (destination, side) = (shared.destination()?, shared.follower());
     let session = side.session(shared.name()).await?;
     for number in attachments::present(&session, &destination.attachments).await? {
-        let attachment = &destination.attachments[number];
-        for attempt in 1.. {
-            match detach_once(shared, side, &session, &attachment.detach).await {
-                Err(Failure::Stopped {
-                    code: FailureCode::LockNotGranted,
-                    ..
-                }) if attempt < DETACH_ATTEMPTS => {}
-                outcome => {
-                    outcome?;
-                    break;
-                }
-            }
+        let detach = &destination.attachments[number].detach;
+        run_patiently(shared, side, &session, detach).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement that takes a strong lock, queueing for it again and again, for moments only.
+pub(crate) async fn run_patiently(
+    shared: &Shared,
+    side: &Side,
+    session: &Session,
+    sql: &str,
+) -> Result<(), Failure> {
+    for attempt in 1.. {
+        match run_once(shared, side, session, sql).await {
+            Err(Failure::Stopped {
+                code: FailureCode::LockNotGranted,
+                ..
+            }) if attempt < ATTEMPTS => tokio::time::sleep(PAUSE).await,
+            outcome => return outcome,
         }
     }
     Ok(())
 }
 
-async fn detach_once(shared: &Shared, side: &Side, session: &Session, sql: &str) -> Result<(), Failure> {
+async fn run_once(shared: &Shared, side: &Side, session: &Session, sql: &str) -> Result<(), Failure> {
     side.begin(session, shared.name()).await?;
     session
-        .batch_execute(&format!("SET LOCAL lock_timeout = {DETACH_SLICE_MS}"))
+        .batch_execute(&format!("SET LOCAL lock_timeout = {SLICE_MS}"))
         .await?;
     if let Err(error) = session.batch_execute(sql).await {
         if error.class() != SqlClass::Lost {
@@ -84,7 +101,7 @@ async fn detach_once(shared: &Shared, side: &Side, session: &Session, sql: &str)
         }
         return Err(error.into());
     }
-    shared.audit(session, "detached", Some(sql)).await?;
+    shared.audit(session, "ran", Some(sql)).await?;
     Ok(session.batch_execute("COMMIT").await?)
 }
 

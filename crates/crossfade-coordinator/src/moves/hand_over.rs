@@ -18,13 +18,15 @@ use crossfade_core::code::FailureCode;
 use crossfade_core::piece::{Marker, marker};
 use crossfade_postgres::moves::{fence, relations, schema};
 use crossfade_postgres::session::{Session, SqlClass};
-use crossfade_postgres::{state, wal};
+use crossfade_postgres::state::{self, Mark};
+use crossfade_postgres::{slot, wal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::hooks::{Hook, Hooks};
+use super::hooks::{self, Hooks};
 use super::shared::{Shared, opposite};
-use super::{enter, prepare};
+use super::{changed, enter, prepare};
 use crate::failure::Failure;
+use crate::hands::SLOT_RELEASE_MAX;
 
 /// What the hand-over asks of the engine's loop.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(crate) enum HandedOver {
     },
     /// These tables have to be compared first: their files were replaced (R4).
     Compare(Vec<usize>),
+    /// Everything was ready, and the rest took too long: taken back. This engine has ended its machines.
+    TakenBack(String),
     /// Not within the budget.
     NotAchieved {
         /// The last obstacle, in words.
@@ -62,7 +66,9 @@ pub(crate) enum HandedOver {
 
 /// The first pause between two attempts; it doubles up to the last.
 const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// One attempt to get all locks, as a part of `deadlock_timeout`, unless an autovacuum is in the way.
+const SLICE_SHARE: f32 = 0.8;
 /// A frozen engine's session is ended by the server so long after the budget.
 const WATCHDOG: Duration = Duration::from_secs(5);
 
@@ -82,20 +88,30 @@ pub(crate) async fn hand_over(
         shared: Arc::clone(&shared),
         asks,
     };
-    let outcome = match hooks.run(Hook::Pause, &shared, back).await {
+    let paused = hooks::pause(&hooks, &shared, back).await;
+    let outcome = match paused {
         Ok(()) => handing.attempts(&hooks).await,
         Err(failure) => Err(failure),
     };
-    let leads = match &outcome {
-        Ok(HandedOver::Done { .. }) => back,
-        _not_handed_over => shared.direction(),
+    let follower = match outcome {
+        // Decided, or nobody knows: the next engine finds out, and lets applications go on where they shall.
+        Ok(HandedOver::Done { .. }) | Err(Failure::Lost { .. }) => None,
+        Ok(_) | Err(_) => Some(handing.let_go().await?),
     };
-    let resumed = hooks.run(Hook::Resume, &shared, leads).await;
-    match outcome {
-        // Applications are where they were or go where they shall, and wait: that is for a person to see.
-        Ok(_) if resumed.is_err() => resumed.and(outcome),
-        outcome => outcome,
+    match &outcome {
+        Ok(HandedOver::Done {
+            switch_failed: None, ..
+        }) => hooks::resume(&hooks, &shared, back).await?,
+        Ok(HandedOver::Done { .. }) => {}
+        _not_handed_over => {
+            if let Some(follower) = follower {
+                // Nobody reads it, and it would keep WAL.
+                slot::drop(&follower, &shared.slot(back), SLOT_RELEASE_MAX).await?;
+                hooks::resume(&hooks, &shared, shared.direction()).await?;
+            }
+        }
     }
+    outcome
 }
 
 struct Handing {
@@ -115,9 +131,18 @@ enum Attempt {
     /// Given back.
     Obstacle(String),
     Compare(Vec<usize>),
+    TakenBack(String),
 }
 
 impl Handing {
+    /// Rolls back what is open on either server, so that writers go on.
+    async fn let_go(self) -> Result<Session, Failure> {
+        for session in [&self.leader, &self.follower] {
+            session.batch_execute("ROLLBACK").await?;
+        }
+        Ok(self.follower)
+    }
+
     async fn attempts(&self, hooks: &Hooks) -> Result<HandedOver, Failure> {
         let limits = &self.shared.plan.limits;
         let deadline = Instant::now() + limits.cutover_max();
@@ -126,7 +151,7 @@ impl Handing {
             match self.attempt(attempt).await? {
                 Attempt::Done(held) => {
                     let leads = opposite(self.shared.direction());
-                    let switched = hooks.run(Hook::Switch, &self.shared, leads).await;
+                    let switched = hooks::switch(hooks, &self.shared, (self.shared.leg + 1, leads)).await;
                     return Ok(HandedOver::Done {
                         held,
                         attempts: attempt,
@@ -134,6 +159,7 @@ impl Handing {
                     });
                 }
                 Attempt::Compare(tables) => return Ok(HandedOver::Compare(tables)),
+                Attempt::TakenBack(why) => return Ok(HandedOver::TakenBack(why)),
                 Attempt::Obstacle(obstacle) if Instant::now() > deadline => {
                     let attempts = attempt;
                     return Ok(HandedOver::NotAchieved { obstacle, attempts });
@@ -154,7 +180,7 @@ impl Handing {
 
     async fn attempt(&self, attempt: u32) -> Result<Attempt, Failure> {
         let budget = self.shared.plan.limits.hold_budget();
-        if let Err(obstacle) = self.lock(attempt).await? {
+        if let Err(obstacle) = self.lock().await? {
             return Ok(Attempt::Obstacle(obstacle));
         }
         let began = Instant::now();
@@ -165,7 +191,9 @@ impl Handing {
             &self.shared.follower().place,
         );
         self.leader.batch_execute(&raise).await?;
+        tracing::debug!(at = ?began.elapsed(), "fenced");
         let replaced = self.replaced().await?;
+        tracing::debug!(at = ?began.elapsed(), "looked at");
         if !replaced.is_empty() {
             self.leader.batch_execute("ROLLBACK").await?;
             return Ok(Attempt::Compare(replaced));
@@ -187,42 +215,61 @@ impl Handing {
                 humantime::format_duration(budget)
             )));
         }
+        tracing::debug!(at = ?began.elapsed(), "drained");
         self.decide(began, budget).await
     }
 
     /// Locks every table against writers, in one order; readers go on. `Err`: who is in the way.
-    async fn lock(&self, attempt: u32) -> Result<Result<(), String>, Failure> {
+    ///
+    /// The tables that are written to most come last: who holds one of them is likely to be near the end, and not to want
+    /// another that we hold. Who waits for us may still be who we wait for: a slice shorter than `deadlock_timeout` is over before the server looks for
+    /// somebody to end, which could be an application. An autovacuum gives way only then, so it gets a longer one.
+    async fn lock(&self) -> Result<Result<(), String>, Failure> {
         let limits = &self.shared.plan.limits;
-        let slice = limits.lock_timeout() * attempt.min(4);
+        let tables = &relations::by_writes(&self.witness, &self.shared.destination()?.fenced).await?;
+        let slice = match relations::being_vacuumed(&self.witness, tables).await? {
+            true => limits.lock_timeout(),
+            false => {
+                let detected = relations::deadlock_timeout(&self.witness).await?;
+                limits.lock_timeout().min(detected.mul_f32(SLICE_SHARE))
+            }
+        };
+        let deadline = Instant::now() + slice;
         self.shared
             .leader()
             .begin(&self.leader, self.shared.name())
             .await?;
         let watchdog = limits.hold_budget() + WATCHDOG;
         let set = format!(
-            "SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
-            slice.as_millis().max(1),
+            "SET LOCAL idle_in_transaction_session_timeout = {}",
             watchdog.as_millis()
         );
         self.leader.batch_execute(&set).await?;
-        let tables = &self.shared.destination()?.fenced;
-        let lock = relations::lock(tables, "SHARE ROW EXCLUSIVE");
-        match self.leader.batch_execute(&lock).await {
-            Ok(()) => Ok(Ok(())),
-            Err(error)
-                if matches!(
-                    error.class(),
-                    SqlClass::LockTimeout | SqlClass::SerializationOrDeadlock
-                ) =>
-            {
-                self.leader.batch_execute("ROLLBACK").await?;
-                Ok(Err(format!(
-                    "a table is written to by a transaction that did not end within {}",
-                    humantime::format_duration(slice)
-                )))
+        for table in tables {
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis()
+                .max(1);
+            let lock = relations::lock(std::slice::from_ref(table), "SHARE ROW EXCLUSIVE");
+            let lock = format!("SET LOCAL lock_timeout = {left}; {lock}");
+            match self.leader.batch_execute(&lock).await {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(
+                        error.class(),
+                        SqlClass::LockTimeout | SqlClass::SerializationOrDeadlock
+                    ) =>
+                {
+                    self.leader.batch_execute("ROLLBACK").await?;
+                    return Ok(Err(format!(
+                        "{table} is written to by a transaction that did not end within {}",
+                        humantime::format_duration(slice)
+                    )));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+        Ok(Ok(()))
     }
 
     /// Tables whose file is another one than that which was copied or compared; or whose columns differ, which ends the
@@ -241,14 +288,16 @@ impl Handing {
                  abort`.",
             ));
         }
+        changed::refuse_new_tables(&self.shared, &self.witness).await?;
         let files = relations::files(&self.witness, &tables).await?;
         Ok(state::other_files(&self.follower, &self.shared.state_names(), &files).await?)
     }
 
     /// Whether everything up to here is on the follower, within the time.
     async fn drain(&self, attempt: u32, within: Duration) -> Result<bool, Failure> {
-        let generation = self.shared.leader().generation.0;
-        let content = marker(&format!("{} {generation}", self.shared.name()), attempt);
+        // By the position there is no other of this content, in this engine or a former one.
+        let position = wal::insert_position(&self.witness).await?;
+        let content = marker(&format!("{} {position}", self.shared.name()), attempt);
         let (drained, all_drained) = oneshot::channel();
         let _ = self.asks.send(Ask::Drain(content.clone(), drained));
         wal::emit(&self.witness, &content).await?;
@@ -271,10 +320,24 @@ impl Handing {
         // Everything of ours there is before it, and everything of an application's behind it.
         let position = wal::durable_insert_position(&self.follower).await?;
         let files = relations::files(&self.follower, &shared.tables()).await?;
+        tracing::debug!(at = ?began.elapsed(), "stopped");
         shared.follower().begin(&self.follower, name).await?;
-        enter::enter(shared, &self.follower, &self.witness, leg).await?;
+        // Somebody may read there, and a vacuum be at work.
+        let left = budget.saturating_sub(began.elapsed()).as_millis().max(1);
+        self.follower
+            .batch_execute(&format!("SET LOCAL lock_timeout = {left}"))
+            .await?;
+        match enter::enter(shared, &self.follower, &self.witness, leg).await {
+            Err(Failure::Stopped {
+                code: FailureCode::LockNotGranted,
+                reason,
+                ..
+            }) => return self.take_back(reason).await,
+            entered => entered?,
+        }
+        tracing::debug!(at = ?began.elapsed(), "entered");
         state::start_tables(&self.leader, &shared.state_names(), &files, position).await?;
-        state::record_left(&self.leader, name.as_str(), leg).await?;
+        state::mark(&self.leader, name.as_str(), leg, Mark::Left).await?;
         shared
             .audit(
                 &self.leader,
@@ -283,16 +346,21 @@ impl Handing {
             )
             .await?;
         if began.elapsed() > budget {
-            self.leader.batch_execute("ROLLBACK").await?;
-            return Err(Failure::Lost {
-                what: format!(
-                    "the hand-over took longer than hold_budget ({}), and was taken back",
-                    humantime::format_duration(budget)
-                ),
-            });
+            let budget = humantime::format_duration(budget);
+            return self
+                .take_back(format!("it took longer than hold_budget ({budget})"))
+                .await;
         }
         self.leader.batch_execute("COMMIT").await?;
+        tracing::debug!(at = ?began.elapsed(), "left");
         self.follower.batch_execute("COMMIT").await?;
         Ok(Attempt::Done(began.elapsed()))
+    }
+
+    async fn take_back(&self, why: String) -> Result<Attempt, Failure> {
+        for session in [&self.follower, &self.leader] {
+            session.batch_execute("ROLLBACK").await?;
+        }
+        Ok(Attempt::TakenBack(why))
     }
 }

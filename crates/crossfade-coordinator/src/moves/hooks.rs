@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossfade_core::code::FailureCode;
 use crossfade_core::way_back::Direction;
+use crossfade_postgres::state::{self, Mark};
 use tokio::process::Command;
 
 use super::shared::{Shared, opposite};
@@ -90,4 +91,48 @@ impl Hooks {
             }
         }
     }
+}
+
+/// Pauses applications, and writes down before that somebody has to let them go on.
+pub(crate) async fn pause(hooks: &Hooks, shared: &Shared, leads: Direction) -> Result<(), Failure> {
+    if hooks.pause.is_none() {
+        return Ok(());
+    }
+    let home = shared.target.session(shared.name()).await?;
+    state::mark(&home, shared.name().as_str(), shared.leg + 1, Mark::Paused).await?;
+    hooks.run(Hook::Pause, shared, leads).await
+}
+
+/// Lets them go on, if they were paused, by this engine or one before it.
+pub(crate) async fn resume(hooks: &Hooks, shared: &Shared, leads: Direction) -> Result<(), Failure> {
+    let (home, name) = (
+        shared.target.session(shared.name()).await?,
+        shared.name().as_str(),
+    );
+    let paused = state::marked(&home, name, Mark::Paused).await?.is_some();
+    if paused || hooks.pause.is_none() {
+        hooks.run(Hook::Resume, shared, leads).await?;
+        state::unmark(&home, name, Mark::Paused).await?;
+    }
+    Ok(())
+}
+
+/// Leads applications over to where that leg leads, unless that was done.
+pub(crate) async fn switch(
+    hooks: &Hooks,
+    shared: &Shared,
+    (leg, leads): (i32, Direction),
+) -> Result<(), Failure> {
+    if hooks.switch.is_none() {
+        return Ok(());
+    }
+    let (home, name) = (
+        shared.target.session(shared.name()).await?,
+        shared.name().as_str(),
+    );
+    if state::marked(&home, name, Mark::Switched).await? >= Some(leg) {
+        return Ok(());
+    }
+    hooks.run(Hook::Switch, shared, leads).await?;
+    Ok(state::mark(&home, name, leg, Mark::Switched).await?)
 }

@@ -11,6 +11,7 @@
 //! the hand-over, and another begins from the durable state, as after a crash.
 
 mod begin;
+mod changed;
 mod copy;
 mod end;
 mod engine;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crossfade_core::code::FailureCode;
+use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_core::name::TableName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::{ReplicaIdentity, SchemaSource};
@@ -17,6 +17,7 @@ use crossfade_postgres::{slot, state};
 use crossfade_replication::slot as replication_slot;
 use crossfade_replication::transport::Connection;
 
+use super::enter;
 use super::shared::{Shared, Side};
 use crate::failure::Failure;
 use crate::hands::SLOT_RELEASE_MAX;
@@ -84,6 +85,17 @@ async fn fence_target(shared: &Shared) -> Result<(), Failure> {
     shared.target.begin(&session, name).await?;
     let raise = fence::raise(&destination.fenced, name, &shared.source.place);
     session.batch_execute(&raise).await?;
+    for table in shared.tables() {
+        let rows = format!("SELECT EXISTS (SELECT FROM ONLY {})", ident::table(&table));
+        if session.query_one(&rows, &[]).await?.get(0) {
+            return Err(Failure::Refused {
+                code: RefusalCode::TableUnlike,
+                object: table.to_string(),
+                reason: "The target's has rows.".to_owned(),
+                remedy: "Empty it there; the copy begins with an empty table.",
+            });
+        }
+    }
     for number in attachments::present(&session, &destination.attachments).await? {
         session
             .batch_execute(&destination.attachments[number].detach)
@@ -102,10 +114,9 @@ pub(crate) async fn publish(shared: &Shared, direction: Direction) -> Result<(),
     let (name, publication) = (shared.name(), Ident(&shared.publication(direction)).to_string());
     let session = side.session(name).await?;
     slot::drop(&session, &shared.slot(direction), SLOT_RELEASE_MAX).await?;
-    side.begin(&session, name).await?;
     for table in keyless(shared) {
         let full = format!("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL");
-        session.batch_execute(&full).await?;
+        enter::run_patiently(shared, side, &session, &full).await?;
     }
     let tables: Vec<String> = shared
         .tables()
@@ -116,10 +127,9 @@ pub(crate) async fn publish(shared: &Shared, direction: Direction) -> Result<(),
         "CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish = 'insert, update, delete, truncate')",
         tables.join(", ")
     );
-    session
-        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {publication}"))
-        .await?;
-    session.batch_execute(&create).await?;
+    let anew = format!("DROP PUBLICATION IF EXISTS {publication}; {create}");
+    enter::run_patiently(shared, side, &session, &anew).await?;
+    side.begin(&session, name).await?;
     if !state::record_publication(&session, name, direction, tables.len()).await? {
         return Err(changes_missing(&publication));
     }

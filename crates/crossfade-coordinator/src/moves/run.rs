@@ -12,7 +12,7 @@ use crossfade_core::plan::Plan;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
-use crossfade_postgres::state::{self, TakeOver};
+use crossfade_postgres::state::{self, Mark, TakeOver};
 use crossfade_postgres::{planner, slot};
 use crossfade_replication::transport::Connection;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::begin::{Begun, begin};
 use super::engine::{Engine, Outcome, Shown};
-use super::hooks::Hooks;
+use super::hooks::{self, Hooks};
 use super::load;
 use super::operator;
 use super::shared::{Shared, direction_of, opposite};
@@ -65,6 +65,14 @@ impl MoveOptions {
         }
     }
 
+    /// It was asked for, and the next engine has to know.
+    fn wish(&mut self, direction: Direction) {
+        match direction {
+            Direction::Forward => self.cutover_when_ready = true,
+            Direction::Back => self.roll_back = true,
+        }
+    }
+
     /// It was done.
     fn handed_over(&mut self, direction: Direction) {
         match direction {
@@ -102,10 +110,25 @@ pub async fn run(
         Ok(name) => name,
         Err(failure) => return end(failure),
     };
+    let ended = legs((from, to), &name, &mut options, stop, &status).await;
+    if options.hooks.pause.is_some() && !matches!(ended, Ended::Done(_)) {
+        let_go_on((from, to), &name, &options).await;
+    }
+    ended
+}
+
+async fn legs(
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    name: &MigrationName,
+    options: &mut MoveOptions,
+    stop: watch::Receiver<bool>,
+    status: &watch::Sender<Option<Status>>,
+) -> Ended {
     let mut losses = Losses::new();
+    let mut run = Run::default();
     loop {
         let began = Instant::now();
-        match run_leg((from, to), &name, &mut options, stop.clone(), &status).await {
+        match run_leg((from, to), name, options, &mut run, stop.clone(), status).await {
             Ok(Some(ended)) => return ended,
             Ok(None) => losses = Losses::new(),
             Err(Failure::Lost { what }) => {
@@ -114,7 +137,7 @@ pub async fn run(
                     Err(failure) => return end(failure),
                 };
                 tracing::warn!(%what, "begins again from the durable state");
-                note(&status, &format!("beginning again from where it was: {what}"));
+                note(status, &format!("beginning again from where it was: {what}"));
                 let mut stopped = stop.clone();
                 if tokio::time::timeout(pause, stopped.wait_for(|asked| *asked))
                     .await
@@ -124,16 +147,67 @@ pub async fn run(
                 }
                 // It was no accident: whoever has taken the move over ended our sessions.
                 if matches!(
-                    taken_over(to, &name).await,
+                    taken_over(to, name).await,
                     Ok(TakenOver::AtWork | TakenOver::Completed(_))
                 ) {
-                    return superseded(to, &name).await;
+                    return superseded(to, name).await;
                 }
             }
-            Err(Failure::Superseded) => return superseded(to, &name).await,
+            Err(Failure::Superseded) => return superseded(to, name).await,
             Err(failure) => return end(failure),
         }
     }
+}
+
+/// What is remembered from one engine to the next.
+#[derive(Default)]
+struct Run {
+    /// The leg of the last one.
+    leg: Option<i32>,
+    /// Hand-overs that were taken back at the last moment.
+    taken_back: u32,
+}
+
+/// No more of them.
+const TAKEN_BACK_MAX: u32 = 5;
+/// How long the end of a run may take to let applications go on.
+const LET_GO_MAX: Duration = Duration::from_secs(30);
+
+/// A pause that was made for a hand-over does not outlive the run that made it.
+async fn let_go_on(
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    name: &MigrationName,
+    options: &MoveOptions,
+) {
+    let letting = async {
+        let home = Session::open(to, &SessionOptions::default()).await?;
+        if state::marked(&home, name.as_str(), Mark::Paused).await?.is_none() {
+            return Ok(());
+        }
+        let shared = begin(from, to, name, TakeOver::Refuse).await?.shared;
+        lead_over(&shared, options).await
+    };
+    match tokio::time::timeout(LET_GO_MAX, letting).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => tracing::error!(%failure, "applications may still be paused"),
+        Err(_) => tracing::error!("applications may still be paused"),
+    }
+}
+
+/// What of a hand-over an engine that was killed has left to do: the second half of the decision, and the hooks.
+async fn lead_over(shared: &Shared, options: &MoveOptions) -> Result<(), Failure> {
+    if shared.leg > 0 {
+        enter::complete_hand_over(shared).await?;
+        hooks::switch(&options.hooks, shared, (shared.leg, shared.direction())).await?;
+    }
+    let home = shared.target.session(shared.name()).await?;
+    if state::marked(&home, shared.name().as_str(), Mark::Paused)
+        .await?
+        .is_some()
+    {
+        hooks::resume(&options.hooks, shared, shared.direction()).await?;
+    }
+    Ok(())
 }
 
 fn note(status: &watch::Sender<Option<Status>>, line: &str) {
@@ -166,6 +240,7 @@ async fn run_leg(
     (from, to): (&ConnectConfig, &ConnectConfig),
     name: &MigrationName,
     options: &mut MoveOptions,
+    run: &mut Run,
     stop: watch::Receiver<bool>,
     status: &watch::Sender<Option<Status>>,
 ) -> Result<Option<Ended>, Failure> {
@@ -179,10 +254,18 @@ async fn run_leg(
         return Ok(Some(Ended::Done(Box::new(report))));
     }
     report.timeline.started.get_or_insert_with(now_ms);
+    // The engine before may have been lost between the decision and its telling.
+    let decided = run.leg.replace(shared.leg).filter(|before| *before < shared.leg);
     let settling = settle(&mut shared, stored.phase, options);
     interruptible(settling, stop.clone()).await?;
     if *stop.borrow() {
         return Ok(Some(Ended::Interrupted));
+    }
+    if let Some(before) = decided {
+        options.handed_over(direction_of(before));
+        if options.until_handed_over {
+            return Ok(Some(Ended::Done(Box::new(report))));
+        }
     }
     let timeline = identify(&shared).await?;
     let loaded = load::load(&shared).await?;
@@ -205,13 +288,16 @@ async fn run_leg(
         (stop, shown),
         (tell, heard),
         timeline,
-        report,
+        (report, stored.paused),
     );
     let outcome = engine.run().await;
+    if engine.wants_hand_over() {
+        options.wish(shared.direction());
+    }
     let report = engine.report();
     // Ends every session of this engine.
     drop((engine, beside));
-    conclude(&shared, outcome, report, options).await
+    conclude(&shared, outcome, report, (options, run)).await
 }
 
 /// Ctrl-C ends what has no loop yet; it is repeated by the next engine.
@@ -230,8 +316,8 @@ async fn settle(shared: &mut Shared, phase: Phase, options: &MoveOptions) -> Res
     if shared.leg == 0 && phase <= Phase::Prepared {
         prepare::prepare(shared, &options.pg_dump).await?;
     }
+    lead_over(shared, options).await?;
     if shared.leg > 0 {
-        enter::complete_hand_over(shared).await?;
         let phase = match shared.direction() {
             Direction::Forward => Phase::Ready,
             Direction::Back => Phase::Swapped,
@@ -311,7 +397,7 @@ async fn conclude(
     shared: &Shared,
     outcome: Result<Outcome, Failure>,
     mut report: Report,
-    options: &mut MoveOptions,
+    (options, run): (&mut MoveOptions, &mut Run),
 ) -> Result<Option<Ended>, Failure> {
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -341,7 +427,18 @@ async fn conclude(
             }
             store_quietly(shared, &report).await;
             options.handed_over(shared.direction());
+            *run = Run {
+                leg: Some(shared.leg + 1),
+                taken_back: 0,
+            };
             handed_over(shared, report, options, switch_failed)
+        }
+        Outcome::TakenBack(obstacle) => {
+            store_quietly(shared, &report).await;
+            tracing::warn!(obstacle, "taken back");
+            run.taken_back += 1;
+            let attempts = run.taken_back;
+            Ok((attempts >= TAKEN_BACK_MAX).then_some(Ended::CutoverNotAchieved { obstacle, attempts }))
         }
         Outcome::NotHandedOver { obstacle, attempts } => {
             store_quietly(shared, &report).await;

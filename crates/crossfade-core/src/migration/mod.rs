@@ -257,11 +257,9 @@ impl Migration {
         }
     }
 
-    /// Whoever hands the table over to another server has written this marker with all writers shut out.
+    /// Whoever hands the table over to another server writes this marker, whose content is that of no other, with all
+    /// writers shut out.
     pub fn await_marker(&mut self, now: Instant, content: Bytes) {
-        if let Some(feed) = &mut self.feed {
-            feed.forget_markers();
-        }
         self.awaited = Some(content);
         self.go_on(now, false);
     }

@@ -52,11 +52,11 @@ SELECT a.attname::text, n.nspname::text, c.relname::text
  WHERE a.attidentity = 'a' AND NOT a.attisdropped AND a.attrelid = ANY ($1::oid[])
    AND NOT c.relispartition ORDER BY c.oid, a.attnum";
 
-/// What is attached to the tables of these oids.
+/// What is attached to the tables of these oids, as a server of that version takes it.
 ///
 /// # Errors
 /// As the server says.
-pub async fn read(session: &Session, oids: &[u32]) -> Result<Attached, SqlError> {
+pub async fn read(session: &Session, oids: &[u32], version: u32) -> Result<Attached, SqlError> {
     let mut attached = Attached::default();
     for row in session.query(IDENTITIES, &[&oids]).await? {
         attached.attachments.push(identity(&row));
@@ -66,9 +66,7 @@ pub async fn read(session: &Session, oids: &[u32]) -> Result<Attached, SqlError>
     }
     for row in session.query(FOREIGN_KEYS, &[&oids]).await? {
         match (row.get(8), row.get(9)) {
-            (true, true) => attached
-                .attachments
-                .push(foreign_key(&row, session.version_num())),
+            (true, true) => attached.attachments.push(foreign_key(&row, version)),
             _torn => {
                 let referenced = TableName::new(row.get::<_, String>(4), row.get::<_, String>(5));
                 attached.torn.push((row.get(0), table(&row), referenced));

@@ -16,8 +16,7 @@ pub fn raise(tables: &[TableName], name: &MigrationName, place: &str) -> String 
     let one = |table: &TableName| {
         let table = ident::table(table);
         format!(
-            "DROP TRIGGER IF EXISTS {NAME} ON {table};\n\
-             CREATE TRIGGER {NAME} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT\n\
+            "CREATE OR REPLACE TRIGGER {NAME} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT\n\
              WHEN (pg_catalog.current_setting('{WRITES_FOR}', true) IS DISTINCT FROM {name})\n\
              EXECUTE FUNCTION crossfade.fence({name}, {place});\n\
              ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER {NAME}",
@@ -28,8 +27,13 @@ pub fn raise(tables: &[TableName], name: &MigrationName, place: &str) -> String 
     tables.iter().map(one).collect::<Vec<_>>().join(";\n")
 }
 
-/// What lets them in again.
+/// What lets them in again, without waiting for readers: the fence stays, and does nothing.
 pub fn lower(tables: &[TableName]) -> String {
-    let one = |table: &TableName| format!("DROP TRIGGER IF EXISTS {NAME} ON {}", ident::table(table));
+    let one = |table: &TableName| format!("ALTER TABLE ONLY {} DISABLE TRIGGER {NAME}", ident::table(table));
     tables.iter().map(one).collect::<Vec<_>>().join(";\n")
+}
+
+/// What removes it from a table; waits for its readers, too.
+pub fn remove(table: &TableName) -> String {
+    format!("DROP TRIGGER IF EXISTS {NAME} ON {}", ident::table(table))
 }

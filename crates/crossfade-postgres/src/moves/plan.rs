@@ -65,7 +65,7 @@ pub async fn plan(
     refusals.extend(nothing_selected(&unmatched));
     refusals.extend(of_relations(source, &relations).await?);
     let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
-    let attached = attachments::read(source, &oids).await?;
+    let attached = attachments::read(source, &oids, source.version_num().min(target.version_num())).await?;
     refusals.extend(attached.torn.iter().map(torn_key));
 
     let mut names: Vec<TableName> = leaves(&relations);
@@ -94,7 +94,10 @@ pub async fn plan(
     let there = indexes::names(target, &all_names).await?;
     read.iter_mut().for_each(|table| table.leave_out(&there));
     let mut roots = Vec::new();
-    for relation in relations.iter().filter(|relation| relation.partitioned) {
+    // The deepest first: what is there the one above attaches.
+    let mut partitioned: Vec<&Relation> = relations.iter().filter(|relation| relation.partitioned).collect();
+    partitioned.sort_by_key(|relation| std::cmp::Reverse(relation.depth));
+    for relation in partitioned {
         roots.extend(indexes::of_root(source, relation.oid, &relation.name, &there).await?);
     }
     let all = request.selection == Selection::All;
@@ -232,6 +235,16 @@ async fn of_relations(session: &Session, relations: &[Relation]) -> Result<Vec<R
                 )
             }),
     );
+    let subscribed =
+        "SELECT srrelid::regclass::text FROM pg_subscription_rel WHERE srrelid = ANY ($1::oid[]) ORDER BY 1";
+    for row in session.query(subscribed, &[&oids]).await? {
+        refusals.push(refusal(
+            RefusalCode::Subscription,
+            row.get::<_, String>(0),
+            "A subscription writes to it, and would go on when another server leads.".to_owned(),
+            "Take it out of what the subscription subscribes to.",
+        ));
+    }
     let owned =
         "SELECT relowner::regrole::text, string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class
                   WHERE oid = ANY ($1::oid[]) AND NOT pg_has_role(relowner, 'MEMBER') GROUP BY 1 ORDER BY 1";
@@ -355,7 +368,7 @@ async fn attached_there(target: &Session, tables: &[TableName]) -> Result<Vec<Re
         "SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
     let rows = target.query(query, &[&names]).await?;
     let oids: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
-    let attached = attachments::read(target, &oids).await?;
+    let attached = attachments::read(target, &oids, target.version_num()).await?;
     let act = |what: &str| !what.starts_with("identity") && !what.starts_with("check");
     let refused = attached
         .attachments

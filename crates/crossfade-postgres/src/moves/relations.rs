@@ -1,5 +1,7 @@
 //! Which tables a move takes.
 
+use std::time::Duration;
+
 use crossfade_core::name::TableName;
 
 use crate::ident;
@@ -38,12 +40,15 @@ pub struct Relation {
     pub partitioned: bool,
     /// `relpersistence` is not `p`: its changes are not in the WAL.
     pub unlogged: bool,
+    /// So many partitioned tables are above it.
+    pub depth: i32,
 }
 
 /// Every table of the database that could move, with the partitioned ones; in the order of their oids, which is that of
 /// every lock on several.
 const RELATIONS: &str = "\
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence <> 'p'
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence <> 'p',
+       (SELECT count(*)::int4 FROM pg_partition_ancestors(c.oid))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^crossfade(_|$)'
@@ -85,6 +90,7 @@ fn read(row: &tokio_postgres::Row) -> Relation {
         name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
         partitioned: row.get(3),
         unlogged: row.get(4),
+        depth: row.get(5),
     }
 }
 
@@ -199,6 +205,63 @@ pub async fn files(session: &Session, tables: &[TableName]) -> Result<Vec<Option
                   ORDER BY place";
     let rows = session.query(query, &[&names]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The oids of those of these tables that are there.
+///
+/// # Errors
+/// As the server says.
+pub async fn oids(session: &Session, tables: &[TableName]) -> Result<Vec<u32>, SqlError> {
+    let names: Vec<String> = tables.iter().map(ident::table).collect();
+    let query =
+        "SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
+    let rows = session.query(query, &[&names]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// These tables, those last that are written to most; a partitioned one is as all of its partitions.
+///
+/// # Errors
+/// As the server says.
+pub async fn by_writes(session: &Session, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
+    let names: Vec<String> = tables.iter().map(ident::table).collect();
+    let query = "\
+SELECT (t.place - 1)::int4
+  FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place)
+ CROSS JOIN LATERAL (
+       SELECT sum(pg_stat_get_tuples_inserted(r) + pg_stat_get_tuples_updated(r) + pg_stat_get_tuples_deleted(r)) AS writes
+         FROM (SELECT to_regclass(t.name)::oid UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))) AS tree (r)
+       ) AS w
+ ORDER BY w.writes NULLS FIRST, t.place";
+    let rows = session.query(query, &[&names]).await?;
+    let place = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i32>(0)).ok();
+    Ok(rows
+        .iter()
+        .filter_map(|row| tables.get(place(row)?).cloned())
+        .collect())
+}
+
+/// Whether an autovacuum is at work on one of these tables.
+///
+/// # Errors
+/// As the server says.
+pub async fn being_vacuumed(session: &Session, tables: &[TableName]) -> Result<bool, SqlError> {
+    let names: Vec<String> = tables.iter().map(ident::table).collect();
+    let query = "\
+SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_get_activity(l.pid) AS a ON a.usesysid IS NULL
+                WHERE l.mode = 'ShareUpdateExclusiveLock' AND l.granted
+                  AND l.relation IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name))";
+    Ok(session.query_one(query, &[&names]).await?.get(0))
+}
+
+/// After what wait for a lock the server looks for a deadlock, and ends somebody.
+///
+/// # Errors
+/// As the server says.
+pub async fn deadlock_timeout(session: &Session) -> Result<Duration, SqlError> {
+    let query = "SELECT setting::int8 FROM pg_settings WHERE name = 'deadlock_timeout'";
+    let ms: i64 = session.query_one(query, &[]).await?.get(0);
+    Ok(Duration::from_millis(ms.cast_unsigned()))
 }
 
 /// `LOCK TABLE` of tables in their order, of none of their children.

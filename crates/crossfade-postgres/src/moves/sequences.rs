@@ -67,16 +67,17 @@ pub async fn read(session: &Session, sequences: &[TableName]) -> Result<Vec<Plac
         .collect())
 }
 
-/// The statement that puts them there.
-pub fn set(sequences: &[TableName], places: &[Place]) -> Option<String> {
-    let calls = sequences.iter().zip(places).map(|(sequence, place)| {
+/// The statements that move them ahead to there, in the direction in which each counts; never back.
+pub fn set(sequences: &[TableName], places: &[Place]) -> Vec<String> {
+    let one = |(sequence, place): (&TableName, &Place)| {
+        let (name, Place { last, called }) = (ident::table(sequence), place);
+        let quoted = literal(&name);
         format!(
-            "pg_catalog.setval({}::pg_catalog.regclass, {}, {})",
-            literal(&ident::table(sequence)),
-            place.last,
-            place.called
+            "SELECT pg_catalog.setval({quoted}::pg_catalog.regclass, {last}, {called})\n  FROM {name} AS s \
+             JOIN pg_catalog.pg_sequence AS p ON p.seqrelid = {quoted}::pg_catalog.regclass\n \
+             WHERE CASE WHEN p.seqincrement > 0 THEN {last} > s.last_value ELSE {last} < s.last_value END\n    \
+             OR {last} = s.last_value AND {called} AND NOT s.is_called"
         )
-    });
-    let calls: Vec<String> = calls.collect();
-    (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")))
+    };
+    sequences.iter().zip(places).map(one).collect()
 }

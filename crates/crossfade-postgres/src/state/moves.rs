@@ -13,50 +13,58 @@ use super::StateError;
 use super::engine::Generation;
 use crate::session::Session;
 
-/// The hand-overs that one server knows of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HandOvers {
-    /// The last one that left it; 0 without one. The way there is leg 0, the way back leg 1, and so on.
-    pub left: i32,
-    /// The last one that entered it.
-    pub entered: i32,
+/// What is written down of a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// From this leg on the tables here follow; in the transaction that shuts writers out.
+    Left,
+    /// From this leg on the tables here lead; in the transaction that lets writers in.
+    Entered,
+    /// On the target: before the hook that pauses applications; taken back behind the one that lets them go on.
+    Paused,
+    /// On the target: the hook has led applications over.
+    Switched,
 }
 
-/// What this server knows of hand-overs.
+impl Mark {
+    fn as_str(self) -> &'static str {
+        match self {
+            Mark::Left => "left",
+            Mark::Entered => "entered",
+            Mark::Paused => "paused",
+            Mark::Switched => "switched",
+        }
+    }
+}
+
+/// Writes it down, of the hand-over with which that leg begins.
 ///
 /// # Errors
 /// As the server says.
-pub async fn hand_overs(session: &Session, name: &str) -> Result<HandOvers, StateError> {
-    let query = "SELECT coalesce(max(leg) FILTER (WHERE side = 'left'), 0), coalesce(max(leg) FILTER (WHERE side = 'entered'), 0)
-                   FROM crossfade.hand_over WHERE migration = $1";
-    let row = session.query_one(query, &[&name]).await?;
-    Ok(HandOvers {
-        left: row.get(0),
-        entered: row.get(1),
-    })
-}
-
-/// Writes down that from this leg on the tables here follow; in the transaction that shuts writers out.
-///
-/// # Errors
-/// As the server says.
-pub async fn record_left(session: &Session, name: &str, leg: i32) -> Result<(), StateError> {
-    record(session, name, leg, "left").await
-}
-
-/// Writes down that from this leg on the tables here lead; in the transaction that lets writers in.
-///
-/// # Errors
-/// As the server says.
-pub async fn record_entered(session: &Session, name: &str, leg: i32) -> Result<(), StateError> {
-    record(session, name, leg, "entered").await
-}
-
-async fn record(session: &Session, name: &str, leg: i32, side: &str) -> Result<(), StateError> {
+pub async fn mark(session: &Session, name: &str, leg: i32, mark: Mark) -> Result<(), StateError> {
     let insert =
         "INSERT INTO crossfade.hand_over (migration, leg, side) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    session.execute(insert, &[&name, &leg, &side]).await?;
+    session.execute(insert, &[&name, &leg, &mark.as_str()]).await?;
     Ok(())
+}
+
+/// Takes it back.
+///
+/// # Errors
+/// As the server says.
+pub async fn unmark(session: &Session, name: &str, mark: Mark) -> Result<(), StateError> {
+    let delete = "DELETE FROM crossfade.hand_over WHERE migration = $1 AND side = $2";
+    session.execute(delete, &[&name, &mark.as_str()]).await?;
+    Ok(())
+}
+
+/// The last leg of which it is written down, if there is one.
+///
+/// # Errors
+/// As the server says.
+pub async fn marked(session: &Session, name: &str, mark: Mark) -> Result<Option<i32>, StateError> {
+    let query = "SELECT max(leg) FROM crossfade.hand_over WHERE migration = $1 AND side = $2";
+    Ok(session.query_one(query, &[&name, &mark.as_str()]).await?.get(0))
 }
 
 /// The generation of every table is that of its move: their writing transactions are guarded one by one (R24).
@@ -183,12 +191,20 @@ pub async fn kept_dump(session: &Session, name: &str) -> Result<Option<(String, 
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
-/// Forgets everything of a move's tables.
+/// Forgets everything of a move.
 pub(super) async fn forget(session: &Session, name: &str) -> Result<(), StateError> {
-    for table in ["hand_over", "moved_schema"] {
-        let delete = format!("DELETE FROM crossfade.{table} WHERE migration = $1");
-        session.execute(&delete, &[&name]).await?;
-    }
+    let delete = "DELETE FROM crossfade.moved_schema WHERE migration = $1";
+    session.execute(delete, &[&name]).await?;
+    forget_tables(session, name).await
+}
+
+/// Forgets what there is of a move's tables, and of its hand-overs.
+///
+/// # Errors
+/// As the server says.
+pub async fn forget_tables(session: &Session, name: &str) -> Result<(), StateError> {
+    let delete = "DELETE FROM crossfade.hand_over WHERE migration = $1";
+    session.execute(delete, &[&name]).await?;
     for table in [
         "moved_table",
         "position",

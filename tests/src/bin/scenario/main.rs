@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use crossfade_lab::server::ServerOptions;
+use crossfade_tests::moving::MovingOptions;
+use crossfade_tests::moving::there_and_back::{Faults, there_and_back};
 use crossfade_tests::planted::{self, Found, Scratch};
 use crossfade_tests::scenario;
 use crossfade_tests::soak;
@@ -91,6 +93,36 @@ enum Scenario {
         #[arg(long, default_value_t = 1000)]
         behind: u64,
     },
+    /// A database of 40 tables to another server, back, and there again, under an application; killed and crashed in between
+    Move {
+        /// How often
+        #[arg(long, default_value_t = 1)]
+        runs: u64,
+        /// Of the first run; each further one has the next
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// 2,000 rows of each larger table each
+        #[arg(long, default_value_t = 5)]
+        scale: u32,
+        /// Connections that write
+        #[arg(long, default_value_t = 4)]
+        writers: u32,
+        /// The source's version
+        #[arg(long)]
+        from: Option<u32>,
+        /// The target's version
+        #[arg(long)]
+        to: Option<u32>,
+        /// The target's tables are made by hand, and not from a dump
+        #[arg(long)]
+        existing: bool,
+        /// How often the engine is killed
+        #[arg(long, default_value_t = 0)]
+        kills: u32,
+        /// How many crashes of servers
+        #[arg(long, default_value_t = 0)]
+        crashes: u32,
+    },
     /// Plants each bug of tests/planted in a scratch worktree; fails if the tests it names still pass
     Planted {
         /// Only those whose names hold one of these
@@ -104,6 +136,32 @@ enum Scenario {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().scenario {
+        Scenario::Move {
+            runs,
+            seed,
+            scale,
+            writers,
+            from,
+            to,
+            existing,
+            kills,
+            crashes,
+        } => {
+            for seed in seed..seed + runs {
+                let options = MovingOptions {
+                    from,
+                    to,
+                    scale,
+                    writers,
+                    existing,
+                    seed,
+                };
+                let began = std::time::Instant::now();
+                let seen = there_and_back(options, Faults { kills, crashes }).await?;
+                println!("seed {seed}, {:.0?}: {seen:#?}", began.elapsed());
+            }
+            Ok(())
+        }
         Scenario::Pgbench { runs, scale, more } => pgbench(runs, scale, &more).await,
         Scenario::Memory { rows, changes } => memory(rows, changes).await,
         Scenario::Soak {

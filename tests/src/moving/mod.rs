@@ -1,10 +1,12 @@
 //! The harness of moves: two servers, the estate on one of them with an application that can be redirected, and the
 //! `crossfade` binary as a role without superuser.
 
+pub mod there_and_back;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use crossfade_lab::estate::{
     Application, ApplicationOptions, Route, Story, check_ledger, differences, schema,
 };
@@ -211,43 +213,6 @@ impl Moving {
             .unwrap_or(Value::Null))
     }
 
-    /// Waits until the engine follows in that leg and has compared everything.
-    ///
-    /// # Errors
-    /// Not in time, or the engine has ended.
-    pub async fn ready(&self, engine: &mut Process, leg: u64) -> Result<()> {
-        let is_ready = |progress: &Value| progress["leg"] == leg && progress["verified"] == true;
-        self.reached(engine, &format!("ready in leg {leg}"), is_ready)
-            .await
-    }
-
-    /// Waits until a leg has begun.
-    ///
-    /// # Errors
-    /// As [`Moving::ready`].
-    pub async fn leg(&self, engine: &mut Process, leg: u64) -> Result<()> {
-        let has_begun = |progress: &Value| progress["leg"].as_u64() >= Some(leg);
-        self.reached(engine, &format!("leg {leg}"), has_begun).await
-    }
-
-    async fn reached(&self, engine: &mut Process, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
-        let deadline = Instant::now() + STEP_MAX;
-        loop {
-            let status = self.status().await.unwrap_or_default();
-            if status["engine"].is_object() && is_so(&status["progress"]) {
-                return Ok(());
-            }
-            if !engine.is_running()? {
-                bail!(
-                    "waiting for {what}, the engine ended: {}",
-                    engine.ended_early().await?
-                );
-            }
-            ensure!(Instant::now() < deadline, "waited in vain for {what}: {status:#}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
     /// A session on one of the servers, as the application.
     ///
     /// # Errors
@@ -294,14 +259,14 @@ impl Moving {
         }
     }
 
-    /// What a server that leads has of the catalogs is what a fresh estate has.
+    /// What the target has of the catalogs, once it leads, is what a fresh estate has.
     ///
     /// # Errors
     /// Something is missing, or too much.
-    pub async fn check_catalogs(&self, leader: &Server) -> Result<()> {
+    pub async fn check_catalogs(&self) -> Result<()> {
         let fresh = start(None).await?;
         schema::build(&fresh.connect(APPLICATION, DATABASE).await?, 1).await?;
-        let found = differences(&self.client(&fresh).await?, &self.client(leader).await?).await?;
+        let found = differences(&self.client(&fresh).await?, &self.client(&self.to).await?).await?;
         let wrong: Vec<&String> = found
             .iter()
             .filter(|line| !line.contains(" rows") && !line.starts_with("sequence "))
