@@ -42,6 +42,8 @@ pub struct MovingOptions {
     pub existing: bool,
     /// Of the application.
     pub seed: u64,
+    /// Between two transactions of a writer.
+    pub thinks: Duration,
 }
 
 impl Default for MovingOptions {
@@ -53,6 +55,7 @@ impl Default for MovingOptions {
             writers: 3,
             existing: false,
             seed: 1,
+            thinks: Duration::from_millis(5),
         }
     }
 }
@@ -111,8 +114,13 @@ impl Moving {
         if options.existing {
             let target = to.connect(APPLICATION, DATABASE).await?;
             target.batch_execute(&schema::create()).await?;
-            target.batch_execute(WITHOUT_FOREIGN_KEYS).await?;
+            target.batch_execute(schema::finish()).await?;
+            target.batch_execute(WITHOUT_WHAT_ACTS).await?;
         }
+        Moving::between(from, to, options)
+    }
+
+    fn between(from: Server, to: Server, options: MovingOptions) -> Result<Moving> {
         let folder = TempDir::new()?;
         let leader = folder.path().join("leader");
         let route = Route::new(from.connection(APPLICATION, DATABASE));
@@ -128,6 +136,14 @@ impl Moving {
         })
     }
 
+    /// Two servers with empty databases.
+    ///
+    /// # Errors
+    /// A server cannot be made.
+    pub async fn bare() -> Result<Moving> {
+        Moving::between(start(None).await?, start(None).await?, MovingOptions::default())
+    }
+
     /// Starts the application.
     ///
     /// # Errors
@@ -137,6 +153,7 @@ impl Moving {
             writers: self.options.writers,
             seed: self.options.seed,
             scale: self.options.scale,
+            pause: self.options.thinks,
             ..ApplicationOptions::default()
         };
         Ok(Application::start(&self.route, &options).await?)
@@ -151,24 +168,97 @@ impl Moving {
             "printf %s \"$CROSSFADE_DIRECTION\" > '{0}/new' && mv '{0}/new' '{0}/leader'",
             self.folder.path().display()
         );
-        let mut arguments = vec![
-            "move",
-            "--all",
-            "--yes",
-            "--name",
-            "estate",
-            "--hook-switch",
-            &hook,
-        ];
-        arguments.extend(if self.options.existing {
-            ["--schema-from", "existing"]
-        } else {
-            ["--schema-from", "dump"]
-        });
+        let from = if self.options.existing { "existing" } else { "dump" };
+        let mut arguments = vec!["--all", "--yes", "--name", "estate", "--hook-switch", &hook];
+        arguments.extend(["--schema-from", from]);
         arguments.extend(more);
-        let (from, to) = (self.engine(&self.from), self.engine(&self.to));
+        self.crossfade_move((&self.from, &self.to), &arguments)
+    }
+
+    /// The same with hooks of the caller's own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_move_hooked(&self, more: &[&str]) -> Result<Process> {
+        let mut arguments = vec!["--all", "--yes", "--name", "estate"];
+        arguments.extend(more);
+        self.crossfade_move((&self.from, &self.to), &arguments)
+    }
+
+    /// What `crossfade move --plan` says.
+    ///
+    /// # Errors
+    /// It does not start or end.
+    pub async fn plan_move(&self, more: &[&str]) -> Result<Ended> {
+        self.plan_between(&self.from, &self.to, more).await
+    }
+
+    /// The same between two servers.
+    ///
+    /// # Errors
+    /// As [`Moving::plan_move`].
+    pub async fn plan_between(&self, from: &Server, to: &Server, more: &[&str]) -> Result<Ended> {
+        let mut arguments = vec!["--plan", "--name", "estate"];
+        arguments.extend(more);
+        self.crossfade_move((from, to), &arguments)?.end().await
+    }
+
+    fn crossfade_move(&self, (from, to): (&Server, &Server), more: &[&str]) -> Result<Process> {
+        let (from, to) = (self.engine(from), self.engine(to));
+        let mut arguments = vec!["move"];
+        arguments.extend(more);
         arguments.extend(["--from", &from, "--to", &to, "--json", "--color", "never"]);
         Process::start(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// The database on both servers.
+    pub fn database(&self) -> &'static str {
+        DATABASE
+    }
+
+    /// A file of this test's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Waits until the engine follows in that leg and has compared everything.
+    ///
+    /// # Errors
+    /// Not in time, or the engine has ended.
+    pub async fn verified(&self, engine: &mut Process, leg: u64) -> Result<()> {
+        self.reached(engine, &format!("ready in leg {leg}"), |progress| {
+            progress["leg"] == leg && progress["verified"] == true
+        })
+        .await
+    }
+
+    /// Waits until that leg has begun.
+    ///
+    /// # Errors
+    /// As [`Moving::verified`].
+    pub async fn led(&self, engine: &mut Process, leg: u64) -> Result<()> {
+        self.reached(engine, &format!("leg {leg}"), |progress| {
+            progress["leg"].as_u64() >= Some(leg)
+        })
+        .await
+    }
+
+    async fn reached(&self, engine: &mut Process, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+        let deadline = Instant::now() + STEP_MAX;
+        loop {
+            let status = self.status().await.unwrap_or_default();
+            if status["engine"].is_object() && is_so(&status["progress"]) {
+                return Ok(());
+            }
+            if !engine.is_running()? {
+                anyhow::bail!(
+                    "waiting for {what}, the engine ended: {}",
+                    engine.ended_early().await?
+                );
+            }
+            ensure!(Instant::now() < deadline, "waited in vain for {what}: {status:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     fn engine(&self, server: &Server) -> String {
@@ -276,9 +366,12 @@ impl Moving {
     }
 }
 
-const WITHOUT_FOREIGN_KEYS: &str = "DO $$ DECLARE k record; BEGIN
+const WITHOUT_WHAT_ACTS: &str = "DO $$ DECLARE k record; BEGIN
     FOR k IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE contype = 'f' AND conparentid = 0 LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', k.t, k.conname);
+    END LOOP;
+    FOR k IN SELECT tgrelid::regclass AS t, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', k.tgname, k.t);
     END LOOP; END $$";
 
 /// Leads the application to where the hook says.

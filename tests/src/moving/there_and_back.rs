@@ -42,6 +42,8 @@ struct Run {
     random: ChaCha8Rng,
     faults: Faults,
     next: Instant,
+    /// A server was crashed, or the engine killed.
+    harmed: bool,
 }
 
 /// Runs it.
@@ -61,6 +63,7 @@ pub async fn there_and_back(options: MovingOptions, faults: Faults) -> Result<Se
         random: ChaCha8Rng::seed_from_u64(seed),
         faults,
         next: Instant::now(),
+        harmed: false,
     };
     run.reached(&application, "ready in leg 0", None, verified_in(0))
         .await?;
@@ -126,12 +129,17 @@ impl Run {
                 ask_at = Instant::now() + Duration::from_secs(5);
             }
             if !self.engine.is_running()? {
-                bail!(
-                    "waiting for {what}, the engine ended: {}",
-                    self.engine.ended_early().await?
-                );
+                let said = self.engine.ended_early().await?;
+                // Whoever gives the command while a server is down gives it again.
+                if self.harmed && said.contains("no_access") {
+                    self.engine = self.moving.start_move(&[])?;
+                    continue;
+                }
+                bail!("waiting for {what}, the engine ended: {said}");
             }
-            self.harm().await?;
+            if status["engine"].is_object() {
+                self.harm().await?;
+            }
             ensure!(Instant::now() < deadline, "waited in vain for {what}: {status:#}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -142,6 +150,7 @@ impl Run {
         if left == 0 || Instant::now() < self.next {
             return Ok(());
         }
+        self.harmed = true;
         self.next = Instant::now() + Duration::from_millis(self.random.random_range(500..6_000));
         let what = self.random.random_range(0..left);
         if what < self.faults.kills {

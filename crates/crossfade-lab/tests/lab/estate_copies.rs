@@ -1,8 +1,7 @@
-//! The estate can be carried over: by a dump, and by the server's own logical replication to a newer server.
+//! The estate can be carried over by the server's own logical replication to a newer server.
 //!
 //! So what a scenario finds is the fault of what it tests, not of the estate.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossfade_lab::estate::{Route, check_ledger, differences, schema};
@@ -21,49 +20,6 @@ async fn newer() -> Server {
         ..ServerOptions::default()
     };
     Server::start(options).await.unwrap()
-}
-
-/// Dumps the database `postgres` of one server into that of another. Says whether the programs for it are here.
-fn dump(from: &Server, to: &Server) -> bool {
-    let programs = ["pg_dump", "psql"].map(|name| from.installation().find_program(name));
-    let [Some(dump), Some(psql)] = programs else {
-        println!("pg_dump or psql is not here");
-        return false;
-    };
-    let mut dump = Command::new(dump)
-        .args(["-d", &from.superuser()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let restored = Command::new(psql)
-        .args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &to.superuser()])
-        .stdin(dump.stdout.take().unwrap())
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    if !dump.wait().unwrap().success() {
-        println!("pg_dump is older than the server");
-        return false;
-    }
-    assert!(restored.success());
-    true
-}
-
-#[tokio::test]
-async fn a_dump_is_the_same_on_this_version_and_a_newer_one() {
-    let (server, client) = estate().await;
-    let route = Route::new(server.superuser());
-    let application = start(&route).await;
-    more(&application, &route.current(), 300).await;
-    stop(application).await;
-    for to in [
-        Server::start(ServerOptions::default()).await.unwrap(),
-        newer().await,
-    ] {
-        if dump(&server, &to) {
-            assert_eq!(differences(&client, &client_of(&to).await).await.unwrap(), NONE);
-        }
-    }
 }
 
 #[tokio::test]

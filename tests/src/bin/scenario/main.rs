@@ -116,6 +116,9 @@ enum Scenario {
         /// The target's tables are made by hand, and not from a dump
         #[arg(long)]
         existing: bool,
+        /// Between two transactions of a writer
+        #[arg(long, default_value = "5ms", value_parser = humantime::parse_duration)]
+        thinks: Duration,
         /// How often the engine is killed
         #[arg(long, default_value_t = 0)]
         kills: u32,
@@ -144,6 +147,7 @@ async fn main() -> Result<()> {
             from,
             to,
             existing,
+            thinks,
             kills,
             crashes,
         } => {
@@ -155,6 +159,7 @@ async fn main() -> Result<()> {
                     writers,
                     existing,
                     seed,
+                    thinks,
                 };
                 let began = std::time::Instant::now();
                 let seen = there_and_back(options, Faults { kills, crashes }).await?;
