@@ -6,6 +6,8 @@ CREATE TABLE crossfade.hand_over (
     -- Left: from here on the tables here follow. Entered: from here on they lead. On the target only: paused, the hook has
     -- paused applications that are to go on; switched, the hook has led them over.
     side       text NOT NULL CHECK (side IN ('left', 'entered', 'paused', 'switched')),
+    -- With left: what the other server has to have before it is entered.
+    drained    pg_lsn,
     handed_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (migration, leg, side)
 );
@@ -25,7 +27,7 @@ CREATE TABLE crossfade.moved_schema (
 COMMENT ON TABLE crossfade.moved_schema IS 'What of the dump of a move is still to be run: once the rows are there, and once this server leads';
 
 -- Of a table that does not lead. The code is that of a read-only transaction: drivers and poolers know it as "connect anew".
-CREATE FUNCTION crossfade.fence() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION crossfade.lockout() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = 'read_only_sql_transaction',

@@ -63,7 +63,7 @@ pub struct Destination {
     /// The tables are there already, empty, or are made from a dump of the source's.
     pub schema: SchemaSource,
     /// What nobody may write to on a server that does not lead: the tables, and the partitioned ones above them.
-    pub fenced: Vec<TableName>,
+    pub relations: Vec<TableName>,
     /// What a table has on the server that leads, and not on the one that follows (R21).
     pub attachments: Vec<Attachment>,
     /// Indexes of partitioned tables, made of those of their partitions.

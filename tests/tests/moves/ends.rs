@@ -29,7 +29,7 @@ const INSERT: &str = "INSERT INTO public.items (name) VALUES ('written')";
 /// What a move makes on a server beside tables.
 const TRACES: &str =
     "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)
-                           + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_fence')";
+                           + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_lockout')";
 
 #[tokio::test]
 async fn given_up_before_the_hand_over_nothing_is_left() -> Result<()> {

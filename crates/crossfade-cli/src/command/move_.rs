@@ -38,7 +38,7 @@ pub(super) async fn perform(context: &Context, typed: Move) -> Outcome {
     let (status, watched) = watch::channel(None);
     let engine = moves::run(&from, &to, what, options(typed), stop, status);
     let (ended, ()) = tokio::join!(engine, progress::show(context.console, watched));
-    Ok(output::ended::explain(context.console, Some(&name), &ended))
+    Ok(output::moves::explain(context.console, &name, &ended))
 }
 
 fn options(typed: Move) -> MoveOptions {

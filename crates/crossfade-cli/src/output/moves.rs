@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use crossfade_coordinator::ended::Ended;
+use crossfade_coordinator::report::Report;
+use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{Destination, Plan, SchemaSource, Step};
 
-use super::HEADING;
 use super::plan::{notice_lines, section};
 use super::units::{bytes, count};
+use super::{Console, HEADING, advise, complain, ended};
+use crate::exit::Exit;
 
 /// The whole plan, for people.
 pub(crate) fn render(plan: &Plan) -> String {
@@ -46,6 +50,59 @@ pub(crate) fn summary(plan: &Plan) -> String {
         );
     }
     text
+}
+
+/// How a move ended, for people, where that is told otherwise than of a change in place; for programs it is the same.
+pub(crate) fn explain(console: Console, name: &MigrationName, ended: &Ended) -> Exit {
+    let again = "Give the same command again to go on.";
+    match ended {
+        _ if console.json => return ended::explain(console, Some(name), ended),
+        Ended::Done(report) => console.result(&done(name, report)),
+        Ended::Interrupted => advise(&format!("Interrupted; nothing is lost. {again}")),
+        Ended::CutoverNotAchieved { obstacle, attempts } => {
+            complain(&format!("hand over in {attempts} attempts: {obstacle}"), None);
+            advise(&format!("Everything is as it was before. {again}"));
+        }
+        Ended::Stopped { code, reason, remedy } => {
+            complain(&format!("go on: {reason}"), Some(*code));
+            advise(remedy);
+        }
+        Ended::Aborted
+        | Ended::NotEqual { .. }
+        | Ended::Refused(_)
+        | Ended::NoAccess { .. }
+        | Ended::NeedsOperator { .. } => return ended::explain(console, Some(name), ended),
+    }
+    Exit::from(ended)
+}
+
+fn done(name: &MigrationName, report: &Report) -> String {
+    let ms = |ms: f64| {
+        if ms > 0.0 {
+            format!("{ms:.0} ms")
+        } else {
+            "-".to_owned()
+        }
+    };
+    let lines = [
+        ("rows copied", count(report.rows_copied)),
+        ("changes applied", count(report.changes_applied)),
+        ("changes carried back", count(report.changes_carried_back)),
+        ("attempts to hand over", report.cutover_attempts.to_string()),
+        (
+            "writers shut out, at the last hand-over there",
+            ms(report.lock_held_ms),
+        ),
+        (
+            "writers shut out, at the last one back",
+            ms(report.rollback_lock_held_ms),
+        ),
+    ];
+    let lines: String = lines
+        .iter()
+        .map(|(what, value)| format!("  {what:<48}{value}\n"))
+        .collect();
+    format!("Done: move `{name}`.\n\n{HEADING}Report{HEADING:#}\n{lines}")
 }
 
 fn sums(plan: &Plan) -> (u64, u64) {

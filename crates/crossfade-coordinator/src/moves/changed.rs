@@ -9,8 +9,8 @@ use crate::failure::Failure;
 
 /// Tables that were made since the plan are not in the stream: partitions, children, and of a whole database any.
 pub(crate) async fn refuse_new_tables(shared: &Shared, leader: &Session) -> Result<(), Failure> {
-    let fenced = &shared.destination()?.fenced;
-    let oids = relations::oids(leader, fenced).await?;
+    let known = &shared.destination()?.relations;
+    let oids = relations::oids(leader, known).await?;
     let torn = relations::torn(leader, &oids).await?;
     let mut new: Vec<String> = torn
         .iter()
@@ -18,7 +18,7 @@ pub(crate) async fn refuse_new_tables(shared: &Shared, leader: &Session) -> Resu
         .collect();
     if shared.plan.change.starts_with("move all") {
         let (all, _) = relations::select(leader, &Selection::All).await?;
-        let unknown = all.iter().filter(|relation| !fenced.contains(&relation.name));
+        let unknown = all.iter().filter(|relation| !known.contains(&relation.name));
         new.extend(unknown.map(|relation| relation.name.to_string()));
     }
     match new.first() {

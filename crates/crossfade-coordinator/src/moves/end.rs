@@ -7,7 +7,7 @@ use crossfade_core::plan::SchemaSource;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::ident::{self, Ident};
-use crossfade_postgres::moves::fence;
+use crossfade_postgres::moves::lockout;
 use crossfade_postgres::planner::table_oid;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot;
@@ -21,7 +21,7 @@ use crate::ended::Ended;
 use crate::failure::Failure;
 use crate::hands::SLOT_RELEASE_MAX;
 
-/// Removes every trace of a move that was not handed over, but for the audit trails: slot, publication and fence, and the
+/// Removes every trace of a move that was not handed over, but for the audit trails: slot, publication and lockout, and the
 /// target's tables if the move made them.
 ///
 /// # Errors
@@ -50,13 +50,13 @@ async fn remove(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationName) 
     let session = shared.target.session(name).await?;
     shared.target.begin(&session, name).await?;
     if made {
-        let tables: Vec<String> = destination.fenced.iter().map(ident::table).collect();
+        let tables: Vec<String> = destination.relations.iter().map(ident::table).collect();
         // Together, since they may refer to each other; and nothing that was not there with them.
         let drop = format!("DROP TABLE IF EXISTS {} CASCADE", tables.join(", "));
         session.batch_execute(&drop).await?;
     } else {
         for table in there(&shared, &session).await? {
-            session.batch_execute(&fence::remove(&table)).await?;
+            session.batch_execute(&lockout::remove(&table)).await?;
         }
     }
     state::forget_statements(&session, name.as_str()).await?;
@@ -68,7 +68,7 @@ async fn remove(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationName) 
 /// Those of the move's tables that nobody has dropped meanwhile.
 async fn there(shared: &Shared, session: &Session) -> Result<Vec<TableName>, Failure> {
     let mut there = Vec::new();
-    for table in &shared.destination()?.fenced {
+    for table in &shared.destination()?.relations {
         if table_oid(session, table).await?.is_some() {
             there.push(table.clone());
         }
@@ -104,7 +104,7 @@ async fn unpublish(shared: &Shared, direction: Direction) -> Result<(), Failure>
     Ok(())
 }
 
-/// Ends a move that was handed over: slots and publications go, and the server that follows keeps its fence, or with `drop`
+/// Ends a move that was handed over: slots and publications go, and the server that follows keeps its lockout, or with `drop`
 /// loses its tables.
 ///
 /// # Errors
@@ -140,7 +140,7 @@ async fn finish(
     enter::validate(&shared).await?;
     let leader = shared.leader().session(name).await?;
     for table in there(&shared, &leader).await? {
-        let remove = fence::remove(&table);
+        let remove = lockout::remove(&table);
         enter::run_patiently(&shared, shared.leader(), &leader, &remove).await?;
     }
     unpublish(&shared, Direction::Forward).await?;
@@ -149,7 +149,7 @@ async fn finish(
         let side = shared.follower();
         let session = side.session(name).await?;
         side.begin(&session, name).await?;
-        let tables: Vec<String> = shared.destination()?.fenced.iter().map(ident::table).collect();
+        let tables: Vec<String> = shared.destination()?.relations.iter().map(ident::table).collect();
         session
             .batch_execute(&format!("DROP TABLE IF EXISTS {}", tables.join(", ")))
             .await?;

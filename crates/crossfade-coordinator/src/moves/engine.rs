@@ -4,34 +4,39 @@
 //! want of things that many tables share (stream, snapshot, positions, notes) it gives to shared workers; the rest goes to
 //! each table's own.
 
+mod perform;
+mod shown;
+mod together;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_core::change::StreamItem;
-use crossfade_core::code::FailureCode;
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::feed::FeedLimits;
-use crossfade_core::migration::{Activity, Ask as Asked, Command, Event, Migration, Options, RangeId, Stop};
+use crossfade_core::migration::{Ask as Asked, Command, Event, Migration, Options, Stop};
 use crossfade_core::moves::Dealer;
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::Plan;
 use crossfade_core::position::Lsn;
-use crossfade_core::way_back::Direction;
 use crossfade_replication::reader::{History, Reader, ReaderHandle, ReaderLimits, ReaderOptions};
 use crossfade_replication::shape::Shape;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(crate) use self::shown::{Shown, ShownTable};
 use super::copy::Copying;
-use super::hand_over::{self, HandedOver, hand_over};
+use super::hand_over::{self, HandedOver};
 use super::load::Loaded;
 use super::run::MoveOptions;
 use super::shared::Shared;
-use super::workers::{self, Note};
+use super::workers;
+use super::workers::Note;
 use crate::context::{Context, Far, Message};
-use crate::failure::{DEFECT, Failure};
-use crate::hands::{Hands, failure_of, statements};
+use crate::failure::Failure;
+use crate::hands::{Hands, failure_of};
+use crate::losses::Mark;
 use crate::report::{Report, now_ms};
 
 /// What the loop hears: of which table, and what.
@@ -99,32 +104,6 @@ enum Wake {
     TimeOut,
     Tick,
     Ended(Result<(), tokio::task::JoinError>),
-}
-
-/// What it publishes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
-    /// By table: name, activity, rows copied, changes applied.
-    pub(crate) tables: Vec<ShownTable>,
-    pub(crate) report: Report,
-    pub(crate) rows_expected: u64,
-    pub(crate) lag_bytes: u64,
-    pub(crate) retained_bytes: u64,
-    pub(crate) paused: bool,
-    pub(crate) ready: bool,
-    pub(crate) handing_over: bool,
-    pub(crate) note: Option<String>,
-    pub(crate) waits_for: Option<String>,
-}
-
-/// One table of [`Shown`].
-#[derive(Clone, Debug)]
-pub(crate) struct ShownTable {
-    pub(crate) name: String,
-    pub(crate) activity: Activity,
-    pub(crate) progress: crossfade_core::migration::Progress,
-    pub(crate) equal: bool,
-    pub(crate) rows_expected: u64,
 }
 
 /// See the module.
@@ -292,24 +271,20 @@ impl Engine {
         self.wants_hand_over
     }
 
-    /// The report so far.
-    pub(crate) fn report(&self) -> Report {
-        let mut report = self.report.clone();
-        for member in &self.members {
-            let progress = member.machine.progress();
-            let feed = progress.feed;
-            match self.shared.direction() {
-                Direction::Forward => {
-                    report.rows_copied += progress.rows_copied;
-                    report.changes_delivered += feed.delivered;
-                    report.changes_dropped += feed.dropped;
-                    report.changes_applied += feed.applied;
-                    report.rows_fetched += feed.fetched;
-                }
-                Direction::Back => report.changes_carried_back += feed.applied,
-            }
-        }
-        report
+    /// How far it is, durably: tables copied, the least position, tables compared.
+    pub(crate) fn mark(&self) -> Mark {
+        let phase = self.members.iter().map(|member| member.machine.phase()).min();
+        let least = self.members.iter().map(|member| member.applied).min();
+        let copied = self
+            .members
+            .iter()
+            .filter(|member| member.machine.phase() >= Phase::Copied);
+        let equal = self.members.iter().filter(|member| member.equal);
+        (
+            phase.unwrap_or(Phase::Ready),
+            least.unwrap_or_default(),
+            (copied.count() + equal.count()) as u64,
+        )
     }
 
     async fn open_copy(&mut self) -> Result<(), Failure> {
@@ -481,122 +456,6 @@ impl Engine {
         Ok(None)
     }
 
-    fn perform_all(&mut self, number: usize) -> Result<Option<Outcome>, Failure> {
-        while let Some(command) = self.members[number].machine.poll_command() {
-            if let Some(stop) = self.perform(number, command)? {
-                return Ok(Some(Outcome::Stopped(stop)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn perform(&mut self, number: usize, command: Command) -> Result<Option<Stop>, Failure> {
-        match command {
-            Command::RecordPhase(phase) => self.write_down(number, Note::Phase(phase)),
-            Command::OpenSnapshot => {
-                if let Some(event) = self.copying.as_ref().and_then(|copying| copying.opened(number)) {
-                    self.members[number].machine.handle_event(Instant::now(), event);
-                }
-            }
-            Command::CopyRange(range) => self.copy_range(number, range),
-            Command::RecordChunk {
-                consistent_point,
-                snapshot,
-                rows,
-            } => {
-                let file = self.copying.as_ref().and_then(|copying| copying.file(number));
-                let note = Note::Copied {
-                    consistent_point,
-                    snapshot,
-                    rows,
-                    file,
-                };
-                self.write_down(number, note);
-            }
-            Command::CloseSnapshot => self.table_copied(),
-            Command::Follow { from } => {
-                self.members[number].applied = from;
-                self.members[number].hands.start_applier();
-            }
-            Command::ReadInsertPosition => {
-                let _ = self.positions.send(number);
-            }
-            Command::Apply(piece) if is_position(&piece) => {
-                self.write_down(number, Note::Position(Box::new(piece)));
-            }
-            Command::Apply(piece) if piece.first && piece.applied.is_some() => {
-                let lane = number % self.lanes.len().max(1);
-                let _ = self.lanes[lane].send((number, piece));
-            }
-            Command::Acknowledge(lsn) => self.acknowledge(number, lsn),
-            Command::BuildKeyIndex => self.build(number, statements::Build::KeyIndex),
-            Command::BuildIndexes => self.build(number, statements::Build::Indexes),
-            Command::Stop(stop) => return Ok(Some(stop)),
-            command @ (Command::Apply(_)
-            | Command::Route { .. }
-            | Command::Classify(_)
-            | Command::Fetch { .. }
-            | Command::EndFetch
-            | Command::Analyze
-            | Command::Verify(_)) => return self.members[number].hands.perform(command),
-            other => {
-                let reason = format!("a table of a move asked for {other:?}");
-                return Err(Failure::stopped(FailureCode::Defect, reason, DEFECT));
-            }
-        }
-        Ok(None)
-    }
-
-    fn write_down(&mut self, number: usize, note: Note) {
-        let _ = self.notes.send((number, note));
-    }
-
-    fn copy_range(&mut self, number: usize, range: RangeId) {
-        let Some(copying) = self.copying.clone() else {
-            return;
-        };
-        let (shared, plans, tell) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.plans),
-            self.tell.clone(),
-        );
-        self.tasks.spawn(async move {
-            let copied = copying.copy_range(shared, plans, number, range).await;
-            let heeded = copied.map(|event| Heeded::Message(Message::Event(event)));
-            let _ = tell.send((Some(number), heeded));
-        });
-    }
-
-    /// With the last one snapshot and locks are let go.
-    fn table_copied(&mut self) {
-        self.still_copying = self.still_copying.saturating_sub(1);
-        if self.still_copying == 0 {
-            self.copying = None;
-            self.report.timeline.copy_ended.get_or_insert_with(now_ms);
-        }
-    }
-
-    fn build(&mut self, number: usize, build: statements::Build) {
-        let context = self.members[number].hands.context();
-        let (builds, tell) = (Arc::clone(&self.builds), self.tell.clone());
-        self.tasks.spawn(async move {
-            // It is closed with nobody left to build for.
-            let Ok(_turn) = builds.acquire().await else { return };
-            let built = statements::build(&context, build).await;
-            let heeded = built.map(|event| Heeded::Message(Message::Event(event)));
-            let _ = tell.send((Some(number), heeded));
-        });
-    }
-
-    /// The least of all tables (R22).
-    fn acknowledge(&mut self, number: usize, lsn: Lsn) {
-        self.members[number].applied = lsn;
-        let least = self.members.iter().map(|member| member.applied).min();
-        if let (Some(reader), Some(least)) = (&self.reader, least) {
-            reader.acknowledge(least);
-        }
-    }
-
     fn note(&mut self, number: usize, note: crate::context::Note) {
         match note {
             crate::context::Note::Verified { found, .. } => {
@@ -610,209 +469,12 @@ impl Engine {
         }
     }
 
-    fn asked(&mut self, asked: Asked) -> Result<Option<Outcome>, Failure> {
-        match (asked, self.shared.direction()) {
-            (Asked::Pause, _) => self.paused = true,
-            (Asked::Continue, _) => self.paused = false,
-            (Asked::Cutover, Direction::Forward) | (Asked::Rollback, Direction::Back) => {
-                self.wants_hand_over = true;
-            }
-            (Asked::Cutover | Asked::Rollback, _) => {}
-            (Asked::Verify | Asked::Repair, _) => {
-                self.options.verify = true;
-                self.members.iter_mut().for_each(|member| member.equal = false);
-                return Ok(None);
-            }
-            (Asked::Abort | Asked::Interrupt, _) => {
-                return Ok(Some(Outcome::Stopped(match asked {
-                    Asked::Abort => Stop::Aborted,
-                    _interrupt => Stop::Interrupted,
-                })));
-            }
-        }
-        if matches!(asked, Asked::Pause | Asked::Continue) {
-            for number in 0..self.members.len() {
-                if let Some(outcome) = self.event(number, Event::Asked(asked))? {
-                    return Ok(Some(outcome));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn asked_by_hand_over(&mut self, ask: hand_over::Ask) {
-        match ask {
-            hand_over::Ask::Drain(content, drained) => {
-                let now = Instant::now();
-                for member in &mut self.members {
-                    member.machine.await_marker(now, content.clone());
-                }
-                self.draining = Some(drained);
-            }
-            hand_over::Ask::Stop(stopped) => {
-                self.silenced = true;
-                self.report = self.report();
-                if let Some(reader) = self.reader.take() {
-                    reader.stop();
-                }
-                self.items = None;
-                self.members.clear();
-                let _ = stopped.send(());
-            }
-            hand_over::Ask::Line(line) => {
-                tracing::info!("{line}");
-                self.note = Some(line);
-            }
-        }
-    }
-
-    fn answer_drain(&mut self) {
-        let all = |members: &[Member]| members.iter().all(|member| member.machine.has_passed_marker());
-        if self.draining.is_some()
-            && all(&self.members)
-            && let Some(drained) = self.draining.take()
-        {
-            let _ = drained.send(());
-        }
-    }
-
-    /// What has become possible for the move as a whole.
-    fn go_on(&mut self) -> Result<Option<Outcome>, Failure> {
-        if self.silenced || self.handing_over || self.paused {
-            return Ok(None);
-        }
-        if self
-            .members
-            .iter()
-            .any(|member| member.machine.phase() < Phase::Ready)
-        {
-            return Ok(None);
-        }
-        if !self.finished {
-            self.finish();
-            return Ok(None);
-        }
-        self.report.timeline.indexed.get_or_insert_with(now_ms);
-        if self.options.verify && self.members.iter().any(|member| !member.equal) {
-            return self.verify_next();
-        }
-        let ready = |member: &Member| member.machine.activity() == Activity::Ready;
-        if self.members.iter().all(ready) {
-            self.report.timeline.ready.get_or_insert_with(now_ms);
-            if self.wants_hand_over {
-                self.begin_hand_over();
-            }
-        }
-        Ok(None)
-    }
-
-    /// Tables are compared one after the other: each takes as much of both servers as it can get.
-    fn verify_next(&mut self) -> Result<Option<Outcome>, Failure> {
-        let verifying = |member: &Member| member.machine.activity() == Activity::Verifying;
-        if self.members.iter().any(verifying) {
-            return Ok(None);
-        }
-        let ready = |member: &Member| !member.equal && member.machine.activity() == Activity::Ready;
-        match self.members.iter().position(ready) {
-            Some(number) => self.event(number, Event::Asked(Asked::Verify)),
-            None => Ok(None),
-        }
-    }
-
-    fn finish(&mut self) {
-        if std::mem::replace(&mut self.finishing, true) {
-            return;
-        }
-        let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
-        self.tasks.spawn(async move {
-            let finished = super::run::finish_schema(&shared).await;
-            let _ = tell.send((None, finished.map(|()| Heeded::Finished)));
-        });
-    }
-
-    fn begin_hand_over(&mut self) {
-        self.handing_over = true;
-        let (shared, hooks, ask, tell) = (
-            Arc::clone(&self.shared),
-            self.options.hooks.clone(),
-            self.ask.clone(),
-            self.tell.clone(),
-        );
-        self.tasks.spawn(async move {
-            let outcome = hand_over(shared, hooks, ask).await;
-            let _ = tell.send((None, Ok(Heeded::HandedOver(outcome))));
-        });
-    }
-
-    fn handed_over(&mut self, outcome: HandedOver) -> Result<Option<Outcome>, Failure> {
-        self.handing_over = false;
-        Ok(match outcome {
-            HandedOver::Done {
-                held,
-                attempts,
-                switch_failed,
-            } => Some(Outcome::HandedOver {
-                held,
-                attempts,
-                switch_failed,
-            }),
-            HandedOver::NotAchieved { obstacle, attempts } => {
-                Some(Outcome::NotHandedOver { obstacle, attempts })
-            }
-            HandedOver::TakenBack(why) => Some(Outcome::TakenBack(why)),
-            HandedOver::Compare(tables) => {
-                self.options.verify = true;
-                for table in tables {
-                    self.members[table].equal = false;
-                }
-                None
-            }
-        })
-    }
-
     async fn stream_ended(&mut self) -> Failure {
         self.items = None;
         let again = "The server that leads is complete. `crossfade abort` (before the first hand-over) or `crossfade complete` \
                      ends the move.";
         failure_of(self.reader.take(), again).await
     }
-
-    fn publish(&mut self) {
-        if self.silenced {
-            return;
-        }
-        let tables = self.members.iter().zip(self.plans.iter()).map(|(member, plan)| {
-            let step = crossfade_core::migration::copy_step(plan);
-            ShownTable {
-                name: step.source.name.to_string(),
-                activity: member.machine.activity(),
-                progress: member.machine.progress(),
-                equal: member.equal,
-                rows_expected: step.estimate.rows,
-            }
-        });
-        let tables: Vec<ShownTable> = tables.collect();
-        let ready = tables.iter().all(|table| table.activity == Activity::Ready);
-        let shown = Shown {
-            rows_expected: tables.iter().map(|table| table.rows_expected).sum(),
-            tables,
-            report: self.report(),
-            lag_bytes: self.measured.0,
-            retained_bytes: self.measured.1,
-            paused: self.paused,
-            ready,
-            handing_over: self.handing_over,
-            note: self.note.clone(),
-            waits_for: None,
-        };
-        self.shown.send_replace(shown);
-    }
-}
-
-/// Nothing but a position: many of them are written down at once.
-fn is_position(piece: &Piece) -> bool {
-    let empty = piece.puts.is_empty() && piece.deletes.is_empty() && piece.removes.is_empty();
-    empty && !piece.truncate && piece.first && piece.applied.is_some()
 }
 
 fn machine_options(options: &MoveOptions, tables: usize) -> Options {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossfade_core::code::FailureCode;
-use crossfade_postgres::moves::{attachments, fence, sequences};
+use crossfade_postgres::moves::{attachments, lockout, sequences};
 use crossfade_postgres::session::{Session, SqlClass};
 use crossfade_postgres::state::{self, Mark};
 
@@ -27,7 +27,7 @@ pub(crate) async fn enter(
         .collect();
     let places = sequences::read(left, &destination.sequences).await?;
     script.extend(sequences::set(&destination.sequences, &places));
-    script.push(fence::lower(&destination.fenced));
+    script.push(lockout::open(&destination.relations));
     session.batch_execute(&script.join(";\n")).await?;
     state::mark(session, name.as_str(), leg, Mark::Entered).await?;
     shared
@@ -44,6 +44,19 @@ pub(crate) async fn complete_hand_over(shared: &Shared) -> Result<(), Failure> {
         return Ok(());
     }
     let left = follower.session(name).await?;
+    let tables = shared.state_names();
+    if !state::has_everything(&left, &session, name.as_str(), shared.leg, &tables).await? {
+        return Err(Failure::needs_operator(
+            FailureCode::SwapUnresolved,
+            format!(
+                "leg {} was decided, and the tables at {} do not have everything that they had then: that server has lost \
+                 its last transactions (a failover, or a restore)",
+                shared.leg, leader.place
+            ),
+            "The server that was left is complete, and shut to writers. Judge what is missing; `DROP TRIGGER \
+             crossfade_lockout` on its tables lets them in there again.",
+        ));
+    }
     leader.begin(&session, name).await?;
     session
         .batch_execute(&format!("SET LOCAL lock_timeout = {ENTER_MS}"))
@@ -60,7 +73,7 @@ const SLICE_MS: u32 = 500;
 const ATTEMPTS: u32 = 120;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Takes off the server that follows what would act on rows by itself (R21). It is fenced, and may be read.
+/// Takes off the server that follows what would act on rows by itself (R21). It is shut to writers, and may be read.
 pub(crate) async fn detach(shared: &Shared) -> Result<(), Failure> {
     let (destination, side) = (shared.destination()?, shared.follower());
     let session = side.session(shared.name()).await?;

@@ -2,23 +2,24 @@
 //! there.
 //!
 //! ```text
-//!  leader    BEGIN  lock  fence ───── marker ─── (drained) ─────────────── left, positions ─ COMMIT
-//!  follower                             └─► applied ─► BEGIN attach, sequences, lower the fence ──┴─ COMMIT
+//!  leader    BEGIN  lock  shut ────── marker ─── (drained) ────────────── left, positions ─ COMMIT
+//!  follower                             └─► applied ─► BEGIN  attach, sequences, open ─────────┴─ COMMIT
 //! ```
 //!
 //! Until the leader's COMMIT everything is as before: its writers wait, and a rollback, or the end of our session, lets
 //! them go on. Behind it they are refused there, whoever they are; the follower's COMMIT lets them in, and is repeated by
-//! the next engine if it did not come (the row `left` decides, which commits with the fence). The positions from which the
-//! server that is left will follow commit with the fence too.
+//! the next engine if it did not come (the row `left` decides, which commits with the lockout). The positions from which
+//! the server that is left will follow commit with it too.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_core::code::FailureCode;
 use crossfade_core::piece::{Marker, marker};
-use crossfade_postgres::moves::{fence, relations, schema};
+use crossfade_core::position::Lsn;
+use crossfade_postgres::moves::{lockout, relations, schema};
 use crossfade_postgres::session::{Session, SqlClass};
-use crossfade_postgres::state::{self, Mark};
+use crossfade_postgres::state;
 use crossfade_postgres::{slot, wal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -185,13 +186,13 @@ impl Handing {
         }
         let began = Instant::now();
         let destination = self.shared.destination()?;
-        let raise = fence::raise(
-            &destination.fenced,
+        let shut = lockout::shut(
+            &destination.relations,
             self.shared.name(),
             &self.shared.follower().place,
         );
-        self.leader.batch_execute(&raise).await?;
-        tracing::debug!(at = ?began.elapsed(), "fenced");
+        self.leader.batch_execute(&shut).await?;
+        tracing::debug!(at = ?began.elapsed(), "shut");
         let replaced = self.replaced().await?;
         tracing::debug!(at = ?began.elapsed(), "looked at");
         if !replaced.is_empty() {
@@ -205,18 +206,18 @@ impl Handing {
                 &self.shared.publication(self.shared.direction()),
             ));
         }
-        if !self
+        let drained = self
             .drain(attempt, budget.saturating_sub(began.elapsed()))
-            .await?
-        {
+            .await?;
+        let Some(drained) = drained else {
             self.leader.batch_execute("ROLLBACK").await?;
             return Ok(Attempt::Obstacle(format!(
                 "the other server had not caught up within hold_budget ({})",
                 humantime::format_duration(budget)
             )));
-        }
+        };
         tracing::debug!(at = ?began.elapsed(), "drained");
-        self.decide(began, budget).await
+        self.decide(began, budget, drained).await
     }
 
     /// Locks every table against writers, in one order; readers go on. `Err`: who is in the way.
@@ -226,7 +227,7 @@ impl Handing {
     /// somebody to end, which could be an application. An autovacuum gives way only then, so it gets a longer one.
     async fn lock(&self) -> Result<Result<(), String>, Failure> {
         let limits = &self.shared.plan.limits;
-        let tables = &relations::by_writes(&self.witness, &self.shared.destination()?.fenced).await?;
+        let tables = &relations::by_writes(&self.witness, &self.shared.destination()?.relations).await?;
         let slice = match relations::being_vacuumed(&self.witness, tables).await? {
             true => limits.lock_timeout(),
             false => {
@@ -293,25 +294,25 @@ impl Handing {
         Ok(state::other_files(&self.follower, &self.shared.state_names(), &files).await?)
     }
 
-    /// Whether everything up to here is on the follower, within the time.
-    async fn drain(&self, attempt: u32, within: Duration) -> Result<bool, Failure> {
+    /// Where the marker is that everything on the follower lies behind; `None`: not within the time.
+    async fn drain(&self, attempt: u32, within: Duration) -> Result<Option<Lsn>, Failure> {
         // By the position there is no other of this content, in this engine or a former one.
         let position = wal::insert_position(&self.witness).await?;
         let content = marker(&format!("{} {position}", self.shared.name()), attempt);
         let (drained, all_drained) = oneshot::channel();
         let _ = self.asks.send(Ask::Drain(content.clone(), drained));
-        wal::emit(&self.witness, &content).await?;
+        let marker = wal::emit(&self.witness, &content).await?;
         match tokio::time::timeout(within, all_drained).await {
-            Ok(Ok(())) => Ok(true),
+            Ok(Ok(())) => Ok(Some(marker)),
             Ok(Err(_)) => Err(Failure::Lost {
                 what: "the engine has ended".to_owned(),
             }),
-            Err(_) => Ok(false),
+            Err(_) => Ok(None),
         }
     }
 
     /// Nothing is applied any more, and nobody writes anywhere. From here on this engine ends, whatever comes.
-    async fn decide(&self, began: Instant, budget: Duration) -> Result<Attempt, Failure> {
+    async fn decide(&self, began: Instant, budget: Duration, drained: Lsn) -> Result<Attempt, Failure> {
         let (shared, name) = (&self.shared, self.shared.name());
         let leg = shared.leg + 1;
         let (stopped, all_stopped) = oneshot::channel();
@@ -337,7 +338,7 @@ impl Handing {
         }
         tracing::debug!(at = ?began.elapsed(), "entered");
         state::start_tables(&self.leader, &shared.state_names(), &files, position).await?;
-        state::mark(&self.leader, name.as_str(), leg, Mark::Left).await?;
+        state::mark_left(&self.leader, name.as_str(), leg, drained).await?;
         shared
             .audit(
                 &self.leader,

@@ -1,4 +1,4 @@
-//! Everything that is there before the first row is copied: the schema on the target, fenced and without what acts by
+//! Everything that is there before the first row is copied: the schema on the target, shut to writers and without what acts by
 //! itself; on the source publication and slot.
 //!
 //! Repeated from its beginning after a crash; each part finds what is done.
@@ -11,7 +11,7 @@ use crossfade_core::phase::Phase;
 use crossfade_core::plan::{ReplicaIdentity, SchemaSource};
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::ident::{self, Ident};
-use crossfade_postgres::moves::{attachments, fence, schema};
+use crossfade_postgres::moves::{attachments, lockout, schema};
 use crossfade_postgres::session::Session;
 use crossfade_postgres::{slot, state};
 use crossfade_replication::slot as replication_slot;
@@ -30,7 +30,7 @@ pub(crate) const AFTER_ROWS: i32 = 1;
 /// See the module.
 pub(crate) async fn prepare(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
     restore(shared, pg_dump).await?;
-    fence_target(shared).await?;
+    shut_target(shared).await?;
     publish(shared, Direction::Forward).await?;
     let home = shared.target.session(shared.name()).await?;
     shared.target.begin(&home, shared.name()).await?;
@@ -48,7 +48,7 @@ async fn restore(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let all = shared.plan.change.starts_with("move all");
-    let tables = (!all).then_some(destination.fenced.as_slice());
+    let tables = (!all).then_some(destination.relations.as_slice());
     let mut dump = schema::dump(&shared.source.config, pg_dump, tables)
         .await
         .map_err(|error| {
@@ -79,12 +79,12 @@ async fn restore(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
 }
 
 /// Nobody but us writes to the target's tables, and nothing acts on them by itself.
-async fn fence_target(shared: &Shared) -> Result<(), Failure> {
+async fn shut_target(shared: &Shared) -> Result<(), Failure> {
     let (destination, name) = (shared.destination()?, shared.name());
     let session = shared.target.session(name).await?;
     shared.target.begin(&session, name).await?;
-    let raise = fence::raise(&destination.fenced, name, &shared.source.place);
-    session.batch_execute(&raise).await?;
+    let shut = lockout::shut(&destination.relations, name, &shared.source.place);
+    session.batch_execute(&shut).await?;
     for table in shared.tables() {
         let rows = format!("SELECT EXISTS (SELECT FROM ONLY {})", ident::table(&table));
         if session.query_one(&rows, &[]).await?.get(0) {
@@ -101,7 +101,7 @@ async fn fence_target(shared: &Shared) -> Result<(), Failure> {
             .batch_execute(&destination.attachments[number].detach)
             .await?;
     }
-    shared.audit(&session, "fenced the target", None).await?;
+    shared.audit(&session, "shut the target", None).await?;
     Ok(session.batch_execute("COMMIT").await?)
 }
 

@@ -30,7 +30,7 @@ use crate::context::host;
 use crate::ended::Ended;
 use crate::failure::{DEFECT, Failure};
 use crate::hands::SLOT_RELEASE_MAX;
-use crate::losses::Losses;
+use crate::losses::{Losses, Reached};
 use crate::operator::store_report;
 use crate::report::{Report, Status, now_ms};
 use crate::run::{TakenOver, superseded, taken_over};
@@ -132,10 +132,11 @@ async fn legs(
             Ok(Some(ended)) => return ended,
             Ok(None) => losses = Losses::new(),
             Err(Failure::Lost { what }) => {
-                let pause = match losses.lost(&what, began.elapsed(), None, options.reconnect_max) {
-                    Ok(pause) => pause,
-                    Err(failure) => return end(failure),
-                };
+                let pause =
+                    match losses.lost(&what, began.elapsed(), run.reached.take(), options.reconnect_max) {
+                        Ok(pause) => pause,
+                        Err(failure) => return end(failure),
+                    };
                 tracing::warn!(%what, "begins again from the durable state");
                 note(status, &format!("beginning again from where it was: {what}"));
                 let mut stopped = stop.clone();
@@ -166,6 +167,8 @@ struct Run {
     leg: Option<i32>,
     /// Hand-overs that were taken back at the last moment.
     taken_back: u32,
+    /// How far the last engine was when it began, and when it ended.
+    reached: Option<Reached>,
 }
 
 /// No more of them.
@@ -280,7 +283,7 @@ async fn run_leg(
         tell.clone(),
     ));
     beside.spawn(show(shown_seen, status.clone(), stored.phase));
-    beside.spawn(validate(Arc::clone(&shared)));
+    beside.spawn(settle_beside(Arc::clone(&shared)));
     let mut engine = Engine::new(
         Arc::clone(&shared),
         loaded,
@@ -290,7 +293,10 @@ async fn run_leg(
         timeline,
         (report, stored.paused),
     );
+    let before = engine.mark();
     let outcome = engine.run().await;
+    let now = engine.mark();
+    run.reached = Some(Reached { before, now });
     if engine.wants_hand_over() {
         options.wish(shared.direction());
     }
@@ -377,10 +383,18 @@ pub(crate) async fn finish_schema(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// Beside the leg that has begun; what fails is tried again by the next engine, and said.
-async fn validate(shared: Arc<Shared>) {
-    if shared.leg > 0
-        && let Err(failure) = enter::validate(&shared).await
-    {
+async fn settle_beside(shared: Arc<Shared>) {
+    if shared.leg == 0 {
+        return;
+    }
+    let name = shared.name();
+    // Both are local commits, so that a standby that does not answer keeps nobody waiting at the hand-over.
+    for side in [shared.leader(), shared.follower()] {
+        if let Err(failure) = side.confirm(name).await {
+            tracing::warn!(%failure, place = side.place, "the hand-over is not confirmed yet");
+        }
+    }
+    if let Err(failure) = enter::validate(&shared).await {
         tracing::warn!(%failure, "what was attached is not validated yet");
     }
 }
@@ -429,7 +443,7 @@ async fn conclude(
             options.handed_over(shared.direction());
             *run = Run {
                 leg: Some(shared.leg + 1),
-                taken_back: 0,
+                ..Run::default()
             };
             handed_over(shared, report, options, switch_failed)
         }

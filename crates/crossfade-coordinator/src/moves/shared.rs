@@ -36,6 +36,13 @@ impl Side {
         Ok(Session::open(&self.config, &options).await?)
     }
 
+    /// Waits for an ordinary commit there, which its synchronous standbys have (R29).
+    pub(crate) async fn confirm(&self, name: &MigrationName) -> Result<(), Failure> {
+        let session = self.session(name).await?;
+        session.batch_execute("SET synchronous_commit = on").await?;
+        Ok(state::audit(&session, name.as_str(), &host(), "confirmed the hand-over", None).await?)
+    }
+
     /// Begins a transaction there that is guarded by our generation.
     pub(crate) async fn begin(&self, session: &Session, name: &MigrationName) -> Result<(), Failure> {
         session.batch_execute("BEGIN").await?;

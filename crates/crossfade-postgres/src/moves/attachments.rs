@@ -36,7 +36,7 @@ SELECT k.conname::text, n.nspname::text, c.relname::text, pg_get_constraintdef(k
 const TRIGGERS: &str = "\
 SELECT t.tgname::text, n.nspname::text, c.relname::text, pg_get_triggerdef(t.oid), t.tgenabled::text
   FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE NOT t.tgisinternal AND t.tgname <> 'crossfade_fence' AND t.tgrelid = ANY ($1::oid[])
+ WHERE NOT t.tgisinternal AND t.tgname <> 'crossfade_lockout' AND t.tgrelid = ANY ($1::oid[])
    -- Those of partitions come with that of their table. (By JSON what an older server calls otherwise.)
    AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
  ORDER BY t.oid";

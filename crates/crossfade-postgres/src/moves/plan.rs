@@ -118,7 +118,7 @@ pub async fn plan(
             from_place: from.place.clone(),
             to_place: to.place.clone(),
             schema: request.schema,
-            fenced: relations.into_iter().map(|relation| relation.name).collect(),
+            relations: relations.into_iter().map(|relation| relation.name).collect(),
             attachments: attached.attachments,
             roots,
             sequences: sequences::of_tables(source, &oids, all).await?,

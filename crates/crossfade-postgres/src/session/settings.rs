@@ -90,7 +90,7 @@ const PINNED: &[(&str, &str, u32)] = &[
     ("jit", "off", 0),
 ];
 
-/// The setting that a fence looks at.
+/// The setting that a lockout looks at.
 pub(crate) const WRITES_FOR: &str = "crossfade.writes_for";
 
 /// One statement that pins everything.

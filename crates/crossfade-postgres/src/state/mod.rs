@@ -30,8 +30,8 @@ pub use self::ledger::{
 };
 pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
 pub use self::moves::{
-    Mark, forget_tables, keep_dump, kept_dump, mark, marked, other_files, raise_generation_of_tables,
-    set_table_phase, start_tables, table_phases, unmark,
+    Mark, forget_tables, has_everything, keep_dump, kept_dump, mark, mark_left, marked, other_files,
+    raise_generation_of_tables, set_table_phase, start_tables, table_phases, unmark,
 };
 pub use self::progress::{
     advance_statement, aligned, done_statements, forget_statements, forget_swap_attempts,

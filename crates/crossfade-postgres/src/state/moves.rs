@@ -48,6 +48,42 @@ pub async fn mark(session: &Session, name: &str, leg: i32, mark: Mark) -> Result
     Ok(())
 }
 
+/// Up to where the other server had everything when that leg began here.
+///
+/// # Errors
+/// As the server says.
+pub async fn mark_left(session: &Session, name: &str, leg: i32, drained: Lsn) -> Result<(), StateError> {
+    let insert = "INSERT INTO crossfade.hand_over (migration, leg, side, drained) VALUES ($1, $2, 'left', $3::text::pg_lsn)";
+    session
+        .execute(insert, &[&name, &leg, &drained.to_string()])
+        .await?;
+    Ok(())
+}
+
+/// Whether everything that `left` says is in these tables, whose server is to be entered: it may have been restored, or
+/// a standby of it promoted.
+///
+/// # Errors
+/// As the server says.
+pub async fn has_everything(
+    left: &Session,
+    entered: &Session,
+    name: &str,
+    leg: i32,
+    tables: &[String],
+) -> Result<bool, StateError> {
+    let query =
+        "SELECT drained::text FROM crossfade.hand_over WHERE migration = $1 AND leg = $2 AND side = 'left'";
+    let row = left.query_opt(query, &[&name, &leg]).await?;
+    let Some(drained) = row.and_then(|row| row.get::<_, Option<String>>(0)) else {
+        return Ok(false);
+    };
+    let query = "SELECT count(*) FROM crossfade.position
+                  WHERE migration = ANY ($1::text[]) AND direction = 'forward' AND applied_lsn > $2::text::pg_lsn";
+    let count: i64 = entered.query_one(query, &[&tables, &drained]).await?.get(0);
+    Ok(usize::try_from(count) == Ok(tables.len()))
+}
+
 /// Takes it back.
 ///
 /// # Errors

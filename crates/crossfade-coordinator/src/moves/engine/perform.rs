@@ -1,0 +1,140 @@
+//! What the machines of the tables want: of shared workers, or of each table's own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossfade_core::code::FailureCode;
+use crossfade_core::migration::{Command, RangeId, Stop};
+use crossfade_core::piece::Piece;
+use crossfade_core::position::Lsn;
+
+use super::{Engine, Heeded, Outcome};
+use crate::context::Message;
+use crate::failure::{DEFECT, Failure};
+use crate::hands::statements;
+use crate::moves::workers::Note;
+use crate::report::now_ms;
+
+impl Engine {
+    pub(super) fn perform_all(&mut self, number: usize) -> Result<Option<Outcome>, Failure> {
+        while let Some(command) = self.members[number].machine.poll_command() {
+            if let Some(stop) = self.perform(number, command)? {
+                return Ok(Some(Outcome::Stopped(stop)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn perform(&mut self, number: usize, command: Command) -> Result<Option<Stop>, Failure> {
+        match command {
+            Command::RecordPhase(phase) => self.write_down(number, Note::Phase(phase)),
+            Command::OpenSnapshot => {
+                if let Some(event) = self.copying.as_ref().and_then(|copying| copying.opened(number)) {
+                    self.members[number].machine.handle_event(Instant::now(), event);
+                }
+            }
+            Command::CopyRange(range) => self.copy_range(number, range),
+            Command::RecordChunk {
+                consistent_point,
+                snapshot,
+                rows,
+            } => {
+                let file = self.copying.as_ref().and_then(|copying| copying.file(number));
+                let note = Note::Copied {
+                    consistent_point,
+                    snapshot,
+                    rows,
+                    file,
+                };
+                self.write_down(number, note);
+            }
+            Command::CloseSnapshot => self.table_copied(),
+            Command::Follow { from } => {
+                self.members[number].applied = from;
+                self.members[number].hands.start_applier();
+            }
+            Command::ReadInsertPosition => {
+                let _ = self.positions.send(number);
+            }
+            Command::Apply(piece) if is_position(&piece) => {
+                self.write_down(number, Note::Position(Box::new(piece)));
+            }
+            Command::Apply(piece) if piece.first && piece.applied.is_some() => {
+                let lane = number % self.lanes.len().max(1);
+                let _ = self.lanes[lane].send((number, piece));
+            }
+            Command::Acknowledge(lsn) => self.acknowledge(number, lsn),
+            Command::BuildKeyIndex => self.build(number, statements::Build::KeyIndex),
+            Command::BuildIndexes => self.build(number, statements::Build::Indexes),
+            Command::Stop(stop) => return Ok(Some(stop)),
+            command @ (Command::Apply(_)
+            | Command::Route { .. }
+            | Command::Classify(_)
+            | Command::Fetch { .. }
+            | Command::EndFetch
+            | Command::Analyze
+            | Command::Verify(_)) => return self.members[number].hands.perform(command),
+            other => {
+                let reason = format!("a table of a move asked for {other:?}");
+                return Err(Failure::stopped(FailureCode::Defect, reason, DEFECT));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn write_down(&mut self, number: usize, note: Note) {
+        let _ = self.notes.send((number, note));
+    }
+
+    pub(super) fn copy_range(&mut self, number: usize, range: RangeId) {
+        let Some(copying) = self.copying.clone() else {
+            return;
+        };
+        let (shared, plans, tell) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.plans),
+            self.tell.clone(),
+        );
+        self.tasks.spawn(async move {
+            let copied = copying.copy_range(shared, plans, number, range).await;
+            let heeded = copied.map(|event| Heeded::Message(Message::Event(event)));
+            let _ = tell.send((Some(number), heeded));
+        });
+    }
+
+    /// With the last one snapshot and locks are let go.
+    pub(super) fn table_copied(&mut self) {
+        self.still_copying = self.still_copying.saturating_sub(1);
+        if self.still_copying == 0 {
+            self.copying = None;
+            self.report.timeline.copy_ended.get_or_insert_with(now_ms);
+        }
+    }
+
+    pub(super) fn build(&mut self, number: usize, build: statements::Build) {
+        let context = self.members[number].hands.context();
+        let (builds, tell) = (Arc::clone(&self.builds), self.tell.clone());
+        self.tasks.spawn(async move {
+            // It is closed with nobody left to build for.
+            let Ok(_turn) = builds.acquire().await else { return };
+            let built = statements::build(&context, build).await;
+            let heeded = built.map(|event| Heeded::Message(Message::Event(event)));
+            let _ = tell.send((Some(number), heeded));
+        });
+    }
+
+    /// The least of all tables (R22).
+    pub(super) fn acknowledge(&mut self, number: usize, lsn: Lsn) {
+        self.members[number].applied = lsn;
+        let least = self.members.iter().map(|member| member.applied).min();
+        if let (Some(reader), Some(least)) = (&self.reader, least) {
+            reader.acknowledge(least);
+        }
+    }
+}
+
+/// Nothing but a position: many of them are written down at once.
+fn is_position(piece: &Piece) -> bool {
+    let empty = piece.puts.is_empty() && piece.deletes.is_empty() && piece.removes.is_empty();
+    empty && !piece.truncate && piece.first && piece.applied.is_some()
+}

@@ -1,0 +1,175 @@
+//! What the tables do together: being compared one after the other, and handed over at once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossfade_core::migration::{Activity, Ask as Asked, Event, Stop};
+use crossfade_core::phase::Phase;
+use crossfade_core::way_back::Direction;
+
+use super::{Engine, Heeded, Member, Outcome};
+use crate::failure::Failure;
+use crate::moves::hand_over::{self, HandedOver, hand_over};
+use crate::report::now_ms;
+
+impl Engine {
+    pub(super) fn asked(&mut self, asked: Asked) -> Result<Option<Outcome>, Failure> {
+        match (asked, self.shared.direction()) {
+            (Asked::Pause, _) => self.paused = true,
+            (Asked::Continue, _) => self.paused = false,
+            (Asked::Cutover, Direction::Forward) | (Asked::Rollback, Direction::Back) => {
+                self.wants_hand_over = true;
+            }
+            (Asked::Cutover | Asked::Rollback, _) => {}
+            (Asked::Verify | Asked::Repair, _) => {
+                self.options.verify = true;
+                self.members.iter_mut().for_each(|member| member.equal = false);
+                return Ok(None);
+            }
+            (Asked::Abort | Asked::Interrupt, _) => {
+                return Ok(Some(Outcome::Stopped(match asked {
+                    Asked::Abort => Stop::Aborted,
+                    _interrupt => Stop::Interrupted,
+                })));
+            }
+        }
+        if matches!(asked, Asked::Pause | Asked::Continue) {
+            for number in 0..self.members.len() {
+                if let Some(outcome) = self.event(number, Event::Asked(asked))? {
+                    return Ok(Some(outcome));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn asked_by_hand_over(&mut self, ask: hand_over::Ask) {
+        match ask {
+            hand_over::Ask::Drain(content, drained) => {
+                let now = Instant::now();
+                for member in &mut self.members {
+                    member.machine.await_marker(now, content.clone());
+                }
+                self.draining = Some(drained);
+            }
+            hand_over::Ask::Stop(stopped) => {
+                self.silenced = true;
+                self.report = self.report();
+                if let Some(reader) = self.reader.take() {
+                    reader.stop();
+                }
+                self.items = None;
+                self.members.clear();
+                let _ = stopped.send(());
+            }
+            hand_over::Ask::Line(line) => {
+                tracing::info!("{line}");
+                self.note = Some(line);
+            }
+        }
+    }
+
+    pub(super) fn answer_drain(&mut self) {
+        let all = |members: &[Member]| members.iter().all(|member| member.machine.has_passed_marker());
+        if self.draining.is_some()
+            && all(&self.members)
+            && let Some(drained) = self.draining.take()
+        {
+            let _ = drained.send(());
+        }
+    }
+
+    /// What has become possible for the move as a whole.
+    pub(super) fn go_on(&mut self) -> Result<Option<Outcome>, Failure> {
+        if self.silenced || self.handing_over || self.paused {
+            return Ok(None);
+        }
+        if self
+            .members
+            .iter()
+            .any(|member| member.machine.phase() < Phase::Ready)
+        {
+            return Ok(None);
+        }
+        if !self.finished {
+            self.finish();
+            return Ok(None);
+        }
+        self.report.timeline.indexed.get_or_insert_with(now_ms);
+        if self.options.verify && self.members.iter().any(|member| !member.equal) {
+            return self.verify_next();
+        }
+        let ready = |member: &Member| member.machine.activity() == Activity::Ready;
+        if self.members.iter().all(ready) {
+            self.report.timeline.ready.get_or_insert_with(now_ms);
+            if self.wants_hand_over {
+                self.begin_hand_over();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tables are compared one after the other: each takes as much of both servers as it can get.
+    pub(super) fn verify_next(&mut self) -> Result<Option<Outcome>, Failure> {
+        let verifying = |member: &Member| member.machine.activity() == Activity::Verifying;
+        if self.members.iter().any(verifying) {
+            return Ok(None);
+        }
+        let ready = |member: &Member| !member.equal && member.machine.activity() == Activity::Ready;
+        match self.members.iter().position(ready) {
+            Some(number) => self.event(number, Event::Asked(Asked::Verify)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if std::mem::replace(&mut self.finishing, true) {
+            return;
+        }
+        let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
+        self.tasks.spawn(async move {
+            let finished = crate::moves::run::finish_schema(&shared).await;
+            let _ = tell.send((None, finished.map(|()| Heeded::Finished)));
+        });
+    }
+
+    pub(super) fn begin_hand_over(&mut self) {
+        self.handing_over = true;
+        let (shared, hooks, ask, tell) = (
+            Arc::clone(&self.shared),
+            self.options.hooks.clone(),
+            self.ask.clone(),
+            self.tell.clone(),
+        );
+        self.tasks.spawn(async move {
+            let outcome = hand_over(shared, hooks, ask).await;
+            let _ = tell.send((None, Ok(Heeded::HandedOver(outcome))));
+        });
+    }
+
+    pub(super) fn handed_over(&mut self, outcome: HandedOver) -> Result<Option<Outcome>, Failure> {
+        self.handing_over = false;
+        Ok(match outcome {
+            HandedOver::Done {
+                held,
+                attempts,
+                switch_failed,
+            } => Some(Outcome::HandedOver {
+                held,
+                attempts,
+                switch_failed,
+            }),
+            HandedOver::NotAchieved { obstacle, attempts } => {
+                Some(Outcome::NotHandedOver { obstacle, attempts })
+            }
+            HandedOver::TakenBack(why) => Some(Outcome::TakenBack(why)),
+            HandedOver::Compare(tables) => {
+                self.options.verify = true;
+                for table in tables {
+                    self.members[table].equal = false;
+                }
+                None
+            }
+        })
+    }
+}
