@@ -317,7 +317,10 @@ impl Handing {
         let leg = shared.leg + 1;
         let (stopped, all_stopped) = oneshot::channel();
         let _ = self.asks.send(Ask::Stop(stopped));
-        let _ = all_stopped.await;
+        let lost = |what: String| Failure::Lost { what };
+        all_stopped
+            .await
+            .map_err(|_| lost("the engine has ended".to_owned()))?;
         // Everything of ours there is before it, and everything of an application's behind it.
         let position = wal::durable_insert_position(&self.follower).await?;
         let files = relations::files(&self.follower, &shared.tables()).await?;
@@ -354,7 +357,9 @@ impl Handing {
         }
         self.leader.batch_execute("COMMIT").await?;
         tracing::debug!(at = ?began.elapsed(), "left");
-        self.follower.batch_execute("COMMIT").await?;
+        // It is decided: whatever happens here, the next engine completes it.
+        let entered = self.follower.batch_execute("COMMIT").await;
+        entered.map_err(|error| lost(error.to_string()))?;
         Ok(Attempt::Done(began.elapsed()))
     }
 
