@@ -125,7 +125,12 @@ async fn finish(
     name: &MigrationName,
     drop: bool,
 ) -> Result<crate::report::Report, Failure> {
-    let Begun { shared, stored, .. } = begin(from, to, name, TakeOver::Force).await?;
+    // While its session lives, an engine that has lost its own does not come back.
+    let Begun {
+        shared,
+        stored,
+        home: _known,
+    } = begin(from, to, name, TakeOver::Force).await?;
     if shared.leg == 0 {
         return Err(Failure::stopped(
             FailureCode::NotHandedOver,

@@ -187,8 +187,8 @@ async fn let_go_on(
         if state::marked(&home, name.as_str(), Mark::Paused).await?.is_none() {
             return Ok(());
         }
-        let shared = begin(from, to, name, TakeOver::Refuse).await?.shared;
-        lead_over(&shared, options).await
+        let begun = begin(from, to, name, TakeOver::Refuse).await?;
+        lead_over(&begun.shared, options).await
     };
     match tokio::time::timeout(LET_GO_MAX, letting).await {
         Ok(Ok(())) => {}
