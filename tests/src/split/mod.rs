@@ -396,11 +396,19 @@ async fn same(client: &Client, new: &str, twin: &str) -> Result<()> {
     );
     let both = format!(
         "SELECT (SELECT count(*) FROM ({new} EXCEPT ALL {twin}) AS x),
-                (SELECT count(*) FROM ({twin} EXCEPT ALL {new}) AS y)"
+                (SELECT count(*) FROM ({twin} EXCEPT ALL {new}) AS y),
+                (SELECT string_agg(left(n, 200), '; ') FROM (({new} EXCEPT ALL {twin}) LIMIT 3) AS x),
+                (SELECT string_agg(left(n, 200), '; ') FROM (({twin} EXCEPT ALL {new}) LIMIT 3) AS y)"
     );
     let row = client.query_one(&both, &[]).await.with_context(|| both.clone())?;
     let (more, missing): (i64, i64) = (row.get(0), row.get(1));
-    anyhow::bail!("{new}: {} rows, {more} too many, {missing} missing", of_new.0)
+    let first = |column| row.get::<_, Option<String>>(column).unwrap_or_default();
+    anyhow::bail!(
+        "{new}: {} rows, {more} too many, {missing} missing: {} instead of {}",
+        of_new.0,
+        first(2),
+        first(3)
+    )
 }
 
 /// How many rows a query has, and the sums of both halves of their digests.
