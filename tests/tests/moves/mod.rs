@@ -11,10 +11,10 @@ use crossfade_tests::moving::there_and_back::{Faults, there_and_back};
 /// With the engine killed and a server crashed on the way.
 #[tokio::test]
 async fn an_estate_goes_there_and_back_and_there() -> Result<()> {
-    let faults = Faults { kills: 2, crashes: 1 };
+    let faults = Faults { kills: 1, crashes: 1 };
     let options = MovingOptions {
         writers: 2,
-        thinks: std::time::Duration::from_millis(20),
+        thinks: std::time::Duration::from_millis(50),
         seed: 3,
         ..MovingOptions::default()
     };
