@@ -47,7 +47,7 @@ pub(super) async fn write(
         let writes: Vec<&str> = (0..count)
             .map(|_| work.writes[random.random_range(0..work.writes.len())])
             .collect();
-        transaction.batch_execute(alone(&writes)).await?;
+        transaction.batch_execute(work.alone(&writes, new)).await?;
         for write in writes {
             new += 1;
             let write = write
@@ -71,12 +71,16 @@ pub(super) async fn write(
     }
 }
 
-/// Whoever writes to a range writes alone: what somebody else puts into it or changes there between a statement and its
-/// twin would be met by the one and not by the other.
-fn alone(writes: &[&str]) -> &'static str {
-    match writes.iter().any(|write| write.contains("BETWEEN")) {
-        true => "SELECT pg_advisory_xact_lock(1)",
-        false => "SELECT pg_advisory_xact_lock_shared(1)",
+impl Work {
+    /// Whoever writes to a range writes alone, and so does whoever makes a key that others may be told to write to: what
+    /// comes or changes between a statement and its twin would be met by the one and not by the other.
+    fn alone(&self, writes: &[&str], new: u64) -> &'static str {
+        let makes_theirs = self.keys.contains(&(new + 1));
+        let meets = |write: &&str| write.contains("BETWEEN") || makes_theirs && write.contains("{new}");
+        match writes.iter().any(meets) {
+            true => "SELECT pg_advisory_xact_lock(1)",
+            false => "SELECT pg_advisory_xact_lock_shared(1)",
+        }
     }
 }
 
