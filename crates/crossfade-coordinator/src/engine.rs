@@ -148,7 +148,8 @@ impl Engine {
     }
 }
 
-async fn at(moment: Option<Instant>) {
+/// Never, if there is no such moment.
+pub(crate) async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,

@@ -160,14 +160,6 @@ impl Operator {
 
     async fn asked(&self, verb: state::Verb) -> Result<(), Failure> {
         let (session, name) = (&self.session, self.context.name());
-        let ask = match verb {
-            state::Verb::Pause => Ask::Pause,
-            state::Verb::Continue => Ask::Continue,
-            state::Verb::Cutover => Ask::Cutover,
-            state::Verb::Rollback => Ask::Rollback,
-            state::Verb::Verify => Ask::Verify,
-            state::Verb::Repair => Ask::Repair,
-        };
         match verb {
             state::Verb::Pause => state::set_paused(session, name, true).await?,
             state::Verb::Continue => state::set_paused(session, name, false).await?,
@@ -176,7 +168,7 @@ impl Operator {
         self.context
             .audit(session, &format!("asked: {}", verb.as_str()), None)
             .await?;
-        self.tell(Event::Asked(ask));
+        self.tell(Event::Asked(ask_of(verb)));
         Ok(())
     }
 
@@ -255,6 +247,18 @@ impl Operator {
             self.written = Some(published.report);
         }
         Ok(())
+    }
+}
+
+/// What the machine is asked by that word.
+pub(crate) fn ask_of(verb: state::Verb) -> Ask {
+    match verb {
+        state::Verb::Pause => Ask::Pause,
+        state::Verb::Continue => Ask::Continue,
+        state::Verb::Cutover => Ask::Cutover,
+        state::Verb::Rollback => Ask::Rollback,
+        state::Verb::Verify => Ask::Verify,
+        state::Verb::Repair => Ask::Repair,
     }
 }
 

@@ -126,7 +126,7 @@ pub async fn run(
     }
 }
 
-fn note(status: &watch::Sender<Option<Status>>, line: &str) {
+pub(crate) fn note(status: &watch::Sender<Option<Status>>, line: &str) {
     status.send_if_modified(|status| {
         status.as_mut().is_some_and(|status| {
             status.note = Some(line.to_owned());

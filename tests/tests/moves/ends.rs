@@ -207,3 +207,33 @@ async fn hooks_are_run_in_order_and_a_pause_is_taken_back() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn rows_that_differ_are_named_with_their_table_and_repaired_on_request() -> Result<()> {
+    let moving = started().await?;
+    let mut engine = moving.start_move(&["--cutover", "manual"])?;
+    moving.verified(&mut engine, 0).await?;
+    let ended = moving.operate("verify", &[]).await?.expect(0)?;
+    ensure!(ended.object["verification"]["rows"] == 2000, "{}", ended.object);
+    let target = moving.to.connect("postgres", moving.database()).await?;
+    target
+        .batch_execute(
+            "SET crossfade.writes_for = 'estate'; UPDATE public.items SET name = 'x' WHERE id = 5;
+             DELETE FROM public.lines WHERE item = 7; INSERT INTO public.lines VALUES (-1, 1)",
+        )
+        .await?;
+    let ended = moving.operate("verify", &[]).await?.expect(21)?;
+    ensure!(ended.says("public.items: 5"), "{}", ended.object);
+    engine.end().await?.expect(21)?;
+    // What differed is not forgotten by an engine that is not asked to look.
+    let mut engine = moving.start_move(&["--verify", "repair"])?;
+    moving.verified(&mut engine, 0).await?;
+    let ended = moving.operate("verify", &[]).await?.expect(0)?;
+    ensure!(ended.object["verification"]["equal"] == true, "{}", ended.object);
+    let sums =
+        "SELECT (SELECT count(*) FROM items WHERE name = 'x') + (SELECT count(*) FROM lines WHERE item < 0)
+                     + 1000 - (SELECT count(*) FROM lines)";
+    ensure!(count(&target, sums).await? == 0, "not everything is repaired");
+    engine.kill_9().await?;
+    Ok(())
+}

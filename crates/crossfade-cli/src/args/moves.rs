@@ -55,7 +55,7 @@ pub(crate) struct Move {
     /// Ranges that are copied at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) copiers: u8,
-    /// A limit as `[limits]` of a change file has it, such as `hold_budget=10s`
+    /// A limit as `[limits]` of a change file has it, such as `hold_budget=10s`; those that bound a move
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) limit: Vec<String>,
     /// How long to try to get back to a server that is away

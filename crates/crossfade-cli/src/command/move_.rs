@@ -18,6 +18,17 @@ use crate::failure::{Failure, Outcome};
 use crate::output::progress;
 use crate::{meaning, output, signals};
 
+/// Those of all limits that bound a move, too.
+const LIMITS: [&str; 7] = [
+    "execution_max",
+    "lock_timeout",
+    "hold_budget",
+    "cutover_max",
+    "verify_time",
+    "proof_wait",
+    "retained_wal_max",
+];
+
 pub(super) async fn perform(context: &Context, typed: Move) -> Outcome {
     let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !typed.yes && !typed.plan && !may_ask {
@@ -48,6 +59,7 @@ fn options(typed: Move) -> MoveOptions {
         roll_back: false,
         until_handed_over: typed.until_cutover,
         verify: typed.verify != Verify::Off,
+        repair: typed.verify == Verify::Repair,
         hooks: Hooks {
             pause: typed.hook_pause,
             switch: typed.hook_switch,
@@ -116,6 +128,11 @@ fn request(typed: &Move) -> Result<Option<MoveRequest>, Failure> {
     };
     for text in &typed.limit {
         let (name, value) = meaning::halves(text, "NAME=VALUE")?;
+        if !LIMITS.contains(&name) {
+            let known = LIMITS.join(", ");
+            return Err(Failure::usage(anyhow::anyhow!("bound a move by `{name}`"))
+                .next(format!("A move knows {known}.")));
+        }
         limits::set(&mut request.limits, name, value).map_err(Failure::usage)?;
     }
     Ok(Some(request))

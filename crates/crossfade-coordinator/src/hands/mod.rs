@@ -318,7 +318,8 @@ pub(crate) enum Next {
     Detected(Vec<StreamItem>),
 }
 
-async fn receive(items: Option<&mut mpsc::Receiver<Vec<StreamItem>>>) -> Option<Vec<StreamItem>> {
+/// Never, if there is no stream.
+pub(crate) async fn receive(items: Option<&mut mpsc::Receiver<Vec<StreamItem>>>) -> Option<Vec<StreamItem>> {
     match items {
         Some(items) => items.recv().await,
         None => std::future::pending().await,

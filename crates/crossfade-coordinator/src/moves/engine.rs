@@ -4,6 +4,7 @@
 //! want of things that many tables share (stream, snapshot, positions, notes) it gives to shared workers; the rest goes to
 //! each table's own.
 
+mod compared;
 mod perform;
 mod shown;
 mod together;
@@ -14,28 +15,30 @@ use std::time::{Duration, Instant};
 use crossfade_core::change::StreamItem;
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::feed::FeedLimits;
-use crossfade_core::migration::{Ask as Asked, Command, Event, Migration, Options, Stop};
+use crossfade_core::migration::{Ask as Asked, Command, Durable, Event, Migration, Options, Stop};
 use crossfade_core::moves::Dealer;
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::Plan;
 use crossfade_core::position::Lsn;
+use crossfade_core::verify::Verified;
 use crossfade_replication::reader::{History, Reader, ReaderHandle, ReaderLimits, ReaderOptions};
 use crossfade_replication::shape::Shape;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(crate) use self::compared::record;
 pub(crate) use self::shown::{Shown, ShownTable};
 use super::copy::Copying;
 use super::hand_over::{self, HandedOver};
 use super::load::Loaded;
 use super::run::MoveOptions;
 use super::shared::Shared;
-use super::workers;
-use super::workers::Note;
+use super::workers::Workers;
 use crate::context::{Context, Far, Message};
+use crate::engine::at;
 use crate::failure::Failure;
-use crate::hands::{Hands, failure_of};
+use crate::hands::{Hands, failure_of, receive};
 use crate::losses::Mark;
 use crate::report::{Report, now_ms};
 
@@ -49,7 +52,11 @@ pub(crate) enum Heeded {
     /// A batch that could not be applied together with others.
     ApplyAlone(Piece),
     /// An operator asks the move.
-    Asked(Asked),
+    Asked {
+        ask: Asked,
+        /// By the target's clock.
+        at: String,
+    },
     /// WAL that the slot retains and that is not applied yet, as measured.
     Measured {
         /// A snapshot of the leader's.
@@ -63,8 +70,6 @@ pub(crate) enum Heeded {
     HandedOver(Result<HandedOver, Failure>),
 }
 
-/// Sessions that apply whole batches. Each has the tables of every so many numbers, and one commit for all that wait.
-const LANES: usize = 4;
 /// Index builds at the same time.
 const BUILDS_MAX: usize = 2;
 /// Of all tables together, about.
@@ -77,12 +82,14 @@ struct Member {
     applied: Lsn,
     /// Every row was compared in this leg, and none differed.
     equal: bool,
+    /// What the last comparison came to, and which columns it left out.
+    found: Option<(Verified, Vec<String>)>,
 }
 
 /// How the loop ended.
 pub(crate) enum Outcome {
-    /// A machine has stopped, or the process was asked to.
-    Stopped(Stop),
+    /// The machine of that table has stopped, or the process was asked to.
+    Stopped(Stop, Option<usize>),
     /// The other server leads now.
     HandedOver {
         held: Duration,
@@ -120,9 +127,7 @@ pub(crate) struct Engine {
     items: Option<mpsc::Receiver<Vec<StreamItem>>>,
     heard: mpsc::UnboundedReceiver<Heard>,
     tell: mpsc::UnboundedSender<Heard>,
-    notes: mpsc::UnboundedSender<(usize, Note)>,
-    positions: mpsc::UnboundedSender<usize>,
-    lanes: Vec<mpsc::UnboundedSender<(usize, Piece)>>,
+    workers: Workers,
     builds: Arc<Semaphore>,
     tasks: JoinSet<()>,
     asks: mpsc::UnboundedReceiver<hand_over::Ask>,
@@ -130,6 +135,8 @@ pub(crate) struct Engine {
     /// Answered when every table has passed the marker.
     draining: Option<oneshot::Sender<()>>,
     wants_hand_over: bool,
+    /// A comparison was asked for then, and its result is to be written down for whoever waits for it.
+    asked_to_compare: Option<String>,
     handing_over: bool,
     /// The machines are stopped for good.
     silenced: bool,
@@ -162,43 +169,29 @@ impl Engine {
         } = loaded;
         let plans = Arc::new(plans);
         let mut tasks = JoinSet::new();
-        let (notes, notes_seen) = mpsc::unbounded_channel();
-        let (positions, positions_seen) = mpsc::unbounded_channel();
-        tasks.spawn(workers::write_down(
-            Arc::clone(&shared),
-            Arc::clone(&plans),
-            notes_seen,
-            tell.clone(),
-        ));
-        tasks.spawn(workers::read_positions(
-            Arc::clone(&shared),
-            positions_seen,
-            tell.clone(),
-        ));
-        let lanes = (0..LANES.min(plans.len())).map(|_| {
-            let (lane, batches) = mpsc::unbounded_channel();
-            let (shared, plans) = (Arc::clone(&shared), Arc::clone(&plans));
-            tasks.spawn(workers::apply_together(shared, plans, batches, tell.clone()));
-            lane
-        });
-        let lanes = lanes.collect();
+        let workers = Workers::start(&shared, &plans, &tell, &mut tasks);
         let now = Instant::now();
         let still_copying = durables
             .iter()
             .filter(|durable| durable.phase < Phase::Copied)
             .count();
-        let machine_options = machine_options(&options, plans.len());
-        let mut members = Vec::with_capacity(plans.len());
-        for (number, (plan, durable)) in plans.iter().zip(durables).enumerate() {
-            let equal = durable.equal == Some(true);
-            let hands = hands(&shared, plan, number, &tell, &mut tasks);
-            members.push(Member {
-                machine: Migration::new(now, plan.clone(), durable, machine_options.clone()),
-                hands,
+        let of_all = machine_options(&options, plans.len());
+        let member = |(number, (plan, durable)): (usize, (&Plan, Durable))| {
+            // A table that was found to differ is compared again whoever asks.
+            let repair = options.repair && durable.equal == Some(false);
+            let options = Options {
+                repair,
+                ..of_all.clone()
+            };
+            Member {
+                equal: durable.equal == Some(true),
+                machine: Migration::new(now, plan.clone(), durable, options),
+                hands: hands(&shared, plan, number, &tell, &mut tasks),
                 applied: Lsn(0),
-                equal,
-            });
-        }
+                found: None,
+            }
+        };
+        let members = plans.iter().zip(durables).enumerate().map(member).collect();
         let (ask, asks) = mpsc::unbounded_channel();
         Engine {
             wants_hand_over: options.wants(shared.direction()),
@@ -214,14 +207,13 @@ impl Engine {
             items: None,
             heard,
             tell,
-            notes,
-            positions,
-            lanes,
+            workers,
             builds: Arc::new(Semaphore::new(BUILDS_MAX)),
             tasks,
             asks,
             ask,
             draining: None,
+            asked_to_compare: None,
             handing_over: false,
             silenced: false,
             finished: false,
@@ -375,7 +367,7 @@ impl Engine {
             Wake::StopAsked => {
                 *stop_heard = true;
                 // A hand-over that is not decided is taken back by the end of its session.
-                return Ok(Some(Outcome::Stopped(Stop::Interrupted)));
+                return Ok(Some(Outcome::Stopped(Stop::Interrupted, None)));
             }
             Wake::TimeOut => return self.time_out(),
             Wake::Tick => self.publish(),
@@ -393,7 +385,7 @@ impl Engine {
                 self.members[number].hands.perform(Command::Apply(piece))?;
             }
             (_, Heeded::Message(_) | Heeded::ApplyAlone(_)) => {}
-            (_, Heeded::Asked(asked)) => return self.asked(asked),
+            (_, Heeded::Asked { ask, at }) => return self.asked(ask, at),
             (
                 _,
                 Heeded::Measured {
@@ -408,7 +400,11 @@ impl Engine {
                         return Ok(Some(outcome));
                     }
                 }
-                return self.event(0, Event::RetainedWal(retained_bytes));
+                let max = self.shared.plan.limits.retained_wal_max_bytes;
+                if max.is_some_and(|max| retained_bytes > max) {
+                    let retained = retained_bytes;
+                    return Ok(Some(Outcome::Stopped(Stop::WalBudget { retained }, None)));
+                }
             }
             (_, Heeded::Finished) => self.finished = true,
             (_, Heeded::HandedOver(outcome)) => return self.handed_over(outcome?),
@@ -458,9 +454,7 @@ impl Engine {
 
     fn note(&mut self, number: usize, note: crate::context::Note) {
         match note {
-            crate::context::Note::Verified { found, .. } => {
-                self.members[number].equal = found.is_equal();
-            }
+            crate::context::Note::Verified { found, unverified } => self.compared(number, found, unverified),
             crate::context::Note::Line(line) => {
                 tracing::info!("{line}");
                 self.note = Some(line);
@@ -522,18 +516,4 @@ fn hands(
     let (_, nothing) = mpsc::unbounded_channel();
     let (note, _) = watch::channel(None);
     Hands::new(Arc::new(context), nothing, Report::default(), note)
-}
-
-async fn receive(items: Option<&mut mpsc::Receiver<Vec<StreamItem>>>) -> Option<Vec<StreamItem>> {
-    match items {
-        Some(items) => items.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossfade_core::code::FailureCode;
-use crossfade_core::migration::{Activity, Ask};
+use crossfade_core::migration::Activity;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
@@ -15,7 +15,7 @@ use super::engine::{Heard, Heeded, Shown};
 use super::prepare;
 use super::shared::Shared;
 use crate::failure::Failure;
-use crate::operator::store_report;
+use crate::operator::{ask_of, store_report};
 use crate::report::Report;
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -72,21 +72,15 @@ impl Operator {
 
     async fn asked(&self, verb: state::Verb) -> Result<(), Failure> {
         let name = self.shared.name().as_str();
-        let ask = match verb {
-            state::Verb::Pause => Ask::Pause,
-            state::Verb::Continue => Ask::Continue,
-            state::Verb::Cutover => Ask::Cutover,
-            state::Verb::Rollback => Ask::Rollback,
-            state::Verb::Verify => Ask::Verify,
-            state::Verb::Repair => Ask::Repair,
-        };
+        let at = state::server_time(&self.home).await?;
         if let state::Verb::Pause | state::Verb::Continue = verb {
             state::set_paused(&self.home, name, verb == state::Verb::Pause).await?;
         }
         self.shared
             .audit(&self.home, &format!("asked: {}", verb.as_str()), None)
             .await?;
-        let _ = self.tell.send((None, Ok(Heeded::Asked(ask))));
+        let ask = ask_of(verb);
+        let _ = self.tell.send((None, Ok(Heeded::Asked { ask, at })));
         Ok(())
     }
 
@@ -168,6 +162,10 @@ fn progress(shared: &Shared, shown: &Shown) -> serde_json::Value {
         "changes_applied": sum(|table| table.progress.feed.applied),
         "lag_bytes": shown.lag_bytes,
         "retained_bytes": shown.retained_bytes,
+        "verify": {
+            "slices": sum(|table| table.progress.verify.slices.into()),
+            "rows": sum(|table| table.progress.verify.rows),
+        },
         "ready": shown.ready,
         "verified": shown.ready && shown.tables.iter().all(|table| table.equal),
         "note": shown.note,

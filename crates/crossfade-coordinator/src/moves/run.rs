@@ -9,6 +9,7 @@ use crossfade_core::migration::Stop;
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
 use crossfade_core::plan::Plan;
+use crossfade_core::verify::Verified;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::session::{Session, SessionOptions};
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::begin::{Begun, begin};
-use super::engine::{Engine, Outcome, Shown};
+use super::engine::{Engine, Outcome, Shown, record};
 use super::hooks::{self, Hooks};
 use super::load;
 use super::operator;
@@ -32,8 +33,8 @@ use crate::failure::{DEFECT, Failure};
 use crate::hands::SLOT_RELEASE_MAX;
 use crate::losses::{Losses, Reached};
 use crate::operator::store_report;
-use crate::report::{Report, Status, now_ms};
-use crate::run::{TakenOver, superseded, taken_over};
+use crate::report::{Report, Status, Verification, now_ms};
+use crate::run::{TakenOver, note, superseded, taken_over};
 
 /// How to run a move.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct MoveOptions {
     pub until_handed_over: bool,
     /// Compare every row before each hand-over.
     pub verify: bool,
+    /// Write rows that differ anew from the server that leads, and compare once more.
+    pub repair: bool,
     /// Commands around a hand-over.
     pub hooks: Hooks,
     /// The program that dumps the schema.
@@ -213,15 +216,6 @@ async fn lead_over(shared: &Shared, options: &MoveOptions) -> Result<(), Failure
     Ok(())
 }
 
-fn note(status: &watch::Sender<Option<Status>>, line: &str) {
-    status.send_if_modified(|status| {
-        status.as_mut().is_some_and(|status| {
-            status.note = Some(line.to_owned());
-            true
-        })
-    });
-}
-
 async fn admit(to: &ConnectConfig, what: MoveWhat) -> Result<MigrationName, Failure> {
     match what {
         MoveWhat::Resume(name) => Ok(name),
@@ -301,9 +295,19 @@ async fn run_leg(
         options.wish(shared.direction());
     }
     let report = engine.report();
+    let compared = Compared {
+        sum: engine.sum(),
+        since: engine.asked_to_compare().cloned(),
+    };
     // Ends every session of this engine.
     drop((engine, beside));
-    conclude(&shared, outcome, report, (options, run)).await
+    conclude(&shared, outcome, (report, compared), (options, run)).await
+}
+
+/// What the comparisons of an engine came to, and since when somebody waits for them.
+struct Compared {
+    sum: (Verified, Vec<String>),
+    since: Option<String>,
 }
 
 /// Ctrl-C ends what has no loop yet; it is repeated by the next engine.
@@ -410,7 +414,7 @@ async fn show(mut shown: watch::Receiver<Shown>, status: watch::Sender<Option<St
 async fn conclude(
     shared: &Shared,
     outcome: Result<Outcome, Failure>,
-    mut report: Report,
+    (mut report, compared): (Report, Compared),
     (options, run): (&mut MoveOptions, &mut Run),
 ) -> Result<Option<Ended>, Failure> {
     let outcome = match outcome {
@@ -458,14 +462,15 @@ async fn conclude(
             store_quietly(shared, &report).await;
             Ok(Some(Ended::CutoverNotAchieved { obstacle, attempts }))
         }
-        Outcome::Stopped(stop) => {
+        Outcome::Stopped(stop, table) => {
             store_quietly(shared, &report).await;
-            stopped(shared, stop, report).await.map(Some)
+            let table = table.map(|number| shared.tables()[number].to_string());
+            stopped(shared, stop, table, compared).await.map(Some)
         }
     }
 }
 
-/// Applications could not be led over: they are led back, unless that has failed too.
+/// Where applications could not be led over, that is what it ends with: the other server leads all the same.
 fn handed_over(
     shared: &Shared,
     report: Report,
@@ -484,16 +489,24 @@ fn handed_over(
     Ok(options.until_handed_over.then(|| Ended::Done(Box::new(report))))
 }
 
-async fn stopped(shared: &Shared, stop: Stop, report: Report) -> Result<Ended, Failure> {
+async fn stopped(
+    shared: &Shared,
+    stop: Stop,
+    table: Option<String>,
+    compared: Compared,
+) -> Result<Ended, Failure> {
+    let table = table.unwrap_or_else(|| "a table".to_owned());
     Ok(match stop {
         Stop::Interrupted => Ended::Interrupted,
-        Stop::NotEqual(found) => Ended::NotEqual {
-            verification: Box::new(crate::report::Verification::new(
-                shared.direction(),
-                &found,
-                Vec::new(),
-            )),
-        },
+        Stop::NotEqual(_) => {
+            let (sum, unverified) = compared.sum;
+            if let Some(since) = &compared.since {
+                record(shared, since, &sum, &unverified).await?;
+            }
+            Ended::NotEqual {
+                verification: Box::new(Verification::new(shared.direction(), &sum, unverified)),
+            }
+        }
         Stop::OutOfTime => end(Failure::stopped(
             FailureCode::ExecutionMax,
             "execution_max has passed",
@@ -513,20 +526,17 @@ async fn stopped(shared: &Shared, stop: Stop, report: Report) -> Result<Ended, F
         }
         Stop::SourceRewritten => end(Failure::needs_operator(
             FailureCode::SourceRewritten,
-            "a table was rewritten while it was copied, and a rewrite is not in the stream",
+            format!("{table} was rewritten while it was copied, and a rewrite is not in the stream"),
             "The source is untouched. `crossfade abort`, then move again.",
         )),
         Stop::CannotFollow(error) => end(Failure::needs_operator(
             FailureCode::NotAppendOnly,
-            error,
+            format!("{table}: {error}"),
             "The server that leads is complete. Give the table a primary key, `crossfade abort`, then move again.",
         )),
         Stop::Done | Stop::Again | Stop::Aborted | Stop::CutoverNotAchieved { .. } => end(Failure::stopped(
             FailureCode::Defect,
-            format!(
-                "a table of a move ended with {stop:?} ({} changes)",
-                report.changes_applied
-            ),
+            format!("{table} ended with {stop:?}"),
             DEFECT,
         )),
     })

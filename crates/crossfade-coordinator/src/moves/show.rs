@@ -40,7 +40,7 @@ pub(crate) fn status(shown: &Shown, phase: Phase) -> Status {
         rows_expected: shown.rows_expected,
         lag_bytes: shown.lag_bytes,
         retained_bytes: shown.retained_bytes,
-        waits_for: shown.waits_for.clone(),
+        waits_for: None,
         note: shown.note.clone(),
     }
 }

@@ -14,11 +14,62 @@ use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::{state, wal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::engine::{Heard, Heeded};
 use super::shared::Shared;
 use crate::context::Message;
 use crate::failure::Failure;
+
+/// Sessions that apply whole batches. Each has the tables of every so many numbers, and one commit for all that wait.
+const LANES: usize = 4;
+
+/// The ends that orders go into; each is answered by the loop's own channel, with the table's number.
+pub(crate) struct Workers {
+    notes: mpsc::UnboundedSender<(usize, Note)>,
+    positions: mpsc::UnboundedSender<usize>,
+    lanes: Vec<mpsc::UnboundedSender<(usize, Piece)>>,
+}
+
+impl Workers {
+    /// Starts them.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        plans: &Arc<Vec<Plan>>,
+        tell: &mpsc::UnboundedSender<Heard>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let both = || (Arc::clone(shared), Arc::clone(plans));
+        let (notes, notes_seen) = mpsc::unbounded_channel();
+        let (positions, positions_seen) = mpsc::unbounded_channel();
+        tasks.spawn(write_down(both(), notes_seen, tell.clone()));
+        tasks.spawn(read_positions(Arc::clone(shared), positions_seen, tell.clone()));
+        let lanes = (0..LANES).map(|_| {
+            let (lane, batches) = mpsc::unbounded_channel();
+            tasks.spawn(apply_together(both(), batches, tell.clone()));
+            lane
+        });
+        Workers {
+            notes,
+            positions,
+            lanes: lanes.collect(),
+        }
+    }
+
+    // Whoever is gone has sent its failure, which ends the engine.
+
+    pub(crate) fn write_down(&self, table: usize, note: Note) {
+        let _ = self.notes.send((table, note));
+    }
+
+    pub(crate) fn read_position(&self, table: usize) {
+        let _ = self.positions.send(table);
+    }
+
+    pub(crate) fn apply(&self, table: usize, batch: Piece) {
+        let _ = self.lanes[table % LANES].send((table, batch));
+    }
+}
 
 /// What is to be written down for a table.
 #[derive(Debug)]
@@ -37,9 +88,8 @@ pub(crate) enum Note {
 }
 
 /// Writes notes down on the server that follows, all that wait in one transaction.
-pub(crate) async fn write_down(
-    shared: Arc<Shared>,
-    plans: Arc<Vec<Plan>>,
+async fn write_down(
+    (shared, plans): (Arc<Shared>, Arc<Vec<Plan>>),
     mut notes: mpsc::UnboundedReceiver<(usize, Note)>,
     heard: mpsc::UnboundedSender<Heard>,
 ) {
@@ -125,7 +175,7 @@ async fn write_one(session: &Session, plan: &Plan, note: &Note) -> Result<(), Fa
 }
 
 /// Reads the leader's insert position, once for all tables that wait for one, and makes it durable.
-pub(crate) async fn read_positions(
+async fn read_positions(
     shared: Arc<Shared>,
     mut asked: mpsc::UnboundedReceiver<usize>,
     heard: mpsc::UnboundedSender<Heard>,
@@ -161,9 +211,8 @@ const TOGETHER_MAX: usize = 32;
 
 /// Applies whole batches of its tables, all that wait in one transaction. What the server refuses together is tried table
 /// by table, by each table's own applier, which says which row it was.
-pub(crate) async fn apply_together(
-    shared: Arc<Shared>,
-    plans: Arc<Vec<Plan>>,
+async fn apply_together(
+    (shared, plans): (Arc<Shared>, Arc<Vec<Plan>>),
     mut batches: mpsc::UnboundedReceiver<(usize, Piece)>,
     heard: mpsc::UnboundedSender<Heard>,
 ) {

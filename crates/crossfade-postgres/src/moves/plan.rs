@@ -1,5 +1,7 @@
 //! The plan of a move, or everything that stands in its way.
 
+use std::collections::BTreeSet;
+
 use crossfade_core::code::{NoticeCode, RefusalCode};
 use crossfade_core::limits::Limits;
 use crossfade_core::name::{MigrationName, TableName};
@@ -90,20 +92,13 @@ pub async fn plan(
         return Err(PlanError::Refused(refusals));
     }
 
-    let all_names: Vec<TableName> = relations.iter().map(|relation| relation.name.clone()).collect();
-    let there = indexes::names(target, &all_names).await?;
+    let all: Vec<TableName> = relations.iter().map(|relation| relation.name.clone()).collect();
+    let there = indexes::names(target, &all).await?;
     read.iter_mut().for_each(|table| table.leave_out(&there));
-    let mut roots = Vec::new();
-    // The deepest first: what is there the one above attaches.
-    let mut partitioned: Vec<&Relation> = relations.iter().filter(|relation| relation.partitioned).collect();
-    partitioned.sort_by_key(|relation| std::cmp::Reverse(relation.depth));
-    for relation in partitioned {
-        roots.extend(indexes::of_root(source, relation.oid, &relation.name, &there).await?);
-    }
-    let all = request.selection == Selection::All;
     let steps = read
         .into_iter()
         .map(|table| Step::CopyIntoTables(Box::new(table.step)));
+    let whole = request.selection == Selection::All;
     Ok(Plan {
         version: PLAN_VERSION,
         name: name.clone(),
@@ -118,12 +113,27 @@ pub async fn plan(
             from_place: from.place.clone(),
             to_place: to.place.clone(),
             schema: request.schema,
-            relations: relations.into_iter().map(|relation| relation.name).collect(),
+            roots: roots(source, &relations, &there).await?,
+            relations: all,
             attachments: attached.attachments,
-            roots,
-            sequences: sequences::of_tables(source, &oids, all).await?,
+            sequences: sequences::of_tables(source, &oids, whole).await?,
         })),
     })
+}
+
+/// Indexes of partitioned tables, the deepest first: what is there the one above attaches.
+async fn roots(
+    source: &Session,
+    relations: &[Relation],
+    there: &BTreeSet<TableName>,
+) -> Result<Vec<String>, PlanError> {
+    let mut partitioned: Vec<&Relation> = relations.iter().filter(|relation| relation.partitioned).collect();
+    partitioned.sort_by_key(|relation| std::cmp::Reverse(relation.depth));
+    let mut roots = Vec::new();
+    for relation in partitioned {
+        roots.extend(indexes::of_root(source, relation.oid, &relation.name, there).await?);
+    }
+    Ok(roots)
 }
 
 fn leaves(relations: &[Relation]) -> Vec<TableName> {

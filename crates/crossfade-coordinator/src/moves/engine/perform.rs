@@ -19,7 +19,7 @@ impl Engine {
     pub(super) fn perform_all(&mut self, number: usize) -> Result<Option<Outcome>, Failure> {
         while let Some(command) = self.members[number].machine.poll_command() {
             if let Some(stop) = self.perform(number, command)? {
-                return Ok(Some(Outcome::Stopped(stop)));
+                return Ok(Some(Outcome::Stopped(stop, Some(number))));
             }
         }
         Ok(None)
@@ -27,11 +27,13 @@ impl Engine {
 
     pub(super) fn perform(&mut self, number: usize, command: Command) -> Result<Option<Stop>, Failure> {
         match command {
-            Command::RecordPhase(phase) => self.write_down(number, Note::Phase(phase)),
+            Command::RecordPhase(phase) => self.workers.write_down(number, Note::Phase(phase)),
             Command::OpenSnapshot => {
-                if let Some(event) = self.copying.as_ref().and_then(|copying| copying.opened(number)) {
-                    self.members[number].machine.handle_event(Instant::now(), event);
-                }
+                let opened = self.copying.as_ref().and_then(|copying| copying.opened(number));
+                let Some(event) = opened else {
+                    return Err(defect("a table that is copied wants to be copied again"));
+                };
+                self.members[number].machine.handle_event(Instant::now(), event);
             }
             Command::CopyRange(range) => self.copy_range(number, range),
             Command::RecordChunk {
@@ -46,7 +48,7 @@ impl Engine {
                     rows,
                     file,
                 };
-                self.write_down(number, note);
+                self.workers.write_down(number, note);
             }
             Command::CloseSnapshot => self.table_copied(),
             Command::Follow { from } => {
@@ -54,14 +56,13 @@ impl Engine {
                 self.members[number].hands.start_applier();
             }
             Command::ReadInsertPosition => {
-                let _ = self.positions.send(number);
+                self.workers.read_position(number);
             }
             Command::Apply(piece) if is_position(&piece) => {
-                self.write_down(number, Note::Position(Box::new(piece)));
+                self.workers.write_down(number, Note::Position(Box::new(piece)));
             }
             Command::Apply(piece) if piece.first && piece.applied.is_some() => {
-                let lane = number % self.lanes.len().max(1);
-                let _ = self.lanes[lane].send((number, piece));
+                self.workers.apply(number, piece);
             }
             Command::Acknowledge(lsn) => self.acknowledge(number, lsn),
             Command::BuildKeyIndex => self.build(number, statements::Build::KeyIndex),
@@ -74,16 +75,9 @@ impl Engine {
             | Command::EndFetch
             | Command::Analyze
             | Command::Verify(_)) => return self.members[number].hands.perform(command),
-            other => {
-                let reason = format!("a table of a move asked for {other:?}");
-                return Err(Failure::stopped(FailureCode::Defect, reason, DEFECT));
-            }
+            other => return Err(defect(format!("a table of a move asked for {other:?}"))),
         }
         Ok(None)
-    }
-
-    pub(super) fn write_down(&mut self, number: usize, note: Note) {
-        let _ = self.notes.send((number, note));
     }
 
     pub(super) fn copy_range(&mut self, number: usize, range: RangeId) {
@@ -131,6 +125,10 @@ impl Engine {
             reader.acknowledge(least);
         }
     }
+}
+
+fn defect(reason: impl std::fmt::Display) -> Failure {
+    Failure::stopped(FailureCode::Defect, reason, DEFECT)
 }
 
 /// Nothing but a position: many of them are written down at once.

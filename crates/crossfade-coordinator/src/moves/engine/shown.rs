@@ -19,7 +19,6 @@ pub(crate) struct Shown {
     pub(crate) ready: bool,
     pub(crate) handing_over: bool,
     pub(crate) note: Option<String>,
-    pub(crate) waits_for: Option<String>,
 }
 
 /// One table of [`Shown`].
@@ -79,7 +78,6 @@ impl Engine {
             ready,
             handing_over: self.handing_over,
             note: self.note.clone(),
-            waits_for: None,
         };
         self.shown.send_replace(shown);
     }

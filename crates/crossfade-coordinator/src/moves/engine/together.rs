@@ -13,7 +13,7 @@ use crate::moves::hand_over::{self, HandedOver, hand_over};
 use crate::report::now_ms;
 
 impl Engine {
-    pub(super) fn asked(&mut self, asked: Asked) -> Result<Option<Outcome>, Failure> {
+    pub(super) fn asked(&mut self, asked: Asked, at: String) -> Result<Option<Outcome>, Failure> {
         match (asked, self.shared.direction()) {
             (Asked::Pause, _) => self.paused = true,
             (Asked::Continue, _) => self.paused = false,
@@ -23,14 +23,13 @@ impl Engine {
             (Asked::Cutover | Asked::Rollback, _) => {}
             (Asked::Verify | Asked::Repair, _) => {
                 self.options.verify = true;
+                self.options.repair |= asked == Asked::Repair;
+                self.asked_to_compare = Some(at);
                 self.members.iter_mut().for_each(|member| member.equal = false);
-                return Ok(None);
             }
+            // Nobody asks it in these ways: there are no such requests.
             (Asked::Abort | Asked::Interrupt, _) => {
-                return Ok(Some(Outcome::Stopped(match asked {
-                    Asked::Abort => Stop::Aborted,
-                    _interrupt => Stop::Interrupted,
-                })));
+                return Ok(Some(Outcome::Stopped(Stop::Interrupted, None)));
             }
         }
         if matches!(asked, Asked::Pause | Asked::Continue) {
@@ -117,7 +116,13 @@ impl Engine {
         }
         let ready = |member: &Member| !member.equal && member.machine.activity() == Activity::Ready;
         match self.members.iter().position(ready) {
-            Some(number) => self.event(number, Event::Asked(Asked::Verify)),
+            Some(number) => {
+                let ask = match self.options.repair {
+                    true => Asked::Repair,
+                    false => Asked::Verify,
+                };
+                self.event(number, Event::Asked(ask))
+            }
             None => Ok(None),
         }
     }
