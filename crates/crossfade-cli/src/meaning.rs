@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use crossfade_coordinator::run::RunOptions;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{PLAN_VERSION, Plan};
-use crossfade_postgres::change::{ChangeRequest, limits};
+use crossfade_postgres::change::{ChangeRequest, ValuesRequest, limits};
 use crossfade_postgres::connect::ConnectConfig;
 
 use crate::args::{Change, Cutover, Engine, Verify, WayBackWanted};
@@ -62,6 +62,12 @@ fn change_itself(change: &Change) -> Result<ChangeRequest, Failure> {
 pub(crate) fn change_file(file: &Path) -> Result<ChangeRequest, Failure> {
     let text = read(file)?;
     ChangeRequest::from_toml(&file.display().to_string(), &text).map_err(Failure::usage)
+}
+
+/// What a move changes on the way.
+pub(crate) fn values_file(file: &Path) -> Result<ValuesRequest, Failure> {
+    let text = read(file)?;
+    ValuesRequest::from_toml(&file.display().to_string(), &text).map_err(Failure::usage)
 }
 
 /// A plan that was written before.

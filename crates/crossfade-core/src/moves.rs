@@ -4,7 +4,11 @@
 //! - a table gets of a transaction what is its own, in the same order, and its end; the other tables get a position at
 //!   which nothing of theirs is open, and never one within a transaction of which they have a part;
 //! - what ended at or before a table's applied LSN it does not get again (the stream begins at the least of these);
-//! - the slot is acknowledged at the least applied LSN of all tables (R22).
+//! - the slot is acknowledged at the least applied LSN of all tables (R22);
+//! - behind a transaction with the last message ([`Dealer::end_behind`]) nothing is dealt out: all tables end with the
+//!   same commit.
+
+use bytes::Bytes;
 
 use crate::change::{StreamItem, TransactionPart};
 use crate::position::Lsn;
@@ -15,6 +19,17 @@ pub struct Dealer {
     tables: Vec<Table>,
     /// Everything committed at or before it was dealt out.
     position: Lsn,
+    end: End,
+}
+
+/// Whether the stream goes on without end.
+#[derive(Debug)]
+enum End {
+    Open,
+    Behind(Bytes),
+    /// The transaction that is open is the last one.
+    Within,
+    Reached,
 }
 
 #[derive(Debug)]
@@ -41,7 +56,13 @@ impl Dealer {
         Dealer {
             tables: applied.into_iter().map(table).collect(),
             position: Lsn(0),
+            end: End::Open,
         }
+    }
+
+    /// The transaction with that message will be the last one; say so before it is sent.
+    pub fn end_behind(&mut self, content: Bytes) {
+        self.end = End::Behind(content);
     }
 
     /// Where the stream begins.
@@ -57,13 +78,33 @@ impl Dealer {
     pub fn deal(&mut self, items: Vec<StreamItem>) -> Dealt {
         let mut dealt = Vec::new();
         for item in items {
+            if matches!(self.end, End::Reached) {
+                return dealt;
+            }
             match item {
-                StreamItem::Transaction(part) => self.part(part, &mut dealt),
+                StreamItem::Transaction(part) => {
+                    let last = self.is_last(&part);
+                    self.part(part, &mut dealt);
+                    if last {
+                        self.tell_position(&mut dealt);
+                        self.end = End::Reached;
+                    }
+                }
                 StreamItem::Keepalive { wal_end } => self.position = self.position.max(wal_end),
             }
         }
         self.tell_position(&mut dealt);
         dealt
+    }
+
+    /// Whether everything ends with this part.
+    fn is_last(&mut self, part: &TransactionPart) -> bool {
+        if let End::Behind(content) = &self.end
+            && part.messages.contains(content)
+        {
+            self.end = End::Within;
+        }
+        matches!(self.end, End::Within) && part.commit_lsn.is_some()
     }
 
     fn part(&mut self, part: TransactionPart, dealt: &mut Dealt) {
@@ -174,6 +215,25 @@ mod tests {
         let mut dealer = dealer(&[50, 50]);
         let dealt = dealer.deal(vec![part(&[], &["fence m 1"], Some(110))]);
         assert_eq!(shown(&dealt), ["0:0+1@110", "1:0+1@110"]);
+    }
+
+    #[test]
+    fn behind_the_last_message_nothing_is_dealt_out() {
+        let mut dealer = dealer(&[50, 50]);
+        dealer.end_behind(Bytes::from_static(b"fence m 1"));
+        let keepalive = StreamItem::Keepalive { wal_end: Lsn(200) };
+        let dealt = dealer.deal(vec![
+            part(&[0], &[], Some(110)),
+            part(&[], &["fence m 1"], None),
+            part(&[], &[], Some(120)),
+            part(&[1], &[], Some(130)),
+            keepalive,
+        ]);
+        assert_eq!(
+            shown(&dealt),
+            ["0:1+0@110", "0:0+1", "1:0+1", "0:0+0@120", "1:0+0@120"]
+        );
+        assert_eq!(dealer.deal(vec![part(&[0], &[], Some(140))]), []);
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Destination {
     pub roots: Vec<String>,
     /// Moved ahead at each hand-over.
     pub sequences: Vec<TableName>,
+    /// Nobody is handed over: in the end the target has a copy of one moment, which stands on its own.
+    #[serde(default)]
+    pub copy_only: bool,
 }
 
 /// Where the tables of a move come from.

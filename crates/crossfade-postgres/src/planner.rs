@@ -26,6 +26,7 @@ mod statements;
 mod tables;
 mod target;
 mod validity;
+pub(crate) mod values;
 mod written;
 
 use crossfade_core::code::RefusalCode;

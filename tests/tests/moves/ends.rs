@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use crossfade_tests::moving::Moving;
 use tokio_postgres::Client;
 
+use super::fails;
+
 const TABLE: &str = "CREATE TABLE public.items (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);
                      CREATE TABLE public.lines (item integer REFERENCES public.items, n integer, PRIMARY KEY (item, n));
                      INSERT INTO public.items (name) SELECT 'item ' || i FROM generate_series(1, 1000) AS i;
@@ -13,12 +15,6 @@ async fn started() -> Result<Moving> {
     let moving = Moving::bare().await?;
     moving.client(&moving.from).await?.batch_execute(TABLE).await?;
     Ok(moving)
-}
-
-/// The SQLSTATE that a statement ends with; nothing if it does not fail.
-async fn fails(client: &Client, sql: &str) -> Option<String> {
-    let error = client.batch_execute(sql).await.err()?;
-    Some(error.code().map_or(String::new(), |code| code.code().to_owned()))
 }
 
 async fn count(client: &Client, query: &str) -> Result<i64> {

@@ -1,12 +1,33 @@
 //! Moves to another server: a whole database there, back, and there again, under an application that writes; and what is
 //! refused, taken back or ended.
 
+mod copies;
 mod ends;
 mod refused;
 
 use anyhow::Result;
 use crossfade_tests::moving::MovingOptions;
 use crossfade_tests::moving::there_and_back::{Faults, there_and_back};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+/// The SQLSTATE that a statement ends with; nothing if it does not fail.
+async fn fails(client: &Client, sql: &str) -> Option<String> {
+    let error = client.batch_execute(sql).await.err()?;
+    Some(error.code().map_or(String::new(), |code| code.code().to_owned()))
+}
+
+/// Why it was refused.
+fn codes(object: &Value) -> Vec<&str> {
+    let refusals = object["refusals"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    refusals
+        .iter()
+        .filter_map(|refusal| refusal["code"].as_str())
+        .collect()
+}
 
 /// With the engine killed and a server crashed on the way.
 #[tokio::test]

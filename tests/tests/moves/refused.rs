@@ -3,18 +3,8 @@
 use anyhow::{Result, ensure};
 use crossfade_tests::moving::Moving;
 use crossfade_tests::until;
-use serde_json::Value;
 
-fn codes(object: &Value) -> Vec<&str> {
-    let refusals = object["refusals"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    refusals
-        .iter()
-        .filter_map(|refusal| refusal["code"].as_str())
-        .collect()
-}
+use super::codes;
 
 #[tokio::test]
 async fn everything_in_the_way_is_named_at_once() -> Result<()> {

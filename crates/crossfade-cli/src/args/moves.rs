@@ -28,6 +28,12 @@ pub(crate) struct Move {
     /// All tables of the database
     #[arg(long)]
     pub(crate) all: bool,
+    /// Nobody is handed over: end with a copy of one moment that stands on its own
+    #[arg(long, conflicts_with_all = ["until_cutover", "hook_pause", "hook_switch", "hook_resume"])]
+    pub(crate) copy_only: bool,
+    /// Of a copy: a file that says what fills columns in place of their values, to mask them
+    #[arg(long, value_name = "FILE", requires = "copy_only")]
+    pub(crate) change: Option<PathBuf>,
     /// The move's name: a-z, 0-9 and _; by default the source database's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<MigrationName>,
@@ -43,8 +49,14 @@ pub(crate) struct Move {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Hand over to the target when ready, or wait for `crossfade cutover NAME`
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    /// Hand over to the target when ready, or wait for `crossfade cutover NAME`; a copy ends when ready
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        default_value_if("copy_only", "true", "auto")
+    )]
     pub(crate) cutover: Cutover,
     /// End with the first hand-over; another engine carries the way back: give the same command again
     #[arg(long)]

@@ -125,6 +125,8 @@ fn request(typed: &Move) -> Result<Option<MoveRequest>, Failure> {
         selection,
         schema: typed.schema_from.into(),
         limits: crossfade_core::limits::Limits::default(),
+        values: typed.change.as_deref().map(meaning::values_file).transpose()?,
+        copy_only: typed.copy_only,
     };
     for text in &typed.limit {
         let (name, value) = meaning::halves(text, "NAME=VALUE")?;

@@ -10,6 +10,8 @@ use crossfade_core::plan::{Destination, Plan, SchemaSource, Step};
 use super::plan::{notice_lines, section};
 use super::units::{bytes, count};
 use super::{Console, HEADING, advise, complain, ended};
+use crossfade_postgres::ident::Ident;
+
 use crate::exit::Exit;
 
 /// The whole plan, for people.
@@ -23,6 +25,7 @@ pub(crate) fn render(plan: &Plan) -> String {
     );
     section(&mut text, "What", &facts(plan, destination));
     section(&mut text, "Tables, in the order of their size", &tables(plan));
+    section(&mut text, "Changed on the way", &changed(plan));
     let attached = destination.attachments.iter();
     let attached: Vec<String> = attached
         .map(|attachment| format!("{} on {}", attachment.what, attachment.table))
@@ -98,8 +101,15 @@ fn done(name: &MigrationName, report: &Report) -> String {
             ms(report.rollback_lock_held_ms),
         ),
     ];
+    // Of a copy nothing is handed over.
+    let kept = if report.cutover_attempts > 0 {
+        lines.len()
+    } else {
+        2
+    };
     let lines: String = lines
         .iter()
+        .take(kept)
         .map(|(what, value)| format!("  {what:<48}{value}\n"))
         .collect();
     format!("Done: move `{name}`.\n\n{HEADING}Report{HEADING:#}\n{lines}")
@@ -134,12 +144,33 @@ fn facts(plan: &Plan, destination: &Destination) -> Vec<String> {
                 SchemaSource::Existing => "is there",
             }
         ),
-        format!("sequences {}, moved ahead at each hand-over", destination.sequences.len()),
+        format!("sequences {}, moved ahead at the end", destination.sequences.len()),
         "copy      under one snapshot; meanwhile the source keeps all WAL for our slot".to_owned(),
-        "hand-over locks every table against writers (SHARE ROW EXCLUSIVE) until the other server leads, at most \
-         hold_budget; then writers are refused here, and the way back begins"
-            .to_owned(),
+        match destination.copy_only {
+            true => "end       a copy of one moment, which stands on its own; the source's writers are never locked out",
+            false => {
+                "hand-over locks every table against writers (SHARE ROW EXCLUSIVE) until the other server leads, at most \
+                 hold_budget; then writers are refused here, and the way back begins"
+            }
+        }
+        .to_owned(),
     ]
+}
+
+/// Columns that are filled with something else than the source's own value.
+fn changed(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Step::CopyIntoTables(step) in &plan.steps {
+        for (column, target) in step.source.columns.iter().zip(&step.targets[0].columns) {
+            if target.value.sql != Ident(&column.name).to_string() {
+                lines.push(format!(
+                    "{}.{} = {}",
+                    step.source.name, column.name, target.value.sql
+                ));
+            }
+        }
+    }
+    lines
 }
 
 fn tables(plan: &Plan) -> Vec<String> {

@@ -32,8 +32,8 @@ pub async fn abort(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationNam
 }
 
 async fn remove(from: &ConnectConfig, to: &ConnectConfig, name: &MigrationName) -> Result<(), Failure> {
-    let Begun { shared, home, .. } = begin(from, to, name, TakeOver::Force).await?;
-    if shared.leg > 0 {
+    let Begun { shared, stored, home } = begin(from, to, name, TakeOver::Force).await?;
+    if shared.leg > 0 || stored.phase >= Phase::Swapped {
         return Err(Failure::needs_operator(
             FailureCode::AlreadySwapped,
             format!("`{name}` has been handed over: there is nothing left to abort"),
@@ -131,7 +131,7 @@ async fn finish(
         stored,
         home: _known,
     } = begin(from, to, name, TakeOver::Force).await?;
-    if shared.leg == 0 {
+    if shared.leg == 0 && stored.phase < Phase::Swapped {
         return Err(Failure::stopped(
             FailureCode::NotHandedOver,
             format!(
@@ -141,15 +141,33 @@ async fn finish(
             "`crossfade cutover` hands it over, `crossfade abort` gives up.",
         ));
     }
-    enter::complete_hand_over(&shared).await?;
-    enter::validate(&shared).await?;
-    let leader = shared.leader().session(name).await?;
-    for table in there(&shared, &leader).await? {
-        let remove = lockout::remove(&table);
-        enter::run_patiently(&shared, shared.leader(), &leader, &remove).await?;
+    if drop && shared.is_copy_only() {
+        return Err(Failure::stopped(
+            FailureCode::NotHandedOver,
+            format!("`{name}` is a copy, and nothing follows it that could be dropped"),
+            "Leave --drop out; drop what you do not want by hand.",
+        ));
     }
-    unpublish(&shared, Direction::Forward).await?;
-    unpublish(&shared, Direction::Back).await?;
+    enter::complete_hand_over(&shared).await?;
+    complete_move(&shared, drop).await?;
+    Ok(serde_json::from_str(&stored.report).unwrap_or_default())
+}
+
+/// Once it is decided which server has the tables that applications use.
+pub(crate) async fn complete_move(shared: &Shared, drop: bool) -> Result<(), Failure> {
+    let name = shared.name();
+    let side = match shared.is_copy_only() {
+        true => &shared.target,
+        false => shared.leader(),
+    };
+    enter::validate(shared, side).await?;
+    let session = side.session(name).await?;
+    for table in there(shared, &session).await? {
+        let remove = lockout::remove(&table);
+        enter::run_patiently(shared, side, &session, &remove).await?;
+    }
+    unpublish(shared, Direction::Forward).await?;
+    unpublish(shared, Direction::Back).await?;
     if drop {
         let side = shared.follower();
         let session = side.session(name).await?;
@@ -167,6 +185,5 @@ async fn finish(
     shared.target.begin(&home, name).await?;
     state::set_phase(&home, name.as_str(), Phase::Completed).await?;
     shared.audit(&home, "completed", None).await?;
-    home.batch_execute("COMMIT").await?;
-    Ok(serde_json::from_str(&stored.report).unwrap_or_default())
+    Ok(home.batch_execute("COMMIT").await?)
 }

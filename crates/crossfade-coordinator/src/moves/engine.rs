@@ -96,6 +96,8 @@ pub(crate) enum Outcome {
         attempts: u32,
         switch_failed: Option<Failure>,
     },
+    /// The copy stands on its own.
+    Released,
     /// Nothing was handed over, and another engine tries again.
     TakenBack(String),
     /// The hand-over was not achieved.

@@ -18,7 +18,16 @@ pub(crate) async fn enter(
     left: &Session,
     leg: i32,
 ) -> Result<(), Failure> {
-    let (destination, name) = (shared.destination()?, shared.name());
+    let_in(shared, session, left).await?;
+    state::mark(session, shared.name().as_str(), leg, Mark::Entered).await?;
+    shared
+        .audit(session, &format!("leads from leg {leg} on"), None)
+        .await
+}
+
+/// The same without a word of who leads.
+pub(crate) async fn let_in(shared: &Shared, session: &Session, left: &Session) -> Result<(), Failure> {
+    let destination = shared.destination()?;
     let there = attachments::present(session, &destination.attachments).await?;
     let missing = destination.attachments.iter().enumerate();
     let mut script: Vec<String> = missing
@@ -28,11 +37,7 @@ pub(crate) async fn enter(
     let places = sequences::read(left, &destination.sequences).await?;
     script.extend(sequences::set(&destination.sequences, &places));
     script.push(lockout::open(&destination.relations));
-    session.batch_execute(&script.join(";\n")).await?;
-    state::mark(session, name.as_str(), leg, Mark::Entered).await?;
-    shared
-        .audit(session, &format!("leads from leg {leg} on"), None)
-        .await
+    Ok(session.batch_execute(&script.join(";\n")).await?)
 }
 
 /// After a hand-over that was decided, and whose second half may be missing.
@@ -119,8 +124,9 @@ async fn run_once(shared: &Shared, side: &Side, session: &Session, sql: &str) ->
 }
 
 /// Makes sure of the rows behind what was attached without looking at them, and fills views that hold rows.
-pub(crate) async fn validate(shared: &Shared) -> Result<(), Failure> {
-    let (destination, side, name) = (shared.destination()?, shared.leader(), shared.name());
+/// `side` has the tables that applications use from now on.
+pub(crate) async fn validate(shared: &Shared, side: &Side) -> Result<(), Failure> {
+    let (destination, name) = (shared.destination()?, shared.name());
     let session = side.session(name).await?;
     for attachment in &destination.attachments {
         if let Some(validate) = &attachment.validate {
@@ -128,7 +134,7 @@ pub(crate) async fn validate(shared: &Shared) -> Result<(), Failure> {
             session.batch_execute(validate).await?;
         }
     }
-    if shared.leg != 1 {
+    if shared.leg > 1 {
         return Ok(());
     }
     let home = shared.target.session(name).await?;

@@ -32,6 +32,8 @@ use crate::hands::SLOT_RELEASE_MAX;
 /// What the hand-over asks of the engine's loop.
 #[derive(Debug)]
 pub(crate) enum Ask {
+    /// Behind this marker nothing more is to be applied; answered before it is sent.
+    EndBehind(Marker, oneshot::Sender<()>),
     /// Await this marker in every table; answer when all have passed it.
     Drain(Marker, oneshot::Sender<()>),
     /// Stop all machines: nothing is applied any more.
@@ -56,6 +58,8 @@ pub(crate) enum HandedOver {
     Compare(Vec<usize>),
     /// Everything was ready, and the rest took too long: taken back. This engine has ended its machines.
     TakenBack(String),
+    /// Of a copy that nobody is handed over to: it stands on its own.
+    Released,
     /// Not within the budget.
     NotAchieved {
         /// The last obstacle, in words.
@@ -82,13 +86,7 @@ pub(crate) async fn hand_over(
     let back = opposite(shared.direction());
     // Made before anybody waits: a slot waits for whoever is writing.
     prepare::publish(&shared, back).await?;
-    let handing = Handing {
-        leader: shared.leader().session(shared.name()).await?,
-        witness: shared.leader().session(shared.name()).await?,
-        follower: shared.follower().session(shared.name()).await?,
-        shared: Arc::clone(&shared),
-        asks,
-    };
+    let handing = Handing::prepare(&shared, asks).await?;
     let paused = hooks::pause(&hooks, &shared, back).await;
     let outcome = match paused {
         Ok(()) => handing.attempts(&hooks).await,
@@ -115,14 +113,14 @@ pub(crate) async fn hand_over(
     outcome
 }
 
-struct Handing {
-    shared: Arc<Shared>,
+pub(super) struct Handing {
+    pub(super) shared: Arc<Shared>,
     /// The session of the transaction that shuts writers out.
     leader: Session,
     /// Another one there, in no transaction.
-    witness: Session,
-    follower: Session,
-    asks: mpsc::UnboundedSender<Ask>,
+    pub(super) witness: Session,
+    pub(super) follower: Session,
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
 }
 
 /// What one attempt came to.
@@ -136,6 +134,19 @@ enum Attempt {
 }
 
 impl Handing {
+    pub(super) async fn prepare(
+        shared: &Arc<Shared>,
+        asks: mpsc::UnboundedSender<Ask>,
+    ) -> Result<Self, Failure> {
+        Ok(Handing {
+            leader: shared.leader().session(shared.name()).await?,
+            witness: shared.leader().session(shared.name()).await?,
+            follower: shared.follower().session(shared.name()).await?,
+            shared: Arc::clone(shared),
+            asks,
+        })
+    }
+
     /// Rolls back what is open on either server, so that writers go on.
     async fn let_go(self) -> Result<Session, Failure> {
         for session in [&self.leader, &self.follower] {
@@ -199,16 +210,9 @@ impl Handing {
             self.leader.batch_execute("ROLLBACK").await?;
             return Ok(Attempt::Compare(replaced));
         }
-        let publication =
-            state::publication_is_the_same(&self.witness, self.shared.name(), self.shared.direction());
-        if !publication.await? {
-            return Err(prepare::changes_missing(
-                &self.shared.publication(self.shared.direction()),
-            ));
-        }
-        let drained = self
-            .drain(attempt, budget.saturating_sub(began.elapsed()))
-            .await?;
+        self.check_publication().await?;
+        let marker = self.marker(attempt).await?;
+        let drained = self.drain(marker, budget.saturating_sub(began.elapsed())).await?;
         let Some(drained) = drained else {
             self.leader.batch_execute("ROLLBACK").await?;
             return Ok(Attempt::Obstacle(format!(
@@ -275,7 +279,7 @@ impl Handing {
 
     /// Tables whose file is another one than that which was copied or compared; or whose columns differ, which ends the
     /// move.
-    async fn replaced(&self) -> Result<Vec<usize>, Failure> {
+    pub(super) async fn replaced(&self) -> Result<Vec<usize>, Failure> {
         let tables = self.shared.tables();
         let (here, there) = tokio::try_join!(
             schema::columns(&self.witness, &tables),
@@ -294,11 +298,23 @@ impl Handing {
         Ok(state::other_files(&self.follower, &self.shared.state_names(), &files).await?)
     }
 
-    /// Where the marker is that everything on the follower lies behind; `None`: not within the time.
-    async fn drain(&self, attempt: u32, within: Duration) -> Result<Option<Lsn>, Failure> {
-        // By the position there is no other of this content, in this engine or a former one.
+    /// The stream has had everything that it should (R34).
+    pub(super) async fn check_publication(&self) -> Result<(), Failure> {
+        let (name, direction) = (self.shared.name(), self.shared.direction());
+        match state::publication_is_the_same(&self.witness, name, direction).await? {
+            true => Ok(()),
+            false => Err(prepare::changes_missing(&self.shared.publication(direction))),
+        }
+    }
+
+    /// By the position there is no other of this content, in this engine or a former one.
+    pub(super) async fn marker(&self, attempt: u32) -> Result<Marker, Failure> {
         let position = wal::insert_position(&self.witness).await?;
-        let content = marker(&format!("{} {position}", self.shared.name()), attempt);
+        Ok(marker(&format!("{} {position}", self.shared.name()), attempt))
+    }
+
+    /// Where the marker is that everything on the follower lies behind; `None`: not within the time.
+    pub(super) async fn drain(&self, content: Marker, within: Duration) -> Result<Option<Lsn>, Failure> {
         let (drained, all_drained) = oneshot::channel();
         let _ = self.asks.send(Ask::Drain(content.clone(), drained));
         let marker = wal::emit(&self.witness, &content).await?;
@@ -315,12 +331,8 @@ impl Handing {
     async fn decide(&self, began: Instant, budget: Duration, drained: Lsn) -> Result<Attempt, Failure> {
         let (shared, name) = (&self.shared, self.shared.name());
         let leg = shared.leg + 1;
-        let (stopped, all_stopped) = oneshot::channel();
-        let _ = self.asks.send(Ask::Stop(stopped));
+        self.ask(Ask::Stop).await?;
         let lost = |what: String| Failure::Lost { what };
-        all_stopped
-            .await
-            .map_err(|_| lost("the engine has ended".to_owned()))?;
         // Everything of ours there is before it, and everything of an application's behind it.
         let position = wal::durable_insert_position(&self.follower).await?;
         let files = relations::files(&self.follower, &shared.tables()).await?;
@@ -361,6 +373,15 @@ impl Handing {
         let entered = self.follower.batch_execute("COMMIT").await;
         entered.map_err(|error| lost(error.to_string()))?;
         Ok(Attempt::Done(began.elapsed()))
+    }
+
+    /// Asks the engine's loop, and waits until it has done it.
+    pub(super) async fn ask(&self, ask: impl FnOnce(oneshot::Sender<()>) -> Ask) -> Result<(), Failure> {
+        let (done, all_done) = oneshot::channel();
+        let _ = self.asks.send(ask(done));
+        all_done.await.map_err(|_| Failure::Lost {
+            what: "the engine has ended".to_owned(),
+        })
     }
 
     async fn take_back(&self, why: String) -> Result<Attempt, Failure> {

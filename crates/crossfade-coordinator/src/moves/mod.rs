@@ -21,6 +21,7 @@ mod hooks;
 mod load;
 mod operator;
 mod prepare;
+mod release;
 mod run;
 mod shared;
 mod show;

@@ -96,6 +96,15 @@ async fn shut_target(shared: &Shared) -> Result<(), Failure> {
             });
         }
     }
+    for (table, sql) in values(shared) {
+        session.batch_execute(&sql).await.map_err(|error| Failure::Refused {
+            code: RefusalCode::ExpressionNotAccepted,
+            object: format!("values of {table}"),
+            reason: format!("The target does not understand them: {error}."),
+            remedy: "Make what they call (a function, an extension) on both servers, or do without it; then run the same \
+                     command again.",
+        })?;
+    }
     for number in attachments::present(&session, &destination.attachments).await? {
         session
             .batch_execute(&destination.attachments[number].detach)
@@ -103,6 +112,23 @@ async fn shut_target(shared: &Shared) -> Result<(), Failure> {
     }
     shared.audit(&session, "shut the target", None).await?;
     Ok(session.batch_execute("COMMIT").await?)
+}
+
+/// Of each table a query that evaluates what fills its columns, over no row.
+fn values(shared: &Shared) -> impl Iterator<Item = (&TableName, String)> {
+    shared.steps().map(|step| {
+        let values = step.targets[0]
+            .columns
+            .iter()
+            .map(|column| column.value.sql.as_str());
+        let sql = format!(
+            "SELECT {} FROM ONLY {} AS {} LIMIT 0",
+            values.collect::<Vec<_>>().join(", "),
+            ident::table(&step.source.name),
+            Ident(&step.source.name.name)
+        );
+        (&step.source.name, sql)
+    })
 }
 
 /// Publication and slot of a direction, on the server that leads then; made anew (R3).

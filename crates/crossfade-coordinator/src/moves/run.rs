@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::begin::{Begun, begin};
+use super::end::complete_move;
 use super::engine::{Engine, Outcome, Shown, record};
 use super::hooks::{self, Hooks};
 use super::load;
@@ -250,6 +251,9 @@ async fn run_leg(
     if stored.phase == Phase::Completed {
         return Ok(Some(Ended::Done(Box::new(report))));
     }
+    if shared.is_copy_only() && stored.phase == Phase::Swapped {
+        return released(&shared, report).await.map(Some);
+    }
     report.timeline.started.get_or_insert_with(now_ms);
     // The engine before may have been lost between the decision and its telling.
     let decided = run.leg.replace(shared.leg).filter(|before| *before < shared.leg);
@@ -398,7 +402,7 @@ async fn settle_beside(shared: Arc<Shared>) {
             tracing::warn!(%failure, place = side.place, "the hand-over is not confirmed yet");
         }
     }
-    if let Err(failure) = enter::validate(&shared).await {
+    if let Err(failure) = enter::validate(&shared, shared.leader()).await {
         tracing::warn!(%failure, "what was attached is not validated yet");
     }
 }
@@ -458,6 +462,11 @@ async fn conclude(
             let attempts = run.taken_back;
             Ok((attempts >= TAKEN_BACK_MAX).then_some(Ended::CutoverNotAchieved { obstacle, attempts }))
         }
+        Outcome::Released => {
+            report.timeline.swapped = Some(now_ms());
+            store_quietly(shared, &report).await;
+            released(shared, report).await.map(Some)
+        }
         Outcome::NotHandedOver { obstacle, attempts } => {
             store_quietly(shared, &report).await;
             Ok(Some(Ended::CutoverNotAchieved { obstacle, attempts }))
@@ -468,6 +477,12 @@ async fn conclude(
             stopped(shared, stop, table, compared).await.map(Some)
         }
     }
+}
+
+/// The copy stands on its own: what is left of the move goes.
+async fn released(shared: &Shared, report: Report) -> Result<Ended, Failure> {
+    complete_move(shared, false).await?;
+    Ok(Ended::Done(Box::new(report)))
 }
 
 /// Where applications could not be led over, that is what it ends with: the other server leads all the same.

@@ -76,6 +76,12 @@ impl Shared {
         })
     }
 
+    /// Nobody is handed over: the target gets a copy that stands on its own.
+    pub(crate) fn is_copy_only(&self) -> bool {
+        let destination = self.plan.destination.as_deref();
+        destination.is_some_and(|destination| destination.copy_only)
+    }
+
     /// Which way rows go.
     pub(crate) fn direction(&self) -> Direction {
         direction_of(self.leg)

@@ -189,7 +189,20 @@ pub enum FileProblem {
 }
 
 /// A problem and where it stands.
-struct Misplaced(Range<usize>, FileProblem);
+pub(super) struct Misplaced(pub(super) Range<usize>, pub(super) FileProblem);
+
+impl Misplaced {
+    /// With line and column.
+    pub(super) fn in_file(self, file: &str, text: &str) -> ChangeFileError {
+        let (line, column) = line_and_column(text, self.0.start);
+        ChangeFileError {
+            file: file.to_owned(),
+            line,
+            column,
+            problem: Box::new(self.1),
+        }
+    }
+}
 
 impl ChangeRequest {
     /// Reads a change file; `file` is its name for messages.
@@ -197,15 +210,7 @@ impl ChangeRequest {
     /// # Errors
     /// With line and column of the first mistake.
     pub fn from_toml(file: &str, text: &str) -> Result<ChangeRequest, ChangeFileError> {
-        read(file, text).map_err(|Misplaced(span, problem)| {
-            let (line, column) = line_and_column(text, span.start);
-            ChangeFileError {
-                file: file.to_owned(),
-                line,
-                column,
-                problem: Box::new(problem),
-            }
-        })
+        read(file, text).map_err(|misplaced| misplaced.in_file(file, text))
     }
 }
 
@@ -421,7 +426,7 @@ impl Tables<'_> {
     }
 }
 
-fn at<E: Into<FileProblem>>(span: Range<usize>) -> impl FnOnce(E) -> Misplaced {
+pub(super) fn at<E: Into<FileProblem>>(span: Range<usize>) -> impl FnOnce(E) -> Misplaced {
     move |error| Misplaced(span, error.into())
 }
 
@@ -441,7 +446,7 @@ fn limit_text<'a>(name: &Spanned<String>, value: &'a Spanned<toml::Value>) -> Re
     })
 }
 
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.matches('\n').count() + 1;

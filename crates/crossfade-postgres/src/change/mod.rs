@@ -9,6 +9,7 @@ pub mod limits;
 mod name;
 mod table;
 mod template;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub(crate) use self::name::NAME_BYTES_MAX;
 pub use self::name::{InvalidName, NameProblem, TypedName};
 pub use self::table::{ColumnRequest, PartitioningRequest, Placed, RowsRequest, TableProblem, TableRequest};
 pub use self::template::template;
+pub use self::values::{TableValues, ValuesRequest};
 
 /// A change as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use crossfade_core::refusal::{Notice, Refusal};
 
 use super::relations::{self, Relation, Selection};
 use super::{attachments, indexes, schema, sequences, tables};
+use crate::change::ValuesRequest;
 use crate::ident;
-use crate::planner::PlanError;
+use crate::planner::{self, PlanError};
 use crate::preflight::{self, refusal};
 use crate::session::Session;
 
@@ -24,6 +25,10 @@ pub struct MoveRequest {
     pub schema: SchemaSource,
     /// Bounds of the run.
     pub limits: Limits,
+    /// What fills columns of the target in place of the source's own values.
+    pub values: Option<ValuesRequest>,
+    /// Nobody is handed over: the target gets a copy of one moment.
+    pub copy_only: bool,
 }
 
 impl MoveRequest {
@@ -33,7 +38,15 @@ impl MoveRequest {
             SchemaSource::Dump => "dump",
             SchemaSource::Existing => "existing",
         };
-        format!("move {}; schema from {schema}", self.selection.canonical())
+        let mut text = format!("move {}; schema from {schema}", self.selection.canonical());
+        if self.copy_only {
+            text.push_str("; copy only");
+        }
+        if let Some(values) = &self.values {
+            text.push_str("; ");
+            text.push_str(&values.canonical());
+        }
+        text
     }
 }
 
@@ -84,6 +97,9 @@ pub async fn plan(
             false => notices.push(append_only(name, why)),
         }
     }
+    if let Some(values) = &request.values {
+        refusals.extend(fill(source, &relations, &mut read, values).await?);
+    }
     refusals.extend(target_tables(source, target, request.schema, &names, &relations).await?);
     if request.schema == SchemaSource::Dump {
         refusals.extend(missing_roles(source, target, &oids).await?);
@@ -117,8 +133,44 @@ pub async fn plan(
             relations: all,
             attachments: attached.attachments,
             sequences: sequences::of_tables(source, &oids, whole).await?,
+            copy_only: request.copy_only,
         })),
     })
+}
+
+/// Fills what the move changes on the way; of a partitioned table in all its parts.
+async fn fill(
+    source: &Session,
+    relations: &[Relation],
+    read: &mut [tables::Table],
+    values: &ValuesRequest,
+) -> Result<Vec<Refusal>, PlanError> {
+    let mut refusals = Vec::new();
+    for of_table in &values.tables {
+        let named = |relation: &&Relation| relation.is_named(&of_table.table);
+        let named: Vec<u32> = relations
+            .iter()
+            .filter(named)
+            .map(|relation| relation.oid)
+            .collect();
+        if named.is_empty() {
+            refusals.push(refusal(
+                RefusalCode::NothingSelected,
+                format!("{} ({})", of_table.table.quoted(), of_table.place),
+                "It is none of the tables that are moved.".to_owned(),
+                "Write `schema.table` as SQL takes it; names with capitals in double quotes.",
+            ));
+        }
+        let leaves = relations::leaves_below(source, &named).await?;
+        for table in read
+            .iter_mut()
+            .filter(|table| leaves.contains(&table.step.source.oid))
+        {
+            let path = &values.search_path;
+            refusals.extend(planner::values::fill(source, path, &mut table.step, of_table).await?);
+        }
+    }
+    Ok(refusals)
 }
 
 /// Indexes of partitioned tables, the deepest first: what is there the one above attaches.

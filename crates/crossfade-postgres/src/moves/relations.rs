@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossfade_core::name::TableName;
 
+use crate::change::TypedName;
 use crate::ident;
 use crate::session::{Session, SqlError};
 
@@ -42,6 +43,26 @@ pub struct Relation {
     pub unlogged: bool,
     /// So many partitioned tables are above it.
     pub depth: i32,
+}
+
+impl Relation {
+    /// Without a schema, in whichever it is.
+    pub fn is_named(&self, name: &TypedName) -> bool {
+        let schema = name.schema.as_ref();
+        self.name.name == name.name && schema.is_none_or(|schema| *schema == self.name.schema)
+    }
+}
+
+/// Of these tables the ones with rows: the partitions of a partitioned one, at whatever depth.
+///
+/// # Errors
+/// As the server says.
+pub async fn leaves_below(session: &Session, oids: &[u32]) -> Result<Vec<u32>, SqlError> {
+    let query = "\
+SELECT p.relid::oid FROM unnest($1::oid[]) AS top, pg_partition_tree(top) AS p WHERE p.isleaf
+ UNION SELECT unnest($1::oid[])";
+    let rows = session.query(query, &[&oids]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Every table of the database that could move, with the partitioned ones; in the order of their oids, which is that of

@@ -10,6 +10,7 @@ use crossfade_core::way_back::Direction;
 use super::{Engine, Heeded, Member, Outcome};
 use crate::failure::Failure;
 use crate::moves::hand_over::{self, HandedOver, hand_over};
+use crate::moves::release::release;
 use crate::report::now_ms;
 
 impl Engine {
@@ -44,6 +45,12 @@ impl Engine {
 
     pub(super) fn asked_by_hand_over(&mut self, ask: hand_over::Ask) {
         match ask {
+            hand_over::Ask::EndBehind(content, ready) => {
+                if let Some(dealer) = &mut self.dealer {
+                    dealer.end_behind(content);
+                    let _ = ready.send(());
+                }
+            }
             hand_over::Ask::Drain(content, drained) => {
                 let now = Instant::now();
                 for member in &mut self.members {
@@ -147,7 +154,10 @@ impl Engine {
             self.tell.clone(),
         );
         self.tasks.spawn(async move {
-            let outcome = hand_over(shared, hooks, ask).await;
+            let outcome = match shared.is_copy_only() {
+                true => release(shared, ask).await,
+                false => hand_over(shared, hooks, ask).await,
+            };
             let _ = tell.send((None, Ok(Heeded::HandedOver(outcome))));
         });
     }
@@ -167,6 +177,7 @@ impl Engine {
             HandedOver::NotAchieved { obstacle, attempts } => {
                 Some(Outcome::NotHandedOver { obstacle, attempts })
             }
+            HandedOver::Released => Some(Outcome::Released),
             HandedOver::TakenBack(why) => Some(Outcome::TakenBack(why)),
             HandedOver::Compare(tables) => {
                 self.options.verify = true;
