@@ -34,12 +34,26 @@ pub struct MigrationStatus {
     pub paused: bool,
     /// Where its engine runs and since when it was last heard of; `None` if no engine is connected.
     pub engine: Option<EngineStatus>,
+    /// Of a move: from where to where.
+    #[serde(rename = "move", skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MoveStatus>,
     /// The way back, after the swap.
     pub way_back: Option<WayBackStatus>,
     /// What the engine last wrote about its progress.
     pub progress: serde_json::Value,
     /// Numbers so far.
     pub report: Report,
+}
+
+/// Where a move goes.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct MoveStatus {
+    /// The server that the tables come from: `host:port/database`.
+    pub from: String,
+    /// The server that they move to.
+    pub to: String,
+    /// How many.
+    pub tables: usize,
 }
 
 /// How the retired table follows.
@@ -133,7 +147,13 @@ async fn describe(session: &Session, stored: Stored) -> Result<MigrationStatus, 
         .and_then(|engine| serde_json::from_str(&engine.progress).ok());
     let connected = engine.filter(|engine| engine.connected);
     let way_back = way_back(session, &stored).await?;
+    let destination = stored.plan.destination;
     Ok(MigrationStatus {
+        moved: destination.map(|destination| MoveStatus {
+            from: destination.from_place,
+            to: destination.to_place,
+            tables: stored.plan.steps.len(),
+        }),
         way_back,
         name: stored.plan.name,
         table: stored.table,

@@ -2,6 +2,7 @@
 
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{Source, Target};
+use crossfade_postgres::apply;
 use crossfade_postgres::copy::{self, CtidRange};
 use crossfade_postgres::session::{Session, SqlClass};
 use crossfade_postgres::state::{self, Generation};
@@ -27,6 +28,9 @@ impl Pipe {
         generation: Generation,
     ) -> Result<Self, CopyError> {
         source.batch_execute(copy::COPIER_SETTINGS).await?;
+        for session in [&source, &target] {
+            session.batch_execute(apply::CLIENT_ENCODING).await?;
+        }
         Ok(Pipe {
             source,
             target,

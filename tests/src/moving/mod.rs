@@ -144,6 +144,27 @@ impl Moving {
         Moving::between(start(None).await?, start(None).await?, MovingOptions::default())
     }
 
+    /// Two servers with empty databases in that encoding, which compare by bytes.
+    ///
+    /// # Errors
+    /// A server cannot be made.
+    pub async fn encoded(encoding: &str) -> Result<Moving> {
+        let moving = Moving::bare().await?;
+        for server in [&moving.from, &moving.to] {
+            let superuser = server.connect("postgres", "postgres").await?;
+            for sql in [
+                format!("DROP DATABASE {DATABASE}"),
+                format!(
+                    "CREATE DATABASE {DATABASE} OWNER {APPLICATION} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+                ),
+                format!("GRANT CREATE ON DATABASE {DATABASE} TO {ENGINE}"),
+            ] {
+                superuser.batch_execute(&sql).await?;
+            }
+        }
+        Ok(moving)
+    }
+
     /// Starts the application.
     ///
     /// # Errors

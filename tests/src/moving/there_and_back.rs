@@ -40,7 +40,9 @@ struct Run {
     moving: Moving,
     engine: Process,
     random: ChaCha8Rng,
-    faults: Faults,
+    kills: u32,
+    /// Of the source and of the target.
+    crashes: [u32; 2],
     next: Instant,
     /// A server was crashed, or the engine killed.
     harmed: bool,
@@ -61,7 +63,8 @@ pub async fn there_and_back(options: MovingOptions, faults: Faults) -> Result<Se
         engine: moving.start_move(&[])?,
         moving,
         random: ChaCha8Rng::seed_from_u64(seed),
-        faults,
+        kills: faults.kills,
+        crashes: [faults.crashes; 2],
         next: Instant::now(),
         harmed: false,
     };
@@ -146,25 +149,25 @@ impl Run {
     }
 
     async fn harm(&mut self) -> Result<()> {
-        let left = self.faults.kills + 2 * self.faults.crashes;
+        let left = self.kills + self.crashes[0] + self.crashes[1];
         if left == 0 || Instant::now() < self.next {
             return Ok(());
         }
         self.harmed = true;
         self.next = Instant::now() + Duration::from_millis(self.random.random_range(500..6_000));
         let what = self.random.random_range(0..left);
-        if what < self.faults.kills {
-            self.faults.kills -= 1;
+        if what < self.kills {
+            self.kills -= 1;
             self.engine.signal(Signal::KILL)?;
             self.engine.ended_early().await?;
             self.engine = self.moving.start_move(&[])?;
-            return Ok(());
+        } else if what < self.kills + self.crashes[0] {
+            self.crashes[0] -= 1;
+            self.moving.from.restart(true).await?;
+        } else {
+            self.crashes[1] -= 1;
+            self.moving.to.restart(true).await?;
         }
-        match self.random.random_bool(0.5) {
-            true => self.moving.from.restart(true).await?,
-            false => self.moving.to.restart(true).await?,
-        }
-        self.faults.crashes -= 1;
         Ok(())
     }
 }

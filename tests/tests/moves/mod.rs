@@ -2,6 +2,7 @@
 //! refused, taken back or ended.
 
 mod copies;
+mod encodings;
 mod ends;
 mod refused;
 

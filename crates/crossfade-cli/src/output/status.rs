@@ -1,11 +1,11 @@
 //! Migrations as the state schema shows them.
 
-use crossfade_coordinator::operate::{MigrationStatus, WayBackStatus};
+use crossfade_coordinator::operate::{MigrationStatus, MoveStatus, WayBackStatus};
 use crossfade_core::phase::Phase;
 
 use super::HEADING;
 use super::report;
-use super::units::bytes;
+use super::units::{bytes, count};
 
 /// A list, for people; with the numbers if it is about one.
 pub(crate) fn render(migrations: &[MigrationStatus], one: bool) -> String {
@@ -17,10 +17,13 @@ pub(crate) fn render(migrations: &[MigrationStatus], one: bool) -> String {
 
 fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
     let paused = if migration.paused { ", paused" } else { "" };
+    let what = match &migration.moved {
+        Some(MoveStatus { from, to, tables }) => format!("{tables} tables from {from} to {to}"),
+        None => migration.table.clone(),
+    };
     let mut text = format!(
-        "{HEADING}{}{HEADING:#}  {}  {}{paused}  {}\n",
+        "{HEADING}{}{HEADING:#}  {what}  {}{paused}  {}\n",
         migration.name,
-        migration.table,
         migration.phase.as_str(),
         engine(migration)
     );
@@ -38,10 +41,51 @@ fn block(migration: &MigrationStatus, with_numbers: bool) -> String {
     if let Some(why) = at_work.and_then(|progress| progress["held_back"].as_str()) {
         text.push_str(&format!("  held back: {why}\n"));
     }
+    if migration.moved.is_some()
+        && let Some(progress) = at_work
+    {
+        text.push_str(&move_lines(progress, with_numbers));
+    }
     if with_numbers {
         for (what, value) in report::rows(&migration.report) {
             text.push_str(&format!("  {what:<48}{value}\n"));
         }
+    }
+    text
+}
+
+/// Which server leads, how far the other one is, and if it is about one move how far each table is.
+fn move_lines(progress: &serde_json::Value, each: bool) -> String {
+    let number = |of: &serde_json::Value| of.as_u64().unwrap_or_default();
+    let verified = if progress["verified"] == true {
+        ", verified"
+    } else {
+        ""
+    };
+    let mut text = format!(
+        "  leads: {}, lag {}{verified}\n",
+        progress["leads"].as_str().unwrap_or("not known yet"),
+        bytes(number(&progress["lag_bytes"]))
+    );
+    for table in progress["tables"]
+        .as_array()
+        .filter(|_| each)
+        .into_iter()
+        .flatten()
+    {
+        text.push_str(&format!(
+            "  {:<40} {:<14} {} of about {} rows, {} changes{}\n",
+            table["table"].as_str().unwrap_or_default(),
+            table["activity"].as_str().unwrap_or_default().to_lowercase(),
+            count(number(&table["rows_copied"])),
+            count(number(&table["rows_expected"])),
+            count(number(&table["changes_applied"])),
+            if table["verified"] == true {
+                ", verified"
+            } else {
+                ""
+            }
+        ));
     }
     text
 }
@@ -70,6 +114,7 @@ fn engine(migration: &MigrationStatus) -> String {
             engine.pid, engine.host, engine.heard_seconds_ago
         ),
         None if migration.phase.is_final() => String::new(),
+        None if migration.moved.is_some() => "no engine: give the `crossfade move` command again".to_owned(),
         // Nothing follows any more.
         None if migration.phase == Phase::Swapped && migration.way_back.is_none() => {
             format!("in place: `crossfade complete {}` ends it", migration.name)
@@ -90,6 +135,7 @@ mod tests {
             paused: false,
             engine: None,
             way_back: None,
+            moved: None,
             progress: serde_json::json!({ "waits_for": "pid 7", "held_back": "pace" }),
             report: Default::default(),
         }
@@ -102,6 +148,37 @@ mod tests {
             text.contains("crossfade continue m") && !text.contains("pid 7") && !text.contains("pace"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn of_a_move_is_told_which_server_leads_and_how_far_each_table_is() {
+        let mut moving = migration(Phase::Ready);
+        moving.moved = Some(MoveStatus {
+            from: "old:5432/shop".to_owned(),
+            to: "new:5432/shop".to_owned(),
+            tables: 2,
+        });
+        moving.engine = Some(crossfade_coordinator::operate::EngineStatus {
+            host: "h".to_owned(),
+            pid: 7,
+            heard_seconds_ago: 0.0,
+        });
+        moving.progress = serde_json::json!({ "leads": "old:5432/shop", "lag_bytes": 2048, "verified": true, "tables": [
+            { "table": "public.items", "activity": "Ready", "rows_copied": 1000, "rows_expected": 1000,
+              "changes_applied": 3, "verified": true },
+        ] });
+        let text = render(&[moving.clone()], true);
+        assert!(
+            text.contains("2 tables from old:5432/shop to new:5432/shop") && text.contains("public.items"),
+            "{text}"
+        );
+        assert!(
+            text.contains("leads: old:5432/shop, lag 2.0 kB, verified"),
+            "{text}"
+        );
+        assert!(!render(&[moving.clone()], false).contains("public.items"));
+        moving.engine = None;
+        assert!(render(&[moving], true).contains("crossfade move"));
     }
 
     #[test]

@@ -267,8 +267,8 @@ impl Handing {
                 {
                     self.leader.batch_execute("ROLLBACK").await?;
                     return Ok(Err(format!(
-                        "{table} is written to by a transaction that did not end within {}",
-                        humantime::format_duration(slice)
+                        "{table} is written to by a transaction that did not end within {} ms",
+                        slice.as_millis()
                     )));
                 }
                 Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossfade_core::code::FailureCode;
 use crossfade_core::migration::Activity;
+use crossfade_core::phase::Phase;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
@@ -34,6 +35,7 @@ pub(crate) async fn operate(
         shown,
         tell,
         written: None,
+        reached: None,
     };
     loop {
         if let Err(failure) = operator.look().await {
@@ -51,20 +53,27 @@ struct Operator {
     shown: watch::Receiver<Shown>,
     tell: mpsc::UnboundedSender<Heard>,
     written: Option<Report>,
+    /// How far the move as a whole is, as written down.
+    reached: Option<Phase>,
 }
 
 impl Operator {
     async fn look(&mut self) -> Result<(), Failure> {
-        let name = self.shared.name().as_str();
+        let shared = Arc::clone(&self.shared);
+        let name = shared.name().as_str();
         for verb in state::take(&self.home, name).await? {
             self.asked(verb).await?;
         }
         self.measure().await?;
         let shown = self.shown.borrow().clone();
-        let progress = progress(&self.shared, &shown).to_string();
-        state::heartbeat(&self.home, self.shared.name().as_str(), &progress).await?;
+        if self.shared.leg == 0 && self.reached < Some(shown.phase) {
+            state::advance_phase(&self.home, name, shown.phase).await?;
+            self.reached = Some(shown.phase);
+        }
+        let progress = progress(&shared, &shown).to_string();
+        state::heartbeat(&self.home, name, &progress).await?;
         if self.written.as_ref() != Some(&shown.report) {
-            store_report(&self.home, self.shared.name().as_str(), &shown.report).await?;
+            store_report(&self.home, name, &shown.report).await?;
             self.written = Some(shown.report);
         }
         Ok(())
@@ -118,10 +127,19 @@ impl Operator {
             ));
         }
         let insert = wal::insert_position(leader).await?;
+        // The table that is least far; before all are followed, where the stream will begin.
+        let applied = self
+            .shown
+            .borrow()
+            .tables
+            .iter()
+            .map(|table| table.progress.applied)
+            .min();
         let acknowledged = slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
+        let applied = applied.filter(|applied| applied.0 > 0).or(acknowledged);
         let heeded = Heeded::Measured {
             reference: wal::snapshot(leader).await?,
-            lag_bytes: acknowledged.map_or(0, |at| insert.0.saturating_sub(at.0)),
+            lag_bytes: applied.map_or(0, |at| insert.0.saturating_sub(at.0)),
             retained_bytes: slot.and_then(|slot| slot.retained_bytes).unwrap_or(0),
         };
         let _ = self.tell.send((None, Ok(heeded)));

@@ -272,7 +272,7 @@ async fn run_leg(
     let loaded = load::load(&shared).await?;
     let shared = Arc::new(shared);
     let (tell, heard) = mpsc::unbounded_channel();
-    let (shown, shown_seen) = watch::channel(Shown::default());
+    let (shown, shown_seen) = watch::channel(Shown::nothing(stored.phase));
     let mut beside = JoinSet::new();
     beside.spawn(operator::operate(
         Arc::clone(&shared),
@@ -280,7 +280,7 @@ async fn run_leg(
         shown_seen.clone(),
         tell.clone(),
     ));
-    beside.spawn(show(shown_seen, status.clone(), stored.phase));
+    beside.spawn(show(shown_seen, status.clone()));
     beside.spawn(settle_beside(Arc::clone(&shared)));
     let mut engine = Engine::new(
         Arc::clone(&shared),
@@ -407,10 +407,10 @@ async fn settle_beside(shared: Arc<Shared>) {
     }
 }
 
-async fn show(mut shown: watch::Receiver<Shown>, status: watch::Sender<Option<Status>>, phase: Phase) {
+async fn show(mut shown: watch::Receiver<Shown>, status: watch::Sender<Option<Status>>) {
     while shown.changed().await.is_ok() {
         let now = shown.borrow().clone();
-        status.send_replace(Some(super::show::status(&now, phase)));
+        status.send_replace(Some(super::show::status(&now)));
     }
 }
 

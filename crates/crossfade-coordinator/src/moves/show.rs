@@ -1,13 +1,12 @@
 //! What whoever watches the process sees: all tables as if they were one.
 
 use crossfade_core::migration::{Activity, Progress};
-use crossfade_core::phase::Phase;
 
 use super::engine::Shown;
 use crate::report::Status;
 
 /// The sum of all tables, at what the one is at that is least far.
-pub(crate) fn status(shown: &Shown, phase: Phase) -> Status {
+pub(crate) fn status(shown: &Shown) -> Status {
     let activities = shown.tables.iter().map(|table| table.activity);
     let least = activities.min_by_key(|activity| *activity as u8);
     let mut progress = Progress::default();
@@ -33,7 +32,7 @@ pub(crate) fn status(shown: &Shown, phase: Phase) -> Status {
             true => Some(Activity::CuttingOver),
             false => least,
         },
-        phase,
+        phase: shown.phase,
         paused: shown.paused,
         held_back: None,
         progress,

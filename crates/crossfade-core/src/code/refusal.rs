@@ -426,13 +426,13 @@ codes! {
     UserCatalogTable "user_catalog_table"
         cause: "The table is marked as a catalog of logical decoding, `user_catalog_table`."
         remedy: "Run `ALTER TABLE … RESET (user_catalog_table)` first.";
+    ValueDoesNotFit "value_does_not_fit"
+        cause: "The value of a column of a new table cannot be assigned to the column."
+        remedy: "Cast the value to the column's type, or give the column the value's type.";
     ValueOfNoColumn "value_of_no_column"
         cause: "The file of a move gives a value for a column that the table does not have, that is generated, or that is part \
                 of the key by which changes are applied."
         remedy: "Name a column that is stored and is not part of the key that tells the table's rows apart.";
-    ValueDoesNotFit "value_does_not_fit"
-        cause: "The value of a column of a new table cannot be assigned to the column."
-        remedy: "Cast the value to the column's type, or give the column the value's type.";
     View "view"
         cause: "A view reads the table: after the swap it would still read the retired one."
         remedy: "Drop it before the change and create it again afterwards.";

@@ -119,6 +119,8 @@ async fn run(
     let mut command = Command::new(program);
     command
         .args(["--schema-only", "--no-publications", "--no-subscriptions"])
+        // Whatever the database is in, it is read here as it is sent to the target.
+        .arg("--encoding=UTF8")
         .arg(format!("--section={section}"))
         .args(["--exclude-schema", "crossfade", "--exclude-schema", "crossfade_*"]);
     for table in tables.into_iter().flatten() {

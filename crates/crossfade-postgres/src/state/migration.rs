@@ -187,6 +187,21 @@ pub async fn set_phase(session: &Session, name: &str, phase: Phase) -> Result<()
     Ok(())
 }
 
+/// The same, unless it has come farther already: somebody else may have ended it meanwhile.
+///
+/// # Errors
+/// As the server says.
+pub async fn advance_phase(session: &Session, name: &str, phase: Phase) -> Result<(), StateError> {
+    let earlier = Phase::ALL.into_iter().filter(|earlier| *earlier < phase);
+    let earlier: Vec<&str> = earlier.map(Phase::as_str).collect();
+    let update = "UPDATE crossfade.migration SET phase = $2, updated_at = pg_catalog.now()
+                   WHERE name = $1 AND phase = ANY ($3::text[])";
+    session
+        .execute(update, &[&name, &phase.as_str(), &earlier])
+        .await?;
+    Ok(())
+}
+
 /// Writes the flag down.
 ///
 /// # Errors

@@ -28,7 +28,9 @@ pub use self::ledger::{
     Chunk, chunks, forget_copy, note_statements, record_chunk, record_slot_snapshot, slot_snapshot,
     unproven_drops,
 };
-pub use self::migration::{Created, Stored, create, list, load, reset, set_paused, set_phase, store_report};
+pub use self::migration::{
+    Created, Stored, advance_phase, create, list, load, reset, set_paused, set_phase, store_report,
+};
 pub use self::moves::{
     Mark, forget_tables, has_everything, keep_dump, kept_dump, mark, mark_left, marked, other_files,
     raise_generation_of_tables, set_table_phase, start_tables, table_phases, unmark,

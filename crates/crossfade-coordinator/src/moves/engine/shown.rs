@@ -1,17 +1,20 @@
 //! What is shown of it all.
 
 use crossfade_core::migration::Activity;
+use crossfade_core::phase::Phase;
 use crossfade_core::way_back::Direction;
 
 use super::Engine;
 use crate::report::Report;
 
 /// What it publishes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shown {
     /// By table: name, activity, rows copied, changes applied.
     pub(crate) tables: Vec<ShownTable>,
     pub(crate) report: Report,
+    /// How far the move as a whole is.
+    pub(crate) phase: Phase,
     pub(crate) rows_expected: u64,
     pub(crate) lag_bytes: u64,
     pub(crate) retained_bytes: u64,
@@ -19,6 +22,24 @@ pub(crate) struct Shown {
     pub(crate) ready: bool,
     pub(crate) handing_over: bool,
     pub(crate) note: Option<String>,
+}
+
+impl Shown {
+    /// Before an engine has said anything.
+    pub(crate) fn nothing(phase: Phase) -> Self {
+        Shown {
+            tables: Vec::new(),
+            report: Report::default(),
+            phase,
+            rows_expected: 0,
+            lag_bytes: 0,
+            retained_bytes: 0,
+            paused: false,
+            ready: false,
+            handing_over: false,
+            note: None,
+        }
+    }
 }
 
 /// One table of [`Shown`].
@@ -32,6 +53,18 @@ pub(crate) struct ShownTable {
 }
 
 impl Engine {
+    /// Of the first leg what the table has that is least far.
+    fn phase(&self) -> Phase {
+        match (self.shared.leg, self.shared.direction()) {
+            (0, _) => {
+                let phases = self.members.iter().map(|member| member.machine.phase());
+                phases.min().unwrap_or(Phase::Planned)
+            }
+            (_, Direction::Forward) => Phase::Ready,
+            (_, Direction::Back) => Phase::Swapped,
+        }
+    }
+
     /// The report so far.
     pub(crate) fn report(&self) -> Report {
         let mut report = self.report.clone();
@@ -69,6 +102,7 @@ impl Engine {
         let tables: Vec<ShownTable> = tables.collect();
         let ready = tables.iter().all(|table| table.activity == Activity::Ready);
         let shown = Shown {
+            phase: self.phase(),
             rows_expected: tables.iter().map(|table| table.rows_expected).sum(),
             tables,
             report: self.report(),
