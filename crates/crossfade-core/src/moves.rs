@@ -8,8 +8,11 @@
 //! - behind a transaction with the last message ([`Dealer::end_behind`]) nothing is dealt out: all tables end with the
 //!   same commit.
 
+mod precedence;
+
 use bytes::Bytes;
 
+pub use self::precedence::Precedence;
 use crate::change::{StreamItem, TransactionPart};
 use crate::position::Lsn;
 
@@ -20,6 +23,7 @@ pub struct Dealer {
     /// Everything committed at or before it was dealt out.
     position: Lsn,
     end: End,
+    precedence: Precedence,
 }
 
 /// Whether the stream goes on without end.
@@ -57,7 +61,13 @@ impl Dealer {
             tables: applied.into_iter().map(table).collect(),
             position: Lsn(0),
             end: End::Open,
+            precedence: Precedence::default(),
         }
+    }
+
+    /// In which order transactions were seen to write to the tables.
+    pub fn precedence(&self) -> &Precedence {
+        &self.precedence
     }
 
     /// The transaction with that message will be the last one; say so before it is sent.
@@ -108,6 +118,7 @@ impl Dealer {
     }
 
     fn part(&mut self, part: TransactionPart, dealt: &mut Dealt) {
+        self.precedence.see(&part.tables, part.commit_lsn.is_some());
         let mut of_table: Vec<Vec<_>> = self.tables.iter().map(|_| Vec::new()).collect();
         let mut numbers = part.tables.iter();
         for change in part.changes {

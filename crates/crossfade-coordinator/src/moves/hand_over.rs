@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_core::code::FailureCode;
+use crossfade_core::moves::Precedence;
+use crossfade_core::name::TableName;
 use crossfade_core::piece::{Marker, marker};
 use crossfade_core::position::Lsn;
 use crossfade_postgres::moves::{lockout, relations, schema};
@@ -72,7 +74,9 @@ pub(crate) enum HandedOver {
 /// The first pause between two attempts; it doubles up to the last.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// One attempt to get all locks, as a part of `deadlock_timeout`, unless an autovacuum is in the way.
+/// The first attempt to get all locks takes no longer; each next one twice as long.
+const SLICE_FIRST: Duration = Duration::from_millis(100);
+/// The longest one, as a part of `deadlock_timeout`, unless an autovacuum is in the way.
 const SLICE_SHARE: f32 = 0.8;
 /// A frozen engine's session is ended by the server so long after the budget.
 const WATCHDOG: Duration = Duration::from_secs(5);
@@ -81,6 +85,7 @@ const WATCHDOG: Duration = Duration::from_secs(5);
 pub(crate) async fn hand_over(
     shared: Arc<Shared>,
     hooks: Hooks,
+    precedence: Precedence,
     asks: mpsc::UnboundedSender<Ask>,
 ) -> Result<HandedOver, Failure> {
     let back = opposite(shared.direction());
@@ -89,7 +94,7 @@ pub(crate) async fn hand_over(
     let handing = Handing::prepare(&shared, asks).await?;
     let paused = hooks::pause(&hooks, &shared, back).await;
     let outcome = match paused {
-        Ok(()) => handing.attempts(&hooks).await,
+        Ok(()) => handing.attempts(&hooks, &precedence).await,
         Err(failure) => Err(failure),
     };
     let follower = match outcome {
@@ -155,12 +160,13 @@ impl Handing {
         Ok(self.follower)
     }
 
-    async fn attempts(&self, hooks: &Hooks) -> Result<HandedOver, Failure> {
+    async fn attempts(&self, hooks: &Hooks, precedence: &Precedence) -> Result<HandedOver, Failure> {
         let limits = &self.shared.plan.limits;
         let deadline = Instant::now() + limits.cutover_max();
         let mut pause = PAUSE;
+        let tables = self.lock_order(precedence).await?;
         for attempt in 1.. {
-            match self.attempt(attempt).await? {
+            match self.attempt(attempt, &tables).await? {
                 Attempt::Done(held) => {
                     let leads = opposite(self.shared.direction());
                     let switched = hooks::switch(hooks, &self.shared, (self.shared.leg + 1, leads)).await;
@@ -190,9 +196,9 @@ impl Handing {
         let _ = self.asks.send(Ask::Line(line));
     }
 
-    async fn attempt(&self, attempt: u32) -> Result<Attempt, Failure> {
+    async fn attempt(&self, attempt: u32, tables: &[TableName]) -> Result<Attempt, Failure> {
         let budget = self.shared.plan.limits.hold_budget();
-        if let Err(obstacle) = self.lock().await? {
+        if let Err(obstacle) = self.lock(attempt, tables).await? {
             return Ok(Attempt::Obstacle(obstacle));
         }
         let began = Instant::now();
@@ -224,19 +230,31 @@ impl Handing {
         self.decide(began, budget, drained).await
     }
 
-    /// Locks every table against writers, in one order; readers go on. `Err`: who is in the way.
+    /// The order in which applications write to the tables, as far as the stream has shown it: who holds one of them then
+    /// wants none that we hold already. Of the others those come last that are written to most: who holds one of them is
+    /// likely to be near the end.
+    async fn lock_order(&self, precedence: &Precedence) -> Result<Vec<TableName>, Failure> {
+        let tables = self.shared.tables();
+        let by_writes = relations::by_writes(&self.witness, &tables).await?;
+        let ordered = precedence.order(&by_writes).into_iter();
+        let ordered: Vec<TableName> = ordered.map(|number| tables[number].clone()).collect();
+        let relations = &self.shared.destination()?.relations;
+        Ok(relations::in_order(&self.witness, relations, &ordered).await?)
+    }
+
+    /// Locks every table against writers; readers go on. `Err`: who is in the way.
     ///
-    /// The tables that are written to most come last: who holds one of them is likely to be near the end, and not to want
-    /// another that we hold. Who waits for us may still be who we wait for: a slice shorter than `deadlock_timeout` is over before the server looks for
-    /// somebody to end, which could be an application. An autovacuum gives way only then, so it gets a longer one.
-    async fn lock(&self) -> Result<Result<(), String>, Failure> {
+    /// Writers wait behind us from the first lock on, so the first attempts are short. Who waits for us may still be who we
+    /// wait for: a slice shorter than `deadlock_timeout` is over before the server looks for somebody to end, which could be
+    /// an application. An autovacuum gives way only then, so it gets a longer one.
+    async fn lock(&self, attempt: u32, tables: &[TableName]) -> Result<Result<(), String>, Failure> {
         let limits = &self.shared.plan.limits;
-        let tables = &relations::by_writes(&self.witness, &self.shared.destination()?.relations).await?;
         let slice = match relations::being_vacuumed(&self.witness, tables).await? {
             true => limits.lock_timeout(),
             false => {
                 let detected = relations::deadlock_timeout(&self.witness).await?;
-                limits.lock_timeout().min(detected.mul_f32(SLICE_SHARE))
+                let longest = limits.lock_timeout().min(detected.mul_f32(SLICE_SHARE));
+                longest.min(SLICE_FIRST * 2_u32.saturating_pow(attempt - 1))
             }
         };
         let deadline = Instant::now() + slice;

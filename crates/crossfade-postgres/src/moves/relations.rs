@@ -240,26 +240,52 @@ pub async fn oids(session: &Session, tables: &[TableName]) -> Result<Vec<u32>, S
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// These tables, those last that are written to most; a partitioned one is as all of its partitions.
+/// These tables in the order of `ordered`, some of them; a partitioned one right before the first of its partitions, as a
+/// statement that names it locks them.
 ///
 /// # Errors
 /// As the server says.
-pub async fn by_writes(session: &Session, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
-    let names: Vec<String> = tables.iter().map(ident::table).collect();
+pub async fn in_order(
+    session: &Session,
+    tables: &[TableName],
+    ordered: &[TableName],
+) -> Result<Vec<TableName>, SqlError> {
+    let names = |tables: &[TableName]| tables.iter().map(ident::table).collect::<Vec<String>>();
     let query = "\
 SELECT (t.place - 1)::int4
   FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place)
  CROSS JOIN LATERAL (
-       SELECT sum(pg_stat_get_tuples_inserted(r) + pg_stat_get_tuples_updated(r) + pg_stat_get_tuples_deleted(r)) AS writes
-         FROM (SELECT to_regclass(t.name)::oid UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))) AS tree (r)
+       SELECT min(o.place) AS first
+         FROM unnest($2::text[]) WITH ORDINALITY AS o (name, place)
+        WHERE o.name = t.name
+           OR to_regclass(o.name) IN (SELECT relid FROM pg_partition_tree(to_regclass(t.name)))
        ) AS w
- ORDER BY w.writes NULLS FIRST, t.place";
-    let rows = session.query(query, &[&names]).await?;
+ ORDER BY w.first NULLS FIRST, (SELECT count(*) FROM pg_partition_ancestors(to_regclass(t.name))), t.place";
+    let rows = session.query(query, &[&names(tables), &names(ordered)]).await?;
     let place = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i32>(0)).ok();
     Ok(rows
         .iter()
         .filter_map(|row| tables.get(place(row)?).cloned())
         .collect())
+}
+
+/// The places of these tables, those last that are written to most.
+///
+/// # Errors
+/// As the server says.
+pub async fn by_writes(session: &Session, tables: &[TableName]) -> Result<Vec<usize>, SqlError> {
+    let names: Vec<String> = tables.iter().map(ident::table).collect();
+    let query = "\
+SELECT (t.place - 1)::int4
+  FROM unnest($1::text[]) WITH ORDINALITY AS t (name, place)
+ CROSS JOIN LATERAL (
+       SELECT pg_stat_get_tuples_inserted(r) + pg_stat_get_tuples_updated(r) + pg_stat_get_tuples_deleted(r) AS writes
+         FROM (SELECT to_regclass(t.name)::oid) AS it (r)
+       ) AS w
+ ORDER BY w.writes NULLS FIRST, t.place";
+    let rows = session.query(query, &[&names]).await?;
+    let place = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i32>(0)).ok();
+    Ok(rows.iter().filter_map(place).collect())
 }
 
 /// Whether an autovacuum is at work on one of these tables.

@@ -147,16 +147,18 @@ impl Engine {
 
     pub(super) fn begin_hand_over(&mut self) {
         self.handing_over = true;
-        let (shared, hooks, ask, tell) = (
+        let precedence = self.dealer.as_ref().map(|dealer| dealer.precedence().clone());
+        let (shared, hooks, precedence, ask, tell) = (
             Arc::clone(&self.shared),
             self.options.hooks.clone(),
+            precedence.unwrap_or_default(),
             self.ask.clone(),
             self.tell.clone(),
         );
         self.tasks.spawn(async move {
             let outcome = match shared.is_copy_only() {
                 true => release(shared, ask).await,
-                false => hand_over(shared, hooks, ask).await,
+                false => hand_over(shared, hooks, precedence, ask).await,
             };
             let _ = tell.send((None, Ok(Heeded::HandedOver(outcome))));
         });
