@@ -12,7 +12,7 @@ use crossfade_core::name::MigrationName;
 use crossfade_postgres::change::CopyRequest;
 
 pub(crate) use self::bench::{Bench, BenchAll, BenchApply, BenchCopy, BenchResults, BenchStall, BenchWhat};
-pub(crate) use self::moves::{Move, OtherServer};
+pub(crate) use self::moves::{Move, OtherServer, SchemaFrom, Selected};
 use crate::exit::Exit;
 
 const EXAMPLES: &str = "\
@@ -92,16 +92,18 @@ pub(crate) enum Command {
     /// Write a commented change file to start from
     #[command(after_help = "Example:\n  crossfade init --table public.orders")]
     Init(Init),
-    /// Look for everything on the server that stands in the way; changes nothing
+    /// Look for everything that stands in the way of a change or a move; changes nothing
     #[command(
-        after_help = "Examples:\n  crossfade check\n  crossfade check --change change.toml --json\n\nEnds with 10 if something \
+        after_help = "Examples:\n  crossfade check\n  crossfade check --change change.toml --json\n  crossfade check \
+                      --from postgres://mover@old/shop --to postgres://mover@new/shop --all\n\nEnds with 10 if something \
                       stands in the way."
     )]
     Check(Check),
-    /// Print the SQL that gives a role what a change takes; changes nothing
+    /// Print the SQL that gives a role what a change or a move takes; changes nothing
     #[command(
         after_help = "Examples:\n  crossfade grants --url postgres://postgres@db/shop --table orders --to crossfade\n  \
-                      crossfade grants --change change.toml --to crossfade | psql shop"
+                      crossfade grants --change change.toml --to crossfade | psql shop\n  crossfade grants --from \
+                      postgres://postgres@old/shop --to postgres://postgres@new/shop --role mover"
     )]
     Grants(Grants),
     /// Show every statement that would run, or every reason why not; changes nothing
@@ -182,14 +184,39 @@ pub(crate) struct Init {
 
 /// `crossfade check`.
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("selected").args(["tables", "schema", "all"]).requires("from"),
+    group = ArgGroup::new("of_change").args(["change", "table"]).conflicts_with("from")
+)]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) change: Change,
+    /// Of a move: the server that the tables come from
+    #[arg(long, value_name = "URL", requires = "to", help_heading = "Moves")]
+    pub(crate) from: Option<String>,
+    /// Of a move: the server that they move to
+    #[arg(long, value_name = "URL", requires = "from", help_heading = "Moves")]
+    pub(crate) to: Option<String>,
+    #[command(flatten, next_help_heading = "Moves")]
+    pub(crate) selected: Selected,
+    /// The program that dumps the source's schema; at least as new as the source
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "pg_dump",
+        help_heading = "Moves"
+    )]
+    pub(crate) pg_dump: PathBuf,
 }
 
 /// `crossfade grants`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["change", "table"]).required(true))]
+#[command(
+    group = ArgGroup::new("what").args(["change", "table", "from"]).required(true),
+    group = ArgGroup::new("of_move").args(["tables", "schema", "role"]).multiple(true).conflicts_with_all(["change", "table"]),
+    group = ArgGroup::new("selected").args(["tables", "schema", "all"]),
+    mut_arg("all", |all| all.help("Print what the role has already, too; of a move: all tables of the database, as without a selection"))
+)]
 pub(crate) struct Grants {
     /// A change file, as `crossfade init` writes
     #[arg(long, value_name = "FILE")]
@@ -197,12 +224,17 @@ pub(crate) struct Grants {
     /// The table, quoted as in SQL
     #[arg(long, value_name = "TABLE")]
     pub(crate) table: Option<String>,
-    /// The role that runs the change; by default the one that connects
-    #[arg(long, value_name = "ROLE")]
+    /// The role that runs the change, by default the one that connects; with --from the server that the tables move to
+    #[arg(long, value_name = "ROLE|URL")]
     pub(crate) to: Option<String>,
-    /// Print what the role has already, too
-    #[arg(long)]
-    pub(crate) all: bool,
+    /// Of a move: the server that the tables come from
+    #[arg(long, value_name = "URL", requires = "to", help_heading = "Moves")]
+    pub(crate) from: Option<String>,
+    /// The role that runs the move, by default the one that connects to each server
+    #[arg(long, value_name = "ROLE", help_heading = "Moves")]
+    pub(crate) role: Option<String>,
+    #[command(flatten, next_help_heading = "Moves")]
+    pub(crate) selected: Selected,
 }
 
 /// A change: from a file, or said here.
@@ -504,6 +536,24 @@ mod tests {
         assert!(!parses("crossfade run --plan plan.json --alter x"));
         assert!(!parses("crossfade run --plan plan.json --copy auto"));
         assert!(!parses("crossfade run --plan plan.json --limit chunk_delay=1s"));
+    }
+
+    #[test]
+    fn two_servers_or_one() {
+        let both = "--from postgres://a/x --to postgres://b/x";
+        assert!(parses("crossfade check"));
+        assert!(parses(&format!("crossfade check {both} --schema a b")));
+        assert!(!parses(&format!("crossfade check {both} --schema a --all")));
+        assert!(!parses(&format!("crossfade check {both} --change c.toml")));
+        assert!(!parses("crossfade check --from postgres://a/x"));
+        assert!(!parses("crossfade check --all"));
+        assert!(parses("crossfade grants --table t --to role --all"));
+        assert!(parses(&format!(
+            "crossfade grants {both} --role mover --tables t"
+        )));
+        assert!(!parses("crossfade grants --from postgres://a/x"));
+        assert!(!parses("crossfade grants --table t --tables t"));
+        assert!(!parses("crossfade grants --table t --role mover"));
     }
 
     #[test]

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use crossfade_coordinator::run::RunOptions;
+use crossfade_core::limits::Limits;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{PLAN_VERSION, Plan};
 use crossfade_postgres::change::{ChangeRequest, ValuesRequest, limits};
 use crossfade_postgres::connect::ConnectConfig;
+use crossfade_postgres::moves::plan::MoveRequest;
+use crossfade_postgres::moves::relations::Selection;
 
-use crate::args::{Change, Cutover, Engine, Verify, WayBackWanted};
+use crate::args::{Change, Cutover, Engine, Selected, Verify, WayBackWanted};
 use crate::failure::Failure;
 
 /// Where to connect: `--url`, else `DATABASE_URL`, and `PG*` for the rest.
@@ -115,6 +118,28 @@ pub(crate) fn name_of_move(
         None => name_of_table(&from.database)
             .parse()
             .map_err(|error| Failure::usage(anyhow::Error::new(error)).next("Give one with --name.")),
+    }
+}
+
+/// Which tables move, if it was said.
+pub(crate) fn selection(typed: &Selected) -> Option<Selection> {
+    match (typed.all, &typed.schema[..], &typed.tables[..]) {
+        (true, ..) => Some(Selection::All),
+        (_, [_, ..], _) => Some(Selection::Schemas(typed.schema.clone())),
+        (.., [_, ..]) => Some(Selection::Tables(typed.tables.clone())),
+        (false, [], []) => None,
+    }
+}
+
+/// A move of these tables, within the usual limits.
+pub(crate) fn move_request(selection: Selection, typed: &Selected, pg_dump: &Path) -> MoveRequest {
+    MoveRequest {
+        selection,
+        schema: typed.schema_from.into(),
+        pg_dump: pg_dump.to_owned(),
+        limits: Limits::default(),
+        values: None,
+        copy_only: false,
     }
 }
 

@@ -11,7 +11,7 @@ mod draft;
 pub(crate) mod estimate;
 mod expression;
 mod foreign_keys;
-mod grants;
+pub(crate) mod grants;
 mod inverse;
 pub(crate) mod key;
 mod node_tree;

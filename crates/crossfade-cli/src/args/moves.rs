@@ -9,16 +9,10 @@ use crossfade_core::plan::SchemaSource;
 
 use super::{Cutover, Verify};
 
-/// `crossfade move`.
+/// Which tables move, and how they get to the target.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["tables", "schema", "all"]))]
-pub(crate) struct Move {
-    /// The server that the tables come from: a URL or a libpq keyword string
-    #[arg(long, value_name = "URL")]
-    pub(crate) from: String,
-    /// The server that they move to, which also has the state
-    #[arg(long, value_name = "URL")]
-    pub(crate) to: String,
+#[group(skip)]
+pub(crate) struct Selected {
     /// Tables, as `schema.table` with `*` and `?`; several
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
     pub(crate) tables: Vec<String>,
@@ -28,6 +22,23 @@ pub(crate) struct Move {
     /// All tables of the database
     #[arg(long)]
     pub(crate) all: bool,
+    /// Where the target's tables come from
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    pub(crate) schema_from: SchemaFrom,
+}
+
+/// `crossfade move`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("selected").args(["tables", "schema", "all"]))]
+pub(crate) struct Move {
+    /// The server that the tables come from: a URL or a libpq keyword string
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The server that they move to, which also has the state
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) selected: Selected,
     /// Nobody is handed over: end with a copy of one moment that stands on its own
     #[arg(long, conflicts_with_all = ["until_cutover", "hook_pause", "hook_switch", "hook_resume"])]
     pub(crate) copy_only: bool,
@@ -37,9 +48,6 @@ pub(crate) struct Move {
     /// The move's name: a-z, 0-9 and _; by default the source database's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<MigrationName>,
-    /// Where the target's tables come from
-    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
-    pub(crate) schema_from: SchemaFrom,
     /// The program that dumps the source's schema; at least as new as the source
     #[arg(long, value_name = "PROGRAM", default_value = "pg_dump")]
     pub(crate) pg_dump: PathBuf,

@@ -1,4 +1,4 @@
-//! `crossfade check`: everything on the server that stands in the way. Changes nothing.
+//! `crossfade check`: everything on the server, or on both servers of a move, that stands in the way. Changes nothing.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,7 +9,8 @@ use crossfade_core::refusal::{Notice, Refusal};
 use crossfade_postgres::causes::in_one_line;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::preflight::server::Findings;
-use serde_json::json;
+use crossfade_postgres::session::Backend;
+use serde_json::{Value, json};
 
 use super::{Context, planning};
 use crate::args;
@@ -19,6 +20,16 @@ use crate::meaning;
 use crate::output::{self, FAINT, GOOD, HEADING};
 
 pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
+    match (&typed.from, &typed.to) {
+        (Some(from), Some(to)) => {
+            let (from, to) = (meaning::connection(Some(from))?, meaning::connection(Some(to))?);
+            between(context, (&from, &to), &typed).await
+        }
+        _one => on_one(context, &typed).await,
+    }
+}
+
+async fn on_one(context: &Context, typed: &args::Check) -> Outcome {
     let given = typed.change.change.is_some() || typed.change.table.is_some();
     let request = given.then(|| meaning::change(&typed.change)).transpose()?;
     let name = request
@@ -27,39 +38,69 @@ pub(super) async fn perform(context: &Context, typed: args::Check) -> Outcome {
         .transpose()?;
     let config = meaning::connection(context.url.as_deref())?;
     let (backend, mut findings) = planning::check(&config, request.as_ref().zip(name.as_ref())).await?;
+    let connected = connected(&config, &backend, &mut findings).await;
+    let server = json!({ "server": config.to_string(), "version_num": backend.version_num });
+    Ok(say(context, server, &connected, &findings))
+}
+
+/// The same of both servers of a move, and of its tables if it was said which.
+async fn between(
+    context: &Context,
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    typed: &args::Check,
+) -> Outcome {
+    let request = meaning::selection(&typed.selected)
+        .map(|selection| meaning::move_request(selection, &typed.selected, &typed.pg_dump));
+    let dumps = typed.selected.schema_from == args::SchemaFrom::Dump;
+    let pg_dump = dumps.then_some(typed.pg_dump.as_path());
+    let name = meaning::name_of_move(None, from)?;
+    let found = planning::check_move((from, to), request.as_ref(), pg_dump, &name).await?;
+    let (mut text, mut all, mut servers) = (String::new(), Findings::default(), Vec::new());
+    for (config, (backend, mut findings)) in [(from, found.source), (to, found.target)] {
+        text += &connected(config, &backend, &mut findings).await;
+        servers.push(json!({ "server": config.to_string(), "version_num": backend.version_num }));
+        all.refusals.extend(findings.refusals);
+        all.notices.extend(findings.notices);
+    }
+    all.refusals.extend(found.tables.refusals);
+    all.notices.extend(found.tables.notices);
+    Ok(say(context, json!({ "servers": servers }), &text, &all))
+}
+
+/// Tries whether changes could be streamed, too, and says what there is a connection to.
+async fn connected(config: &ConnectConfig, backend: &Backend, findings: &mut Findings) -> String {
     // What is refused already, with its remedy, is not tried.
     let hopeless = [RefusalCode::RoleCannotReplicate, RefusalCode::NoFreeWalsender];
     let mut refusals = findings.refusals.iter();
-    let hopeless = refusals.any(|refusal| hopeless.contains(&refusal.code));
-    let replicates = !hopeless
-        && match reach::replication(&config).await {
-            Ok(()) => true,
-            Err(error) => {
-                findings.refusals.push(no_replication(&config, &error));
-                false
-            }
-        };
+    let tried = !refusals.any(|refusal| hopeless.contains(&refusal.code));
+    let mut and = "";
+    if tried {
+        match reach::replication(config).await {
+            Ok(()) => and = ", and for replication",
+            Err(error) => findings.refusals.push(no_replication(config, &error)),
+        }
+    }
+    let (major, minor) = (backend.version_num / 10_000, backend.version_num % 10_000);
+    format!(
+        "{GOOD}Connected{GOOD:#} to {config}, PostgreSQL {major}.{minor}, by a session of our own{and}.\n"
+    )
+}
+
+/// `object` says which servers were looked at.
+fn say(context: &Context, mut object: Value, connected: &str, findings: &Findings) -> Exit {
     let exit = match findings.refusals.is_empty() {
         true => Exit::Done,
         false => Exit::Refused,
     };
-    context.console.object(&json!({
-        "outcome": exit.word(),
-        "exit_code": exit.code(),
-        "server": config.to_string(),
-        "version_num": backend.version_num,
-        "refusals": findings.refusals,
-        "notices": findings.notices,
-    }));
-    let version = format!(
-        "{}.{}",
-        backend.version_num / 10_000,
-        backend.version_num % 10_000
-    );
+    object["outcome"] = json!(exit.word());
+    object["exit_code"] = json!(exit.code());
+    object["refusals"] = json!(findings.refusals);
+    object["notices"] = json!(findings.notices);
+    context.console.object(&object);
     context
         .console
-        .result(&render(&config.to_string(), &version, replicates, &findings));
-    Ok(exit)
+        .result(&(connected.to_owned() + &render(findings)));
+    exit
 }
 
 fn no_replication(config: &ConnectConfig, error: &(dyn Error + 'static)) -> Refusal {
@@ -74,15 +115,8 @@ fn no_replication(config: &ConnectConfig, error: &(dyn Error + 'static)) -> Refu
     }
 }
 
-fn render(server: &str, version: &str, replicates: bool, findings: &Findings) -> String {
-    let mut text =
-        format!("{GOOD}Connected{GOOD:#} to {server}, PostgreSQL {version}, by a session of our own");
-    text += if replicates {
-        ", and for replication.\n"
-    } else {
-        ".\n"
-    };
-    text += &match findings.refusals.as_slice() {
+fn render(findings: &Findings) -> String {
+    let mut text = match findings.refusals.as_slice() {
         [] => format!("{GOOD}Nothing stands in the way.{GOOD:#}\n"),
         refusals => output::refusals::render(refusals),
     };

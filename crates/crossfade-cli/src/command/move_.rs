@@ -8,7 +8,6 @@ use crossfade_core::plan::Plan;
 use crossfade_postgres::change::limits;
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::moves::plan::MoveRequest;
-use crossfade_postgres::moves::relations::Selection;
 use tokio::sync::watch;
 
 use super::{Context, planning};
@@ -115,19 +114,12 @@ async fn agreed(
 }
 
 fn request(typed: &Move) -> Result<Option<MoveRequest>, Failure> {
-    let selection = match (typed.all, &typed.schema[..], &typed.tables[..]) {
-        (true, ..) => Selection::All,
-        (_, [_, ..], _) => Selection::Schemas(typed.schema.clone()),
-        (.., [_, ..]) => Selection::Tables(typed.tables.clone()),
-        (false, [], []) => return Ok(None),
+    let Some(selection) = meaning::selection(&typed.selected) else {
+        return Ok(None);
     };
-    let mut request = MoveRequest {
-        selection,
-        schema: typed.schema_from.into(),
-        limits: crossfade_core::limits::Limits::default(),
-        values: typed.change.as_deref().map(meaning::values_file).transpose()?,
-        copy_only: typed.copy_only,
-    };
+    let mut request = meaning::move_request(selection, &typed.selected, &typed.pg_dump);
+    request.values = typed.change.as_deref().map(meaning::values_file).transpose()?;
+    request.copy_only = typed.copy_only;
     for text in &typed.limit {
         let (name, value) = meaning::halves(text, "NAME=VALUE")?;
         if !LIMITS.contains(&name) {

@@ -1,18 +1,22 @@
 //! From what was asked to a plan: one session that changes nothing, or the reasons why not.
 
+use std::path::Path;
+
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::operate::{self, MigrationStatus};
 use crossfade_core::code::RefusalCode;
 use crossfade_core::name::MigrationName;
 use crossfade_core::phase::Phase;
-use crossfade_core::plan::Plan;
+use crossfade_core::plan::{Plan, SchemaSource};
 use crossfade_core::refusal::Refusal;
 use crossfade_postgres::catalog::Difference;
 use crossfade_postgres::change::{ChangeRequest, TypedName};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::moves::plan::{self as moves, MoveRequest, Side};
+use crossfade_postgres::moves::privileges;
+use crossfade_postgres::moves::relations::Selection;
 use crossfade_postgres::planner::{self, Grants, PlanError, Planned, ValidityError};
-use crossfade_postgres::preflight::server::{self, Findings};
+use crossfade_postgres::preflight::server::{self, Findings, Purpose};
 use crossfade_postgres::session::{Backend, Session, SessionOptions};
 use crossfade_postgres::state::{self, Stored};
 
@@ -24,8 +28,7 @@ pub(super) async fn plan(
     request: &ChangeRequest,
     name: &MigrationName,
 ) -> Result<Planned, Failure> {
-    let session = open(config).await?;
-    session.refuse_pooler().await.map_err(Failure::no_session)?;
+    let session = unpooled(config).await?;
     let planned = planner::plan(&session, request, name).await;
     planned.map_err(|error| of_planning(Some(name), error))
 }
@@ -36,20 +39,26 @@ pub(super) async fn plan_move(
     request: &MoveRequest,
     name: &MigrationName,
 ) -> Result<Plan, Failure> {
-    let (source, target) = (open(from).await?, open(to).await?);
-    for session in [&source, &target] {
-        session.refuse_pooler().await.map_err(Failure::no_session)?;
-    }
+    let (source, target) = (unpooled(from).await?, unpooled(to).await?);
+    let planned = plan_between((&source, from), (&target, to), request, name).await;
+    planned.map_err(|error| of_planning(Some(name), error))
+}
+
+async fn plan_between(
+    (source, from): (&Session, &ConnectConfig),
+    (target, to): (&Session, &ConnectConfig),
+    request: &MoveRequest,
+    name: &MigrationName,
+) -> Result<Plan, PlanError> {
     let side = |session, config| Side {
         session,
         place: place(config),
     };
-    let planned = moves::plan(&side(&source, from), &side(&target, to), request, name).await;
-    planned.map_err(|error| of_planning(Some(name), error))
+    moves::plan(&side(source, from), &side(target, to), request, name).await
 }
 
 /// A server for people.
-fn place(config: &ConnectConfig) -> String {
+pub(super) fn place(config: &ConnectConfig) -> String {
     let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
     format!("{}/{}", endpoints.join(","), config.database)
 }
@@ -67,9 +76,9 @@ pub(super) async fn check(
     config: &ConnectConfig,
     change: Option<(&ChangeRequest, &MigrationName)>,
 ) -> Result<(Backend, Findings), Failure> {
-    let session = open(config).await?;
-    session.refuse_pooler().await.map_err(Failure::no_session)?;
-    let mut findings = server::look(&session).await.map_err(Failure::no_access)?;
+    let session = unpooled(config).await?;
+    let looked = server::look(&session, Purpose::Change).await;
+    let mut findings = looked.map_err(Failure::no_access)?;
     if let Some((request, name)) = change {
         match planner::plan(&session, request, name).await {
             Ok(planned) => add(&mut findings.notices, planned.plan.notices, |notice| notice.code),
@@ -80,6 +89,45 @@ pub(super) async fn check(
         }
     }
     Ok((session.backend().clone(), findings))
+}
+
+/// What stands in the way of any move between two servers, or of this one; and what is good to know.
+pub(super) async fn check_move(
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    request: Option<&MoveRequest>,
+    pg_dump: Option<&Path>,
+    name: &MigrationName,
+) -> Result<MoveFindings, Failure> {
+    let (source, target) = (unpooled(from).await?, unpooled(to).await?);
+    let looked = moves::look(&source, &target, pg_dump).await;
+    let looked = looked.map_err(|error| of_planning(None, error))?;
+    let mut tables = Findings {
+        refusals: looked.both,
+        notices: Vec::new(),
+    };
+    if let Some(request) = request {
+        match plan_between((&source, from), (&target, to), request, name).await {
+            Ok(plan) => tables.notices = plan.notices,
+            Err(PlanError::Refused(refusals)) => tables.refusals = refusals,
+            Err(error) => return Err(of_planning(Some(name), error)),
+        }
+    }
+    // A plan is refused for what was found of the servers, too.
+    let of_servers = [&looked.source, &looked.target];
+    let known = |refusal: &Refusal| of_servers.iter().any(|one| one.refusals.contains(refusal));
+    tables.refusals.retain(|refusal| !known(refusal));
+    Ok(MoveFindings {
+        source: (source.backend().clone(), looked.source),
+        target: (target.backend().clone(), looked.target),
+        tables,
+    })
+}
+
+/// Of the two servers of a move, and of its tables.
+pub(super) struct MoveFindings {
+    pub(super) source: (Backend, Findings),
+    pub(super) target: (Backend, Findings),
+    pub(super) tables: Findings,
 }
 
 /// What was found of the change goes before what was found of any.
@@ -99,6 +147,17 @@ pub(super) async fn grants(
     let session = open(config).await?;
     let grants = planner::grants(&session, table, request, role).await;
     grants.map_err(|error| of_planning(None, error))
+}
+
+/// What a role needs for a move, on the source and on the target.
+pub(super) async fn grants_of_move(
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    what: (&Selection, SchemaSource),
+    role: Option<&str>,
+) -> Result<[Grants; 2], Failure> {
+    let (source, target) = (open(from).await?, open(to).await?);
+    let grants = privileges::grants(&source, &target, what, role).await;
+    grants.map_err(Failure::no_access)
 }
 
 /// The plan of the migration of that name, if `change` goes on with it.
@@ -138,6 +197,13 @@ pub(super) fn other_change(name: &MigrationName) -> Failure {
 async fn open(config: &ConnectConfig) -> Result<Session, Failure> {
     let session = Session::open(config, &SessionOptions::default()).await;
     session.map_err(Failure::no_session)
+}
+
+/// A session of our own, and not a pooler's.
+async fn unpooled(config: &ConnectConfig) -> Result<Session, Failure> {
+    let session = open(config).await?;
+    session.refuse_pooler().await.map_err(Failure::no_session)?;
+    Ok(session)
 }
 
 fn of_planning(name: Option<&MigrationName>, error: PlanError) -> Failure {

@@ -167,6 +167,10 @@ codes! {
     NoFreeWalsender "no_free_walsender"
         cause: "Too few walsenders are free: a change takes one, and one more for its way back."
         remedy: "Raise `max_wal_senders` and restart the server, or use `--way-back none`.";
+    NoPgDump "no_pg_dump"
+        cause: "The program that dumps the source's schema does not run, or is older than the source."
+        remedy: "Give a `pg_dump` that is at least as new as the source with `--pg-dump`, or make the tables on the target by \
+                 yourself and say `--schema-from existing`.";
     NoReplication "no_replication"
         cause: "No connection for replication can be made to the server."
         remedy: "Connect to PostgreSQL itself and not to a pooler, and look at its `pg_hba.conf`.";
@@ -311,8 +315,9 @@ codes! {
         cause: "The role that runs the change may not create replication slots."
         remedy: "As a superuser run `ALTER ROLE … REPLICATION`.";
     RoleNotFound "role_not_found"
-        cause: "`readers` names a role that there is not."
-        remedy: "Name a role as the catalogs call it, or create it first.";
+        cause: "`readers` names a role that there is not, or what is moved is owned by one, or granted to one, that the target \
+                lacks."
+        remedy: "Name a role as the catalogs call it, or create it first (`pg_dumpall --roles-only` writes all of a server).";
     RowNotOnce "row_not_once"
         cause: "A row would be in none or in several of the new tables, and each is to be in exactly one."
         remedy: "Change the filters so that each row is in exactly one, or write `each_row = \"any\"`.";
@@ -356,7 +361,8 @@ codes! {
         cause: "Source and target of a move are the same database."
         remedy: "Name two; to change tables in their place use `crossfade run`.";
     SchemaNotFound "schema_not_found"
-        cause: "There is no schema of the name in which a new table or a view shall be."
+        cause: "There is no schema of the name in which a new table or a view shall be, or a table that moves without its \
+                schema."
         remedy: "Create it first.";
     SchemaNotWritable "schema_not_writable"
         cause: "The role that runs the change, or the table's owner, may not create anything in the schema in which \

@@ -8,6 +8,7 @@ pub mod attachments;
 pub mod indexes;
 pub mod lockout;
 pub mod plan;
+pub mod privileges;
 pub mod relations;
 pub mod schema;
 pub mod sequences;

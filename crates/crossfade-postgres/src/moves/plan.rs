@@ -1,6 +1,7 @@
 //! The plan of a move, or everything that stands in its way.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crossfade_core::code::{NoticeCode, RefusalCode};
 use crossfade_core::limits::Limits;
@@ -8,11 +9,14 @@ use crossfade_core::name::{MigrationName, TableName};
 use crossfade_core::plan::{Destination, PLAN_VERSION, Plan, SchemaSource, ServerIdentity, Step};
 use crossfade_core::refusal::{Notice, Refusal};
 
+use super::privileges::{self, Moved};
 use super::relations::{self, Relation, Selection};
 use super::{attachments, indexes, schema, sequences, tables};
+use crate::causes::in_one_line;
 use crate::change::ValuesRequest;
 use crate::ident;
 use crate::planner::{self, PlanError};
+use crate::preflight::server::{Findings, Purpose};
 use crate::preflight::{self, refusal};
 use crate::session::Session;
 
@@ -23,6 +27,8 @@ pub struct MoveRequest {
     pub selection: Selection,
     /// Where the target's come from.
     pub schema: SchemaSource,
+    /// The program that dumps them.
+    pub pg_dump: PathBuf,
     /// Bounds of the run.
     pub limits: Limits,
     /// What fills columns of the target in place of the source's own values.
@@ -48,6 +54,11 @@ impl MoveRequest {
         }
         text
     }
+
+    /// The program that dumps, if one has to.
+    fn program(&self) -> Option<&Path> {
+        (self.schema == SchemaSource::Dump).then_some(self.pg_dump.as_path())
+    }
 }
 
 /// One side of a move.
@@ -56,6 +67,34 @@ pub struct Side<'a> {
     pub session: &'a Session,
     /// Where that is, for people: `host:port/database`.
     pub place: String,
+}
+
+/// What was found of two servers, whatever moves between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Of the source; each object says so.
+    pub source: Findings,
+    /// Of the target; each object says so.
+    pub target: Findings,
+    /// What is refused of the two together, and of the program that dumps.
+    pub both: Vec<Refusal>,
+}
+
+/// Looks at two servers, and at the program that dumps the schema, if one shall. Changes nothing.
+///
+/// # Errors
+/// What went wrong on the way.
+pub async fn look(source: &Session, target: &Session, pg_dump: Option<&Path>) -> Result<Looked, PlanError> {
+    let mut both = different_databases(&identity(source).await?, &identity(target).await?);
+    both.extend(encodings(source, target).await?);
+    if let Some(program) = pg_dump {
+        both.extend(cannot_dump(program, source.version_num()).await);
+    }
+    Ok(Looked {
+        source: look_at(source, "the source").await?,
+        target: look_at(target, "the target").await?,
+        both,
+    })
 }
 
 /// Plans a move. Changes nothing.
@@ -70,10 +109,8 @@ pub async fn plan(
 ) -> Result<Plan, PlanError> {
     let (source, target) = (from.session, to.session);
     let servers = (identity(source).await?, identity(target).await?);
-    let mut refusals = different_databases(&servers.0, &servers.1);
-    refusals.extend(servers_refuse(source, "the source").await?);
-    refusals.extend(servers_refuse(target, "the target").await?);
-    refusals.extend(encodings(source, target).await?);
+    let looked = look(source, target, request.program()).await?;
+    let mut refusals = [looked.both, looked.source.refusals, looked.target.refusals].concat();
     refusals.extend(large_objects(source, &request.selection).await?);
 
     let (relations, unmatched) = relations::select(source, &request.selection).await?;
@@ -101,9 +138,12 @@ pub async fn plan(
         refusals.extend(fill(source, &relations, &mut read, values).await?);
     }
     refusals.extend(target_tables(source, target, request.schema, &names, &relations).await?);
-    if request.schema == SchemaSource::Dump {
-        refusals.extend(missing_roles(source, target, &oids).await?);
-    }
+    let moved = Moved {
+        relations: &relations,
+        whole: request.selection == Selection::All,
+        schema: request.schema,
+    };
+    refusals.extend(privileges::refusals(source, target, &moved).await?);
     if !refusals.is_empty() {
         return Err(PlanError::Refused(refusals));
     }
@@ -215,14 +255,36 @@ fn different_databases(source: &ServerIdentity, target: &ServerIdentity) -> Vec<
     refused.into_iter().collect()
 }
 
-/// What would stand in the way of any change there.
-async fn servers_refuse(session: &Session, which: &str) -> Result<Vec<Refusal>, PlanError> {
-    let found = preflight::server::look(session).await?;
-    let named = found.refusals.into_iter().map(|refusal| Refusal {
-        object: format!("{which}: {}", refusal.object),
-        ..refusal
-    });
-    Ok(named.collect())
+/// What is found of one of them. The server says where, in each object.
+async fn look_at(session: &Session, which: &str) -> Result<Findings, PlanError> {
+    let mut found = preflight::server::look(session, Purpose::Move).await?;
+    let named = |object: &mut String| *object = format!("{which}: {object}");
+    found
+        .refusals
+        .iter_mut()
+        .for_each(|refusal| named(&mut refusal.object));
+    found
+        .notices
+        .iter_mut()
+        .for_each(|notice| named(&mut notice.object));
+    Ok(found)
+}
+
+/// `pg_dump` refuses a server that is newer than itself.
+async fn cannot_dump(program: &Path, version_num: u32) -> Option<Refusal> {
+    let needed = version_num / 10_000;
+    let message = match schema::version(program).await {
+        Ok(Some(found)) if found < needed => format!("It is of version {found}, and the source of {needed}."),
+        Ok(Some(_) | None) => return None,
+        Err(error) => format!("It does not run: {}.", in_one_line(&error)),
+    };
+    Some(refusal(
+        RefusalCode::NoPgDump,
+        format!("the program {}", program.display()),
+        message,
+        "Give one that is at least as new as the source with --pg-dump; or make the tables on the target by yourself and \
+         say `--schema-from existing`.",
+    ))
 }
 
 async fn encodings(source: &Session, target: &Session) -> Result<Option<Refusal>, PlanError> {
@@ -307,21 +369,6 @@ async fn of_relations(session: &Session, relations: &[Relation]) -> Result<Vec<R
             "Take it out of what the subscription subscribes to.",
         ));
     }
-    let owned =
-        "SELECT relowner::regrole::text, string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class
-                  WHERE oid = ANY ($1::oid[]) AND NOT pg_has_role(relowner, 'MEMBER') GROUP BY 1 ORDER BY 1";
-    for row in session.query(owned, &[&oids]).await? {
-        let owner: String = row.get(0);
-        refusals.push(refusal(
-            RefusalCode::NotAMember,
-            format!("role {owner}"),
-            format!(
-                "Our role is no member of it, and it owns {}.",
-                row.get::<_, String>(1)
-            ),
-            &format!("Run `GRANT {owner} TO` our role."),
-        ));
-    }
     Ok(refusals)
 }
 
@@ -396,8 +443,7 @@ async fn target_tables(
             None => refusals.push(unlike("The target has no such table.".to_owned())),
             Some(found) if found != columns => refusals.push(unlike(difference(columns, found))),
             Some(_) => {
-                let rows = format!("SELECT EXISTS (SELECT FROM ONLY {})", ident::table(table));
-                if target.query_one(&rows, &[]).await?.get(0) {
+                if has_rows(target, table).await? {
                     refusals.push(unlike("The target's has rows.".to_owned()));
                 }
             }
@@ -423,13 +469,24 @@ fn difference(expected: &[(String, String)], found: &[(String, String)]) -> Stri
     }
 }
 
+/// Not asked where we may not read: that is refused for itself.
+async fn has_rows(session: &Session, table: &TableName) -> Result<bool, PlanError> {
+    let may_read =
+        "SELECT has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                           AND NOT row_security_active(c.oid)
+                      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE n.nspname = $1::text AND c.relname = $2::text";
+    let may_read = session.query_opt(may_read, &[&table.schema, &table.name]).await?;
+    if !may_read.is_some_and(|row| row.get(0)) {
+        return Ok(false);
+    }
+    let rows = format!("SELECT EXISTS (SELECT FROM ONLY {})", ident::table(table));
+    Ok(session.query_one(&rows, &[]).await?.get(0))
+}
+
 /// What acts by itself there would act on rows that are still to be changed (R21).
 async fn attached_there(target: &Session, tables: &[TableName]) -> Result<Vec<Refusal>, PlanError> {
-    let names: Vec<String> = tables.iter().map(ident::table).collect();
-    let query =
-        "SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
-    let rows = target.query(query, &[&names]).await?;
-    let oids: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
+    let oids = relations::oids(target, tables).await?;
     let attached = attachments::read(target, &oids, target.version_num()).await?;
     let act = |what: &str| !what.starts_with("identity") && !what.starts_with("check");
     let refused = attached
@@ -445,31 +502,6 @@ async fn attached_there(target: &Session, tables: &[TableName]) -> Result<Vec<Re
                 attachment.what
             ),
             "Drop it there: the move makes it when the target leads.",
-        )
-    });
-    Ok(refused.collect())
-}
-
-/// Owners and grantees that the target does not know.
-async fn missing_roles(source: &Session, target: &Session, oids: &[u32]) -> Result<Vec<Refusal>, PlanError> {
-    let query = "\
-SELECT DISTINCT r.rolname::text
-  FROM pg_class c
- CROSS JOIN LATERAL (SELECT c.relowner UNION SELECT a.grantee FROM aclexplode(c.relacl) a) AS of_table (role)
-  JOIN pg_roles r ON r.oid = of_table.role WHERE c.oid = ANY ($1::oid[]) ORDER BY 1";
-    let rows = source.query(query, &[&oids]).await?;
-    let wanted: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let query = "SELECT name FROM unnest($1::text[]) AS name
-                  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY name";
-    let missing = target.query(query, &[&wanted]).await?;
-    let refused = missing.iter().map(|row| {
-        let role: String = row.get(0);
-        refusal(
-            RefusalCode::RoleNotFound,
-            format!("role {role} on the target"),
-            "Tables of the source are its own, or it may use them, and the target has no such role."
-                .to_owned(),
-            "Create it there (`pg_dumpall --roles-only` writes all of them).",
         )
     });
     Ok(refused.collect())

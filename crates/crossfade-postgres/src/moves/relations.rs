@@ -228,15 +228,18 @@ pub async fn files(session: &Session, tables: &[TableName]) -> Result<Vec<Option
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The oids of those of these tables that are there.
+/// The oids of those of these tables that are there; by the catalogs, since names are only looked up in schemas that one may
+/// use.
 ///
 /// # Errors
 /// As the server says.
 pub async fn oids(session: &Session, tables: &[TableName]) -> Result<Vec<u32>, SqlError> {
-    let names: Vec<String> = tables.iter().map(ident::table).collect();
-    let query =
-        "SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
-    let rows = session.query(query, &[&names]).await?;
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let query = "\
+SELECT c.oid FROM unnest($1::text[], $2::text[]) AS t (schema, name)
+  JOIN pg_namespace AS n ON n.nspname = t.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.name";
+    let rows = session.query(query, &[&schemas, &names]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

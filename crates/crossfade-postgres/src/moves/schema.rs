@@ -83,6 +83,24 @@ pub async fn dump(
     })
 }
 
+/// The version of the program, as `17` of `pg_dump (PostgreSQL) 17.2`.
+///
+/// # Errors
+/// See [`DumpError`].
+pub async fn version(program: &std::path::Path) -> Result<Option<u32>, DumpError> {
+    let mut command = Command::new(program);
+    command.arg("--version");
+    Ok(major(&answer(command, program).await?))
+}
+
+fn major(version: &str) -> Option<u32> {
+    let number = version.split_once("(PostgreSQL) ")?.1;
+    let end = number
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(number.len());
+    number[..end].parse().ok()
+}
+
 /// Indexes of views that hold rows, and what fills those that are filled.
 const VIEWS: &str = "\
 SELECT c.oid::regclass::text, c.relispopulated,
@@ -126,8 +144,12 @@ async fn run(
     for table in tables.into_iter().flatten() {
         command.arg(format!("--table={}", ident::table(table)));
     }
+    command.envs(config.libpq_environment());
+    answer(command, program).await
+}
+
+async fn answer(mut command: Command, program: &std::path::Path) -> Result<String, DumpError> {
     let output = command
-        .envs(config.libpq_environment())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -199,6 +221,13 @@ pub async fn columns(session: &Session, tables: &[TableName]) -> Result<Columns,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_read() {
+        assert_eq!(major("pg_dump (PostgreSQL) 17.2 (Debian 17.2-1)\n"), Some(17));
+        assert_eq!(major("pg_dump (PostgreSQL) 19devel\n"), Some(19));
+        assert_eq!(major("pg_dump of somebody else"), None);
+    }
 
     #[test]
     fn entries_are_told_by_their_comments() {

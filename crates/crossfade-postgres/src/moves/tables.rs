@@ -14,7 +14,7 @@ use crate::catalog;
 use crate::ident::{self, Ident};
 use crate::planner::key::{self, KeyChoice};
 use crate::planner::source::{self, TableColumn};
-use crate::planner::{PlanError, estimate};
+use crate::planner::{self, PlanError, estimate};
 use crate::session::Session;
 
 /// A table that was looked at.
@@ -70,11 +70,7 @@ pub async fn read_all(session: &Session, tables: &[TableName]) -> Result<Vec<Tab
 }
 
 async fn read_one(session: &Session, table: &TableName) -> Result<Table, PlanError> {
-    let oid = session
-        .query_one("SELECT to_regclass($1)::oid", &[&ident::table(table)])
-        .await?
-        .get::<_, Option<u32>>(0)
-        .unwrap_or_default();
+    let oid = planner::table_oid(session, table).await?.unwrap_or_default();
     let definition = catalog::describe(session.client(), oid).await?;
     let columns = source::columns(session, oid).await?;
     let columns: Vec<TableColumn> = columns.into_iter().filter(|column| !column.generated).collect();

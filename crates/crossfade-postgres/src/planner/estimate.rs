@@ -14,7 +14,9 @@ const COUNTED_BYTES_MAX: u64 = 32 << 20;
 const ROW_BYTES: u64 = 100;
 
 const SIZES: &str = "\
-SELECT reltuples::float8, pg_relation_size(oid), pg_table_size(oid), pg_indexes_size(oid) FROM pg_class WHERE oid = $1";
+SELECT reltuples::float8, pg_relation_size(oid), pg_table_size(oid), pg_indexes_size(oid),
+       has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)
+  FROM pg_class WHERE oid = $1";
 
 /// Estimates a copy of the table.
 pub(crate) async fn read(session: &Session, oid: u32, name: &TableName) -> Result<Estimate, SqlError> {
@@ -23,7 +25,11 @@ pub(crate) async fn read(session: &Session, oid: u32, name: &TableName) -> Resul
     let known: f64 = row.get(0);
     let rows = match known {
         // Minus one: never vacuumed or analyzed. Zero with pages: emptied, and filled again since.
-        unknown if unknown < 0.0 || (unknown == 0.0 && heap > 0) => count(session, name, heap).await?,
+        unknown if unknown < 0.0 || (unknown == 0.0 && heap > 0) => match row.get(4) {
+            true => count(session, name, heap).await?,
+            // That we may not read it is said elsewhere.
+            false => heap / ROW_BYTES,
+        },
         known => known as u64,
     };
     Ok(Estimate {

@@ -1,12 +1,14 @@
-//! The privileges that a change takes, and which of them a role has.
+//! The privileges that a change takes, and which of them a role has; of these what a move takes, too.
 
 use serde::Serialize;
+use tokio_postgres::Row;
 
 use super::{PlanError, find};
 use crate::change::{ChangeRequest, TypedName};
-use crate::session::Session;
+use crate::session::{Session, SqlError};
 
-const GRANTS: &str = include_str!("grants.sql");
+const OF_ROLE: &str = include_str!("grants/role.sql");
+const OF_TABLE: &str = include_str!("grants.sql");
 
 /// Whether a membership lets its member act as the role is told apart since.
 const SET_SINCE: u32 = 160_000;
@@ -49,30 +51,65 @@ pub async fn grants(
     let found = find(session, table, search_path).await;
     session.batch_execute("ROLLBACK").await?;
     let found = found?;
-    let role = match role {
-        Some(role) => role.to_owned(),
-        None => session.query_one("SELECT current_user::text", &[]).await?.get(0),
-    };
+    let role = or_ours(session, role).await?;
     let schemas = request.map_or(Vec::new(), schemas);
-    let membership = match session.version_num() >= SET_SINCE {
-        true => "SET",
-        false => "MEMBER",
-    };
+    let mut grants = of_role(
+        session,
+        &role,
+        "the schemas of its state, of the new table until the swap and of the old one behind it, and the publication.",
+    )
+    .await?;
     let rows = session
-        .query(GRANTS, &[&role, &found.oid, &schemas, &membership])
+        .query(OF_TABLE, &[&role, &found.oid, &schemas, &membership(session)])
         .await?;
+    grants.extend(rows.iter().map(placed));
     Ok(Grants {
-        grants: rows
-            .iter()
-            .map(|row| Grant {
-                statement: row.get(0),
-                why: row.get(1),
-                optional: row.get(2),
-                held: row.get(3),
-            })
-            .collect(),
+        grants: in_order(grants),
         role,
     })
+}
+
+/// That role, or the one that connects.
+pub(crate) async fn or_ours(session: &Session, role: Option<&str>) -> Result<String, SqlError> {
+    match role {
+        Some(role) => Ok(role.to_owned()),
+        None => Ok(session.query_one("SELECT current_user::text", &[]).await?.get(0)),
+    }
+}
+
+/// What a role needs on any server, each with its place; `makes` ends the sentence that says what for.
+pub(crate) async fn of_role(
+    session: &Session,
+    role: &str,
+    makes: &str,
+) -> Result<Vec<(i32, Grant)>, SqlError> {
+    let rows = session.query(OF_ROLE, &[&role, &makes]).await?;
+    Ok(rows.iter().map(placed).collect())
+}
+
+/// What membership in an owner must allow.
+pub(crate) fn membership(session: &Session) -> &'static str {
+    match session.version_num() >= SET_SINCE {
+        true => "SET",
+        false => "MEMBER",
+    }
+}
+
+/// A grant from the first columns of its row: place, statement, why, optional, held.
+pub(crate) fn placed(row: &Row) -> (i32, Grant) {
+    let grant = Grant {
+        statement: row.get(1),
+        why: row.get(2),
+        optional: row.get(3),
+        held: row.get(4),
+    };
+    (row.get(0), grant)
+}
+
+/// As they are given one after the other.
+pub(crate) fn in_order(mut grants: Vec<(i32, Grant)>) -> Vec<Grant> {
+    grants.sort_by_key(|(place, _)| *place);
+    grants.into_iter().map(|(_, grant)| grant).collect()
 }
 
 /// Of the new tables and the view, where they are named.

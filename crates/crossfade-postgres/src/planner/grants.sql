@@ -1,7 +1,7 @@
--- What a role must be granted to change a table, and what of it it has. $1: the role; $2: the table; $3: schemas of further
+-- What a role must be granted to change a table, beside what it needs on any server, and what of it it has. $1: the role; $2: the table; $3: schemas of further
 -- tables; $4: what membership must allow, `SET` where the server tells that apart, else `MEMBER`.
 WITH engine AS (
-  SELECT oid, rolsuper OR rolreplication AS replicates FROM pg_roles WHERE rolname = $1::text
+  SELECT oid FROM pg_roles WHERE rolname = $1::text
 ), source AS (
   SELECT c.oid, c.relowner, c.relnamespace FROM pg_class c WHERE c.oid = $2
 ), owners(role, why, place) AS (
@@ -33,19 +33,6 @@ WITH engine AS (
     FROM source s JOIN pg_trigger t ON t.tgrelid = s.oid AND NOT t.tgisinternal JOIN pg_proc f ON f.oid = t.tgfoid
    WHERE NOT has_function_privilege(s.relowner, f.oid, 'EXECUTE')
 ), needed(place, statement, why, optional, held) AS (
-  SELECT 1, format('CREATE ROLE %I LOGIN', $1), 'There is no such role yet. Give it a password as you like, for instance with \password.', false, false
-   WHERE NOT EXISTS (SELECT FROM engine)
-  UNION ALL
-  SELECT 10, CASE WHEN hosted.oid IS NULL THEN format('ALTER ROLE %I REPLICATION', $1) ELSE format('GRANT %I TO %I', hosted.rolname, $1) END,
-         'Reads the changes from the write-ahead log, through a replication slot.', false,
-         (SELECT replicates FROM engine) OR (SELECT pg_has_role(e.oid, hosted.oid, 'MEMBER') FROM engine e WHERE hosted.oid IS NOT NULL)
-    -- Where REPLICATION cannot be given, as on RDS.
-    FROM (SELECT) one LEFT JOIN pg_roles hosted ON hosted.rolname = 'rds_replication'
-  UNION ALL
-  SELECT 20, format('GRANT CREATE ON DATABASE %I TO %I', current_database(), $1),
-         'Makes the schemas of its state, of the new table until the swap and of the old one behind it, and the publication.', false,
-         (SELECT has_database_privilege(oid, current_database(), 'CREATE') FROM engine)
-  UNION ALL
   SELECT 30, format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', n.nspname, $1),
          'Moves the new table into its place.', false,
          (SELECT has_schema_privilege(oid, n.oid, 'USAGE') AND has_schema_privilege(oid, n.oid, 'CREATE') FROM engine)
@@ -71,10 +58,5 @@ WITH engine AS (
   SELECT 60, format('GRANT EXECUTE ON FUNCTION %s TO %I', f.oid::regprocedure, $1), 'A trigger of the table calls it.', false,
          (SELECT has_function_privilege(e.oid, f.oid, 'EXECUTE') FROM engine e)
     FROM functions f
-  UNION ALL
-  SELECT 90, format('GRANT pg_read_all_stats TO %I', $1),
-         'Sees transactions of other roles that hold old snapshots or stand in the way of the lock, and how far standbys are behind. '
-         'Without it neither is waited for.', true,
-         (SELECT pg_has_role(e.oid, 'pg_read_all_stats', 'USAGE') FROM engine e)
 )
-SELECT statement, why, optional, coalesce(held, false) FROM needed ORDER BY place, statement
+SELECT place, statement, why, optional, coalesce(held, false) FROM needed ORDER BY place, statement

@@ -21,15 +21,24 @@ pub struct Findings {
 /// How many long transactions are named.
 const NAMED_MAX: usize = 10;
 
+/// What the server is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A change of tables in their place.
+    Change,
+    /// Either side of a move.
+    Move,
+}
+
 /// Looks at the server. Changes nothing, and needs no privilege.
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn look(session: &Session) -> Result<Findings, FactsError> {
-    Ok(findings(&facts::read_server(session).await?))
+pub async fn look(session: &Session, purpose: Purpose) -> Result<Findings, FactsError> {
+    Ok(findings(&facts::read_server(session).await?, purpose))
 }
 
-fn findings(server: &ServerFacts) -> Findings {
+fn findings(server: &ServerFacts, purpose: Purpose) -> Findings {
     // Any migration's connections are called so, and then its name.
     let ours = standby::of_server(server, "crossfade");
     let refusals = [
@@ -38,9 +47,19 @@ fn findings(server: &ServerFacts) -> Findings {
         ours,
         publications::of_server(server),
     ];
-    let mut notices: Vec<Notice> = second_slot(server).into_iter().collect();
-    notices.extend(kept_wal(server));
-    notices.extend(unseen_readers(server));
+    let mut notices = Vec::new();
+    match purpose {
+        Purpose::Change => {
+            notices.extend(second_slot(server));
+            notices.extend(kept_wal(server, "`plan` says how much a copy writes."));
+            notices.extend(unseen_readers(server));
+        }
+        // Of a move each server has one slot, and no reader is led to other rows.
+        Purpose::Move => {
+            let until = "That of a move retains all that is written until the last table is copied.";
+            notices.extend(kept_wal(server, until));
+        }
+    }
     notices.extend(hidden_activity(server));
     notices.extend(prepared(server));
     notices.extend(long(server));
@@ -74,14 +93,13 @@ fn second_slot(server: &ServerFacts) -> Option<Notice> {
     })
 }
 
-fn kept_wal(server: &ServerFacts) -> Option<Notice> {
+fn kept_wal(server: &ServerFacts, how_much: &str) -> Option<Notice> {
     let kept = server.slot_keeps_bytes?;
     Some(notice(
         NoticeCode::SlotMayBeLost,
         "setting max_slot_wal_keep_size".to_owned(),
         format!(
-            "A slot that retains more than {} is invalidated, and its run has to start over. `plan` says how much a copy \
-             writes.",
+            "A slot that retains more than {} is invalidated, and its run has to start over. {how_much}",
             show_bytes(kept)
         ),
         None,
@@ -176,7 +194,7 @@ mod tests {
 
     #[test]
     fn nothing_is_found_where_all_is_well() {
-        assert_eq!(findings(&fine().server), Findings::default());
+        assert_eq!(findings(&fine().server, Purpose::Change), Findings::default());
     }
 
     #[test]
@@ -200,7 +218,7 @@ mod tests {
             event_triggers: vec!["watch".to_owned()],
             ..fine().server
         };
-        let found = findings(&server);
+        let found = findings(&server, Purpose::Change);
         assert_eq!(found.refusals, []);
         let lines = found.notices.iter().map(|notice| {
             let Notice {
@@ -229,6 +247,6 @@ mod tests {
             long: vec![long; NAMED_MAX + 5],
             ..fine().server
         };
-        assert_eq!(findings(&server).notices.len(), NAMED_MAX);
+        assert_eq!(findings(&server, Purpose::Change).notices.len(), NAMED_MAX);
     }
 }
