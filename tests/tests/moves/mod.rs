@@ -4,6 +4,7 @@
 mod copies;
 mod encodings;
 mod ends;
+mod privileges;
 mod refused;
 
 use anyhow::Result;
