@@ -209,6 +209,40 @@ async fn each_grant_of_a_move_is_needed_and_all_are_enough() -> Result<()> {
     Ok(())
 }
 
+/// Single tables come without their schema; and a role is told what it takes before there is one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_without_their_schema_take_one_that_is_there() -> Result<()> {
+    let scene = Scene::start().await?;
+    let arguments = ["grants", "--schema", "sales", "--role", "nobody yet"];
+    let printed = scene.run(&arguments).await?.expect(0)?.stdout;
+    ensure!(
+        printed.matches("CREATE ROLE \"nobody yet\" LOGIN;").count() == 2,
+        "{printed}"
+    );
+    let of_schema = ["check", "--schema", "sales", "--json"];
+    let refused = scene.run(&of_schema).await?.expect(10)?;
+    let schema = "CREATE SCHEMA sales AUTHORIZATION sales";
+    let mut found = list(&refused.object, "refusals");
+    ensure!(
+        found.any(|found| names(found, "remedy", SIDES[1], schema)),
+        "{}",
+        refused.object
+    );
+    scene.grant(&["--schema", "sales"]).await?;
+    scene.run(&of_schema).await?.expect(0)?;
+    let no_program = [&of_schema[..], &["--pg-dump", "/no/such/program"]].concat();
+    let refused = scene.run(&no_program).await?.expect(10)?;
+    let codes: Vec<&Value> = list(&refused.object, "refusals")
+        .map(|found| &found["code"])
+        .collect();
+    ensure!(codes == ["no_pg_dump"], "{}", refused.object);
+    scene
+        .run(&[&no_program[..], &["--schema-from", "existing"]].concat())
+        .await?
+        .expect(10)?;
+    Ok(())
+}
+
 /// There and back by what was granted, and by nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_with_these_grants_moves_there_and_back() -> Result<()> {
