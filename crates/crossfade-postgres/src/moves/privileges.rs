@@ -109,7 +109,7 @@ impl Needed {
         missing.then(|| Refusal {
             code: self.code,
             object: format!("{server}: {}", self.object),
-            message: grant.why,
+            message: format!("Missing. {}", grant.why),
             remedy: format!("Run `{}` there.", grant.statement),
         })
     }
