@@ -5,6 +5,7 @@
 //! operator could see. Nothing here sleeps to let something happen; it polls a condition, with a deadline.
 
 pub mod app;
+pub mod balancer;
 pub mod binary;
 pub mod gate;
 pub mod log;

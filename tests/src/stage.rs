@@ -101,23 +101,34 @@ impl Stage {
         let Held::Shared(server) = &self.server else {
             anyhow::bail!("a stage has a namesake on the shared server only");
         };
-        Stage::named(Held::Shared(server), Some(self.name.clone())).await
+        Stage::named(Held::Shared(server), new_database(), self.name.clone()).await
+    }
+
+    /// A database of the same name on a server of its own, whose migration has the same name.
+    ///
+    /// # Errors
+    /// The server or the database cannot be made.
+    pub async fn double(&self) -> Result<Stage> {
+        let server = start(ServerOptions::default()).await?;
+        Stage::named(
+            Held::Own(Box::new(server)),
+            self.database.clone(),
+            self.name.clone(),
+        )
+        .await
     }
 
     async fn on(server: Held) -> Result<Stage> {
-        Stage::named(server, None).await
+        let database = new_database();
+        // Slots are the server's and not the database's: two tests must not share a name.
+        let name = database.replace("shop", "change").parse()?;
+        Stage::named(server, database, name).await
     }
 
-    async fn named(server: Held, name: Option<MigrationName>) -> Result<Stage> {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let database = format!("shop_{number}");
+    async fn named(server: Held, database: String, name: MigrationName) -> Result<Stage> {
         server.create_database(&database, APPLICATION).await?;
         let stage = Stage {
-            // Slots are the server's and not the database's: two tests must not share a name.
-            name: match name {
-                Some(name) => name,
-                None => format!("change_{number}").parse()?,
-            },
+            name,
             server,
             database,
             engine: ENGINE.to_owned(),
@@ -442,6 +453,11 @@ impl Stage {
             .await?
             .get(0))
     }
+}
+
+/// The name of one that there is not yet.
+fn new_database() -> String {
+    format!("shop_{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The arguments of every run.

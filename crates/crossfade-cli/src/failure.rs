@@ -61,7 +61,7 @@ impl Failure {
     /// No session came about.
     pub(crate) fn no_session(error: ConnectError) -> Failure {
         Failure::Here {
-            exit: Exit::NoAccess,
+            exit: error.code().ending().into(),
             code: Some(error.code()),
             error: error.into(),
             next: None,

@@ -50,7 +50,7 @@ pub(crate) type Answer = Result<Message, Failure>;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    /// Where the source is, with the application name of this migration's sessions.
+    /// Where the source is and which cluster, with the application name of this migration's sessions.
     pub(crate) config: ConnectConfig,
     /// Where its target is, with the state schema, if that is another server.
     pub(crate) far: Option<Far>,
@@ -73,10 +73,8 @@ pub(crate) struct Context {
 /// The target's server, of a move.
 #[derive(Clone, Debug)]
 pub(crate) struct Far {
-    /// Where it is.
+    /// Where it is, and which cluster.
     pub(crate) config: ConnectConfig,
-    /// Which it is.
-    pub(crate) system_identifier: u64,
     /// The move, as which our sessions may write there.
     pub(crate) writes_for: String,
 }
@@ -162,7 +160,6 @@ impl Context {
         let options = SessionOptions {
             search_path: self.plan.search_path.clone(),
             synchronous_commit: SynchronousCommit::Local,
-            system_identifier: Some(self.plan.server.system_identifier),
             writes_for: None,
         };
         Ok(Session::open(&self.config, &options).await?)
@@ -176,7 +173,6 @@ impl Context {
         let options = SessionOptions {
             search_path: self.plan.search_path.clone(),
             synchronous_commit: SynchronousCommit::Local,
-            system_identifier: Some(far.system_identifier),
             writes_for: Some(far.writes_for.clone()),
         };
         Ok(Session::open(&far.config, &options).await?)

@@ -141,14 +141,15 @@ impl From<ConnectError> for Failure {
             }
             ConnectError::NotPermitted { .. }
             | ConnectError::NotLetIn { .. }
-            | ConnectError::Pooled { .. } => Failure::no_access(code, error),
-            ConnectError::InRecovery | ConnectError::TooOld { .. } | ConnectError::OtherServer { .. } => {
-                Failure::needs_operator(
-                    code,
-                    error,
-                    "Point the connection at the server that the migration began on.",
-                )
-            }
+            | ConnectError::Pooled { .. }
+            | ConnectError::Several { .. } => Failure::no_access(code, error),
+            ConnectError::InRecovery { .. }
+            | ConnectError::TooOld { .. }
+            | ConnectError::OtherServer { .. } => Failure::needs_operator(
+                code,
+                error,
+                "Point the connection at the server that the migration began on.",
+            ),
         }
     }
 }
@@ -160,6 +161,7 @@ impl From<TransportError> for Failure {
                 what: in_one_line(&error),
             },
             TransportErrorClass::NotPermitted => match error {
+                TransportError::WrongServer(error) => (*error).into(),
                 TransportError::Pooler { .. } => Failure::no_access(FailureCode::Pooler, in_one_line(&error)),
                 error => Failure::no_access(FailureCode::NotPermitted, in_one_line(&error)),
             },
@@ -358,9 +360,15 @@ mod tests {
                 reason: reason(),
             },
             ConnectError::Pooled { server: server() },
-            ConnectError::InRecovery,
+            ConnectError::Several {
+                server: server(),
+                first: server(),
+                second: server(),
+            },
+            ConnectError::InRecovery { server: server() },
             ConnectError::TooOld { version_num: 130_000 },
             ConnectError::OtherServer {
+                server: server(),
                 expected: 1,
                 found: 2,
             },

@@ -338,7 +338,7 @@ async fn remove(config: &ConnectConfig, name: &MigrationName) -> Result<(), Fail
     let stored = find(&Session::open(config, &SessionOptions::default()).await?, name).await?;
     refuse_move(&stored)?;
     refuse_abort(&stored)?;
-    let (context, _known) = take_over(config, name).await?;
+    let (context, _known) = take_over(config, &stored).await?;
     let session = context.session().await?;
     settle_swap(&session, name.as_str()).await?;
     let stored = find(&session, name).await?;
@@ -395,8 +395,11 @@ async fn drop_slots(context: &Context, session: &Session) -> Result<(), Failure>
 
 /// Makes this process the migration's engine, whoever was it before. The session is the one that the state schema
 /// knows the engine by: while it lives, an engine that has lost its own does not come back.
-async fn take_over(config: &ConnectConfig, name: &MigrationName) -> Result<(Context, Session), Failure> {
-    let config = config.clone().with_application_name(name.application_name());
+async fn take_over(config: &ConnectConfig, stored: &Stored) -> Result<(Context, Session), Failure> {
+    let name = &stored.plan.name;
+    let config = config
+        .to_cluster(stored.plan.server.system_identifier)
+        .with_application_name(name.application_name());
     let session = Session::open(&config, &SessionOptions::default()).await?;
     let stored = find(&session, name).await?;
     let application = name.application_name();
@@ -441,7 +444,7 @@ async fn finish(config: &ConnectConfig, name: &MigrationName, drop: bool) -> Res
             "`crossfade cutover` swaps them, `crossfade abort` gives up.",
         ));
     }
-    let (mut context, _known) = take_over(config, name).await?;
+    let (mut context, _known) = take_over(config, &stored).await?;
     let session = context.session().await?;
     // A rollback may have been on its way: its transaction alone tells which table is in place (R29).
     settle_swap(&session, name.as_str()).await?;

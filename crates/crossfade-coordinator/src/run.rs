@@ -81,10 +81,11 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Ended {
-    let name = match admit(config, what).await {
-        Ok(name) => name,
+    let (name, config) = match admit(config, what).await {
+        Ok(admitted) => admitted,
         Err(failure) => return end(failure),
     };
+    let config = &config;
     let mut losses = Losses::new();
     let (mut report, mut reached) = (None, None);
     loop {
@@ -141,9 +142,13 @@ async fn pause_or_stop(pause: Duration, mut stop: watch::Receiver<bool>) -> bool
         .is_ok()
 }
 
-/// Stores a new plan, or finds the migration that is to go on.
-async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Failure> {
-    let session = Session::open(config, &SessionOptions::default()).await?;
+/// Stores a new plan, or finds the migration that is to go on; from then on it is known which cluster is meant.
+async fn admit(config: &ConnectConfig, what: What) -> Result<(MigrationName, ConnectConfig), Failure> {
+    let config = match &what {
+        What::Plan(plan) => config.to_cluster(plan.server.system_identifier),
+        What::Resume(_) => config.clone(),
+    };
+    let session = Session::open(&config, &SessionOptions::default()).await?;
     session.refuse_pooler().await?;
     match what {
         What::Plan(plan) => {
@@ -152,7 +157,7 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Fail
             if state::create(&session, &plan, &digest).await? == state::Created::New {
                 state::audit(&session, plan.name.as_str(), &host(), "planned", None).await?;
             }
-            Ok(plan.name)
+            Ok((plan.name, config))
         }
         What::Resume(name) => {
             let unknown = || state::StateError::Unknown {
@@ -164,7 +169,7 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<MigrationName, Fail
             state::ensure(&session).await?;
             let stored = state::load(&session, name.as_str()).await?.ok_or_else(unknown)?;
             match stored.plan.destination {
-                None => Ok(name),
+                None => Ok((name, config.to_cluster(stored.plan.server.system_identifier))),
                 Some(destination) => Err(Failure::Refused {
                     code: RefusalCode::OfTwoServers,
                     object: format!("migration {name}"),
@@ -330,20 +335,7 @@ async fn begin(
 /// The server's history, through the kind of connection that the stream will need.
 async fn identify(context: &Context) -> Result<u32, Failure> {
     let mut connection = Connection::open(&context.config).await?;
-    let system = connection.identify_system().await?;
-    let planned = context.plan.server.system_identifier;
-    if system.system_identifier != planned {
-        let reason = format!(
-            "the server's system identifier is {} and not {planned}",
-            system.system_identifier
-        );
-        return Err(Failure::needs_operator(
-            FailureCode::OtherServer,
-            reason,
-            "Point the connection at the server the plan was made for.",
-        ));
-    }
-    Ok(system.timeline)
+    Ok(connection.identify_system().await?.timeline)
 }
 
 async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failure> {

@@ -64,6 +64,8 @@ pub struct ConnectConfig {
     pub tls: TlsOptions,
     /// When a silent connection counts as lost.
     pub keepalive: Keepalive,
+    /// The cluster that it has to lead to, by its system identifier; `None` until that is known.
+    pub cluster: Option<u64>,
 }
 
 /// `channel_binding`.
@@ -235,6 +237,7 @@ impl ConnectConfig {
             channel_binding: binding(&settings)?,
             tls: TlsOptions::of(&settings)?,
             keepalive: keepalive(&settings)?,
+            cluster: None,
             user,
             database,
         })
@@ -245,6 +248,15 @@ impl ConnectConfig {
     pub fn with_application_name(&self, name: impl Into<String>) -> Self {
         ConnectConfig {
             application_name: name.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same, and from now on no connection, for SQL or replication, is to another cluster than this one.
+    #[must_use]
+    pub fn to_cluster(&self, system_identifier: u64) -> Self {
+        ConnectConfig {
+            cluster: Some(system_identifier),
             ..self.clone()
         }
     }

@@ -7,6 +7,7 @@
 mod error;
 mod pooler;
 pub(crate) mod settings;
+mod several;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, CopyInSink, Row, SimpleQueryMessage, ToStatement};
 
 use crate::connect::{self, AsItIs, ConnectConfig, Route, Stream};
+
+use self::several::Server;
 
 pub use self::error::{ConnectError, SqlClass, SqlError};
 pub use self::settings::{SessionOptions, SynchronousCommit};
@@ -35,6 +38,7 @@ const PIPE_BUFFER: usize = 64 << 10;
 pub struct Session {
     client: Client,
     backend: Backend,
+    server: Server,
     way: Arc<Way>,
 }
 
@@ -146,8 +150,18 @@ impl Session {
     /// # Errors
     /// When the server cannot be reached, does not let us in, or is not one that may be worked on.
     pub async fn open(config: &ConnectConfig, options: &SessionOptions) -> Result<Session, ConnectError> {
-        connect::establish(config, |route, stream| {
-            Self::log_in(config, options, route, stream)
+        match Self::open_once(config, options).await {
+            Ok(session) => Ok(session),
+            Err(error) => Err(error.or_several(config).await),
+        }
+    }
+
+    /// As [`Session::open`], without a look at whether the address leads elsewhere too.
+    async fn open_once(config: &ConnectConfig, options: &SessionOptions) -> Result<Session, ConnectError> {
+        connect::establish(config, async |route, stream| {
+            let session = Self::log_in(config, options, route, stream).await?;
+            session.check(config)?;
+            Ok(session)
         })
         .await
     }
@@ -168,12 +182,38 @@ impl Session {
         let pin = settings::pin(major, options);
         let pinned = client.batch_execute(&pin).await;
         pinned.map_err(|error| ConnectError::preparing(config, &SqlError::new(&pin, &error)))?;
-        let backend = identify(&client, config, options).await?;
+        let (backend, server) = identify(&client, config).await?;
         let way = Arc::new(Way {
             config: config.clone(),
             route,
         });
-        Ok(Session { client, backend, way })
+        Ok(Session {
+            client,
+            backend,
+            server,
+            way,
+        })
+    }
+
+    /// Whether this server may be worked on.
+    fn check(&self, config: &ConnectConfig) -> Result<(), ConnectError> {
+        let version_num = self.backend.version_num;
+        if version_num < VERSION_MIN {
+            return Err(ConnectError::TooOld { version_num });
+        }
+        let server = || config.to_string();
+        if self.server.in_recovery {
+            return Err(ConnectError::InRecovery { server: server() });
+        }
+        let found = self.server.system_identifier;
+        match config.cluster {
+            Some(expected) if expected != found => Err(ConnectError::OtherServer {
+                server: server(),
+                expected,
+                found,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// For code of this crate that is generic over the client library's own trait, or that needs an answer's
@@ -397,13 +437,9 @@ impl Session {
         sink.finish().await.map_err(|error| of_target(&error))
     }
 
-    /// `pg_control_system().system_identifier`: which cluster this is.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn system_identifier(&self) -> Result<u64, SqlError> {
-        let row = self.query_one(SYSTEM_IDENTIFIER, &[]).await?;
-        Ok(row.get::<_, i64>(0).cast_unsigned())
+    /// Which cluster this is.
+    pub fn system_identifier(&self) -> u64 {
+        self.server.system_identifier
     }
 }
 
@@ -418,42 +454,25 @@ async fn feed(
     sink.feed(buffer).await
 }
 
-const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
-
 const IDENTIFY: &str = "\
 SELECT a.pid, a.backend_start::text, pg_catalog.current_setting('server_version_num')::int4,
-       pg_catalog.pg_is_in_recovery(),
-       CASE WHEN $1::bool THEN (SELECT system_identifier FROM pg_catalog.pg_control_system()) END
-  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a";
+       pg_catalog.pg_is_in_recovery(), c.system_identifier, pg_catalog.pg_postmaster_start_time()::text,
+       pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()
+  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a, pg_catalog.pg_control_system() c";
 
-async fn identify(
-    client: &Client,
-    config: &ConnectConfig,
-    options: &SessionOptions,
-) -> Result<Backend, ConnectError> {
-    let asked = options.system_identifier.is_some();
-    let answer = client.query_one(IDENTIFY, &[&asked]).await;
+async fn identify(client: &Client, config: &ConnectConfig) -> Result<(Backend, Server), ConnectError> {
+    let answer = client.query_one(IDENTIFY, &[]).await;
     let row = answer.map_err(|error| ConnectError::preparing(config, &SqlError::new(IDENTIFY, &error)))?;
     let backend = Backend {
         pid: row.get(0),
         started: row.get(1),
         version_num: row.get::<_, i32>(2).cast_unsigned(),
     };
-    if backend.version_num < VERSION_MIN {
-        return Err(ConnectError::TooOld {
-            version_num: backend.version_num,
-        });
-    }
-    if row.get(3) {
-        return Err(ConnectError::InRecovery);
-    }
-    match (
-        options.system_identifier,
-        row.get::<_, Option<i64>>(4).map(i64::cast_unsigned),
-    ) {
-        (Some(expected), Some(found)) if expected != found => {
-            Err(ConnectError::OtherServer { expected, found })
-        }
-        _ => Ok(backend),
-    }
+    let server = Server {
+        in_recovery: row.get(3),
+        system_identifier: row.get::<_, i64>(4).cast_unsigned(),
+        started: row.get(5),
+        address: Option::zip(row.get::<_, Option<String>>(6), row.get::<_, Option<i32>>(7)),
+    };
+    Ok((backend, server))
 }

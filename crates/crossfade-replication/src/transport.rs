@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use crossfade_core::position::Lsn;
 use crossfade_postgres::connect::{ConnectConfig, Route, Stream, establish};
+use crossfade_postgres::session::ConnectError;
 use postgres_protocol::message::frontend;
 
 pub use self::cancel::Canceller;
@@ -66,7 +67,8 @@ type ReplyRow = Vec<Option<Bytes>>;
 
 impl Connection {
     /// Opens a connection, logs in with trust, password, md5, SCRAM-SHA-256 or SCRAM-SHA-256-PLUS, and pins the settings
-    /// that shape the text of values ([`PINNED_SETTINGS`]). Of several servers it is the first that is no standby.
+    /// that shape the text of values ([`PINNED_SETTINGS`]). Of several servers it is the first that is no standby; it is one
+    /// of the cluster that is meant.
     ///
     /// # Errors
     /// [`TransportError`]; its class tells whether the server was not reached or did not let us in.
@@ -74,15 +76,19 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub async fn open(config: &ConnectConfig) -> Result<Self, TransportError> {
-        establish(config, |route, stream| Self::log_in(config, route, stream)).await
+        match establish(config, |route, stream| Self::log_in(config, route, stream)).await {
+            Err(TransportError::WrongServer(error)) => Err(error.or_several(config).await.into()),
+            opened => opened,
+        }
     }
 
     async fn log_in(config: &ConnectConfig, route: Route, stream: Stream) -> Result<Self, TransportError> {
         let login = authentication::Login::of(config, &route, &stream);
         let mut wire = Wire::over(stream);
         let (session, key) = startup::start(&mut wire, config, login).await?;
-        if session.in_recovery && config.endpoints.len() > 1 {
-            return Err(TransportError::InRecovery);
+        let server = || config.to_string();
+        if session.in_recovery {
+            return Err(ConnectError::InRecovery { server: server() }.into());
         }
         let mut connection = Connection {
             wire,
@@ -90,6 +96,18 @@ impl Connection {
             canceller: Canceller::new(config, route, key),
         };
         connection.pin_by_server().await?;
+        if let Some(expected) = config.cluster {
+            let found = connection.identify_system().await?.system_identifier;
+            if found != expected {
+                let server = server();
+                return Err(ConnectError::OtherServer {
+                    server,
+                    expected,
+                    found,
+                }
+                .into());
+            }
+        }
         Ok(connection)
     }
 

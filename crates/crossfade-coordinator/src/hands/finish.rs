@@ -60,7 +60,6 @@ async fn confirm(context: &Context) -> Result<(), Failure> {
     let options = SessionOptions {
         search_path: String::new(),
         synchronous_commit: SynchronousCommit::On,
-        system_identifier: Some(context.plan.server.system_identifier),
         writes_for: None,
     };
     let session = Session::open(&context.config, &options).await?;

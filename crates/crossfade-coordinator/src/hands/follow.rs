@@ -154,7 +154,6 @@ pub(crate) async fn failure_of(reader: Option<ReaderHandle>, again: &'static str
         },
         ReadErrorClass::SlotGone => match error {
             ReadError::OtherHistory { .. } => Failure::needs_operator(FailureCode::OtherServer, error, again),
-            ReadError::InRecovery => Failure::needs_operator(FailureCode::InRecovery, error, again),
             error => Failure::needs_operator(FailureCode::SlotMissing, in_one_line(&error), again),
         },
         ReadErrorClass::SourceChanged => {

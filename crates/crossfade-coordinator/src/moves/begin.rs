@@ -43,6 +43,10 @@ pub(crate) async fn begin(
         });
     };
     let (of_source, of_target) = (stored.plan.server.clone(), destination.server.clone());
+    let (from, to) = (
+        from.to_cluster(of_source.system_identifier),
+        to.to_cluster(of_target.system_identifier),
+    );
     let target = take(&home, &to, name, &of_target, &destination.to_place, take_over).await?;
     let there = Session::open(&from, &SessionOptions::default()).await?;
     state::ensure(&there).await?;
@@ -130,7 +134,7 @@ async fn take(
     place: &str,
     take_over: TakeOver,
 ) -> Result<Side, Failure> {
-    let found = session.system_identifier().await?;
+    let found = session.system_identifier();
     if found != server.system_identifier {
         return Err(Failure::needs_operator(
             FailureCode::OtherServer,

@@ -512,7 +512,6 @@ fn hands(
     let mut context = Context::new(leader.config.clone(), plan.clone(), follower.generation, answers);
     context.far = Some(Far {
         config: follower.config.clone(),
-        system_identifier: follower.server.system_identifier,
         writes_for: shared.name().to_string(),
     });
     let (_, nothing) = mpsc::unbounded_channel();

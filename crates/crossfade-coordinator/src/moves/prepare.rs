@@ -49,16 +49,17 @@ async fn restore(shared: &Shared, pg_dump: &Path) -> Result<(), Failure> {
     }
     let all = shared.plan.change.starts_with("move all");
     let tables = (!all).then_some(destination.relations.as_slice());
-    let mut dump = schema::dump(&shared.source.config, pg_dump, tables)
-        .await
-        .map_err(|error| {
-            Failure::stopped(
-                FailureCode::SchemaNotDumped,
-                error,
-                "Give a `pg_dump` that is as new as the source with --pg-dump; or make the tables on the target by yourself \
-                 and say `--schema-from existing`.",
-            )
-        })?;
+    let dumped = schema::dump(&shared.source.config, pg_dump, tables).await;
+    // The program's own connections may have led to another server, whatever came of them.
+    shared.source.session(name).await?.refuse_pooler().await?;
+    let mut dump = dumped.map_err(|error| {
+        Failure::stopped(
+            FailureCode::SchemaNotDumped,
+            error,
+            "Give a `pg_dump` that is as new as the source with --pg-dump; or make the tables on the target by yourself \
+             and say `--schema-from existing`.",
+        )
+    })?;
     if all {
         schema::add_views(&shared.source.session(name).await?, &mut dump).await?;
     }

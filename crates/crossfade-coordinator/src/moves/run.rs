@@ -110,10 +110,11 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: watch::Sender<Option<Status>>,
 ) -> Ended {
-    let name = match admit(to, what).await {
-        Ok(name) => name,
+    let (name, to) = match admit(to, what).await {
+        Ok(admitted) => admitted,
         Err(failure) => return end(failure),
     };
+    let to = &to;
     let ended = legs((from, to), &name, &mut options, stop, &status).await;
     if options.hooks.pause.is_some() && !matches!(ended, Ended::Done(_)) {
         let_go_on((from, to), &name, &options).await;
@@ -217,18 +218,28 @@ async fn lead_over(shared: &Shared, options: &MoveOptions) -> Result<(), Failure
     Ok(())
 }
 
-async fn admit(to: &ConnectConfig, what: MoveWhat) -> Result<MigrationName, Failure> {
+/// Stores a new plan, or has the move found that is to go on; from then on it is known which cluster the target is of.
+async fn admit(to: &ConnectConfig, what: MoveWhat) -> Result<(MigrationName, ConnectConfig), Failure> {
+    let planned = match &what {
+        MoveWhat::Resume(_) => None,
+        MoveWhat::Plan(plan) => plan.destination.as_ref(),
+    };
+    let to = match planned {
+        Some(destination) => to.to_cluster(destination.server.system_identifier),
+        None => to.clone(),
+    };
+    let home = Session::open(&to, &SessionOptions::default()).await?;
+    home.refuse_pooler().await?;
+    let to = to.to_cluster(home.system_identifier());
     match what {
-        MoveWhat::Resume(name) => Ok(name),
+        MoveWhat::Resume(name) => Ok((name, to)),
         MoveWhat::Plan(plan) => {
-            let home = Session::open(to, &SessionOptions::default()).await?;
-            home.refuse_pooler().await?;
             state::ensure(&home).await?;
             let digest = planner::digest(&plan);
             if state::create(&home, &plan, &digest).await? == state::Created::New {
                 state::audit(&home, plan.name.as_str(), &host(), "planned", None).await?;
             }
-            Ok(plan.name)
+            Ok((plan.name, to))
         }
     }
 }
@@ -354,20 +365,8 @@ async fn set_phase(shared: &Shared, phase: Phase) -> Result<(), Failure> {
 
 /// The leader's history, through the kind of connection that the stream will need.
 async fn identify(shared: &Shared) -> Result<u32, Failure> {
-    let leader = shared.leader();
-    let mut connection = Connection::open(&leader.config).await?;
-    let system = connection.identify_system().await?;
-    match system.system_identifier == leader.server.system_identifier {
-        true => Ok(system.timeline),
-        false => Err(Failure::needs_operator(
-            FailureCode::OtherServer,
-            format!(
-                "the system identifier at {} is {} and not {}",
-                leader.place, system.system_identifier, leader.server.system_identifier
-            ),
-            "Give --from and --to the servers that the move began with.",
-        )),
-    }
+    let mut connection = Connection::open(&shared.leader().config).await?;
+    Ok(connection.identify_system().await?.timeline)
 }
 
 /// Once all tables are there: indexes of partitioned ones, and what of the dump comes behind the rows.

@@ -14,7 +14,7 @@ use crate::failure::{DEFECT, Failure};
 /// One of the two servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Side {
-    /// Where it is, with the application name of this move's sessions.
+    /// Where it is and which cluster, with the application name of this move's sessions.
     pub(crate) config: ConnectConfig,
     /// Which it is.
     pub(crate) server: ServerIdentity,
@@ -30,7 +30,6 @@ impl Side {
         let options = SessionOptions {
             search_path: String::new(),
             synchronous_commit: SynchronousCommit::Local,
-            system_identifier: Some(self.server.system_identifier),
             writes_for: Some(name.to_string()),
         };
         Ok(Session::open(&self.config, &options).await?)

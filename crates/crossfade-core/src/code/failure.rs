@@ -110,6 +110,11 @@ codes! {
     SessionsNotEnding "sessions_not_ending"
         cause: "Sessions of an earlier engine are still there, and do not end when they are told to."
         remedy: "Look for them in `pg_stat_activity` by `application_name`, and end them; then `crossfade continue`.";
+    SeveralServers "several_servers"
+        cause: "The address leads to more than one server, as a balancer's does: a snapshot, a slot or a lock of one \
+                is not on the other."
+        remedy: "Connect to the one server that is meant, a primary, by its own host and port. What was begun goes on \
+                 there, with the same command or `crossfade continue`.";
     SlotAhead "slot_ahead"
         cause: "The replication slot is ahead of what has been applied: somebody else has read from it or advanced \
                 it, and changes are missing."
@@ -201,7 +206,10 @@ impl FailureCode {
     /// How a run ends with it.
     pub fn ending(self) -> Ending {
         match self {
-            FailureCode::CannotConnect | FailureCode::NotPermitted | FailureCode::Pooler => Ending::NoAccess,
+            FailureCode::CannotConnect
+            | FailureCode::NotPermitted
+            | FailureCode::Pooler
+            | FailureCode::SeveralServers => Ending::NoAccess,
             FailureCode::Defect
             | FailureCode::EngineBusy
             | FailureCode::ExecutionMax

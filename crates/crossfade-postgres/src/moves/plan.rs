@@ -236,7 +236,7 @@ fn leaves(relations: &[Relation]) -> Vec<TableName> {
 async fn identity(session: &Session) -> Result<ServerIdentity, PlanError> {
     let row = session.query_one("SELECT current_database()::text", &[]).await?;
     Ok(ServerIdentity {
-        system_identifier: session.system_identifier().await?,
+        system_identifier: session.system_identifier(),
         version_num: session.version_num(),
         database: row.get(0),
     })

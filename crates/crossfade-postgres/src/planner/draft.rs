@@ -548,7 +548,7 @@ impl Draft<'_> {
 
     async fn server(&self) -> Result<ServerIdentity, SqlError> {
         Ok(ServerIdentity {
-            system_identifier: self.session.system_identifier().await?,
+            system_identifier: self.session.system_identifier(),
             version_num: self.session.version_num(),
             database: self.surroundings.facts.server.database.clone(),
         })

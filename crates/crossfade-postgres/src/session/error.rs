@@ -62,9 +62,27 @@ pub enum ConnectError {
         /// User, host, port and database.
         server: String,
     },
+    /// A balancer gives each connection whichever server it chooses.
+    #[error(
+        "work on {server}: the address leads to more than one server, to {first} and to {second}; connect to the one that \
+         is meant, a primary, by its own host and port"
+    )]
+    Several {
+        /// User, host, port and database.
+        server: String,
+        /// One of them.
+        first: String,
+        /// Another one.
+        second: String,
+    },
     /// A standby.
-    #[error("work on a server that is in recovery: connect to the primary")]
-    InRecovery,
+    #[error(
+        "work on {server}: it is in recovery, as a standby, which takes no writes; connect to its primary"
+    )]
+    InRecovery {
+        /// User, host, port and database.
+        server: String,
+    },
     /// Older than what is served.
     #[error("work on server version {version_num}: PostgreSQL 14 or later is needed")]
     TooOld {
@@ -72,8 +90,10 @@ pub enum ConnectError {
         version_num: u32,
     },
     /// Another cluster than the one expected.
-    #[error("recognize the server: its system identifier is {found} and not {expected}")]
+    #[error("recognize {server}: its system identifier is {found} and not {expected}")]
     OtherServer {
+        /// User, host, port and database.
+        server: String,
         /// The one of the plan.
         expected: u64,
         /// The one found.
@@ -90,7 +110,8 @@ impl ConnectError {
             }
             ConnectError::NotLetIn { .. } | ConnectError::NotPermitted { .. } => FailureCode::NotPermitted,
             ConnectError::Pooled { .. } => FailureCode::Pooler,
-            ConnectError::InRecovery => FailureCode::InRecovery,
+            ConnectError::Several { .. } => FailureCode::SeveralServers,
+            ConnectError::InRecovery { .. } => FailureCode::InRecovery,
             ConnectError::TooOld { .. } => FailureCode::ServerTooOld,
             ConnectError::OtherServer { .. } => FailureCode::OtherServer,
         }
@@ -141,11 +162,12 @@ impl connect::Failure for ConnectError {
         match self {
             ConnectError::Stream(error) => error.next(),
             ConnectError::NotLetIn { .. } => Next::OtherEncryption,
-            ConnectError::CannotConnect { .. } | ConnectError::InRecovery => Next::OtherServer,
+            ConnectError::CannotConnect { .. } | ConnectError::InRecovery { .. } => Next::OtherServer,
             ConnectError::NotPermitted { .. }
             | ConnectError::TooOld { .. }
             | ConnectError::OtherServer { .. }
             | ConnectError::Pooled { .. }
+            | ConnectError::Several { .. }
             | ConnectError::NoServer { .. } => Next::Stop,
         }
     }

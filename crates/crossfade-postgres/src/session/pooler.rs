@@ -4,24 +4,27 @@
 use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
 
-use super::{ConnectError, Session, SessionOptions, SqlError};
+use super::{ConnectError, Session, SessionOptions, SqlError, several};
 
 /// Which session has it last.
 const MARK: &str = "SELECT pg_catalog.current_setting('crossfade.session', true)";
 
 impl Session {
-    /// Refuses a server that shares its sessions. Outside of a transaction.
+    /// Refuses a server that shares its sessions, and an address that leads to several servers. Outside of a transaction.
     ///
     /// A setting of this session is looked for in a second one, which holds a transaction open: it must not be there, and
     /// still be here.
     ///
     /// # Errors
-    /// [`ConnectError::Pooled`], or why there is no second session.
+    /// [`ConnectError::Pooled`], [`ConnectError::Several`], or why there is no second session.
     pub async fn refuse_pooler(&self) -> Result<(), ConnectError> {
         let config = &self.way.config;
         let looking = timeout(config.connect_timeout, self.look_for_pooler());
         match looking.await {
-            Ok(looked) => looked,
+            Ok(Ok(())) => several::look(config, several::LOOKS_FIRST)
+                .await
+                .map_or(Ok(()), Err),
+            Ok(Err(error)) => Err(error.or_several(config).await),
             Err(_) => Err(ConnectError::CannotConnect {
                 server: config.to_string(),
                 reason: "a second session does not answer beside the first one".to_owned(),
@@ -35,7 +38,7 @@ impl Session {
         let mark = format!("{} {}", self.backend.pid, self.backend.started);
         let set = format!("SET crossfade.session = '{mark}'");
         self.batch_execute(&set).await.map_err(preparing)?;
-        let other = Session::open(config, &SessionOptions::default()).await?;
+        let other = Session::open_once(config, &SessionOptions::default()).await?;
         other.batch_execute("BEGIN").await.map_err(preparing)?;
         let there = other.mark().await.map_err(preparing)?;
         let shared = there.as_deref() == Some(mark.as_str()) || {

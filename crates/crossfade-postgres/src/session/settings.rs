@@ -10,8 +10,6 @@ pub struct SessionOptions {
     pub search_path: String,
     /// What a commit waits for.
     pub synchronous_commit: SynchronousCommit,
-    /// Refuse any other cluster than this one.
-    pub system_identifier: Option<u64>,
     /// It writes for the move of that name to tables that nobody else may write to.
     pub writes_for: Option<String>,
 }
@@ -22,7 +20,6 @@ impl Default for SessionOptions {
             search_path: String::new(),
             // A standby that does not answer must not hold up what is asked of an engine.
             synchronous_commit: SynchronousCommit::Local,
-            system_identifier: None,
             writes_for: None,
         }
     }

@@ -50,18 +50,12 @@ async fn settings_of_role_and_database_do_not_reach_a_session() {
 #[tokio::test]
 async fn another_server_and_closed_doors_are_told_apart() {
     let scene = Scene::new().await;
-    let system_identifier = scene.engine.system_identifier().await.unwrap();
-    let expecting = |system_identifier| SessionOptions {
-        system_identifier: Some(system_identifier),
-        ..SessionOptions::default()
-    };
+    let system_identifier = scene.engine.system_identifier();
     let config = scene.config("engine");
-    assert!(
-        Session::open(&config, &expecting(system_identifier))
-            .await
-            .is_ok()
-    );
-    let other = Session::open(&config, &expecting(system_identifier + 1)).await;
+    let options = SessionOptions::default();
+    let opened = Session::open(&config.to_cluster(system_identifier), &options).await;
+    assert!(opened.is_ok());
+    let other = Session::open(&config.to_cluster(system_identifier + 1), &options).await;
     assert!(matches!(other.err(), Some(ConnectError::OtherServer { .. })));
 
     let superuser = scene.server.connect("postgres", DATABASE).await.unwrap();
@@ -69,7 +63,6 @@ async fn another_server_and_closed_doors_are_told_apart() {
         .batch_execute("ALTER ROLE application NOLOGIN")
         .await
         .unwrap();
-    let options = SessionOptions::default();
     let refused = Session::open(&scene.config("application"), &options).await;
     assert!(matches!(refused.err(), Some(ConnectError::NotLetIn { .. })));
     let mut nowhere = config.clone();

@@ -44,9 +44,6 @@ pub enum ReadError {
         /// What is there now.
         found: History,
     },
-    /// The address leads to a standby.
-    #[error("follow the stream: the server is a standby")]
-    InRecovery,
     /// Bytes that are no message.
     #[error("follow the stream")]
     Decode {
@@ -74,7 +71,7 @@ pub enum ReadErrorClass {
     SlotGone,
     /// The source's definition changed.
     SourceChanged,
-    /// The role may not do this.
+    /// The role may not do this, or not there.
     NotPermitted,
     /// What came cannot be trusted, or was refused for a reason that we do not know.
     Protocol,
@@ -95,7 +92,7 @@ impl ReadError {
             {
                 ReadErrorClass::Promoted
             }
-            ReadError::OtherHistory { .. } | ReadError::InRecovery => ReadErrorClass::SlotGone,
+            ReadError::OtherHistory { .. } => ReadErrorClass::SlotGone,
             ReadError::Decode { .. } => ReadErrorClass::Protocol,
             ReadError::Assemble(error) => class_of_assembly(error),
             ReadError::Stopped => ReadErrorClass::Stopped,
@@ -105,10 +102,9 @@ impl ReadError {
 
 fn class_of_transport(error: &TransportError) -> ReadErrorClass {
     match error {
-        TransportError::Stream(_) | TransportError::InRecovery | TransportError::NoServer { .. } => {
-            ReadErrorClass::Lost
-        }
-        TransportError::PasswordMissing
+        TransportError::Stream(_) | TransportError::NoServer { .. } => ReadErrorClass::Lost,
+        TransportError::WrongServer(_)
+        | TransportError::PasswordMissing
         | TransportError::MethodNotSupported { .. }
         | TransportError::NotBound { .. }
         | TransportError::Pooler { .. }

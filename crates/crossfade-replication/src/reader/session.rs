@@ -46,7 +46,7 @@ impl Session {
     ) -> Result<(Self, History), ReadError> {
         let mut connection = Connection::open(&options.connect).await?;
         let found = History::from(&connection.identify_system().await?);
-        check_server(&connection, expected, found)?;
+        check_history(expected, found)?;
         let timeout = connection.wal_sender_timeout().await?;
         let command = command::start(&options.slot, from, &options.publication, options.binary);
         let wire = connection.copy_both("start the stream", &command).await?;
@@ -157,10 +157,7 @@ impl Session {
     }
 }
 
-fn check_server(connection: &Connection, expected: Option<History>, found: History) -> Result<(), ReadError> {
-    if connection.session().in_recovery {
-        return Err(ReadError::InRecovery);
-    }
+fn check_history(expected: Option<History>, found: History) -> Result<(), ReadError> {
     match expected {
         Some(expected) if expected != found => Err(ReadError::OtherHistory { expected, found }),
         Some(_) | None => Ok(()),

@@ -3,6 +3,7 @@
 use std::io;
 
 use crossfade_postgres::connect::{ConnectConfig, Failure, Next, StreamError};
+use crossfade_postgres::session::ConnectError;
 
 use crate::server_error::{ServerError, Verdict};
 use crate::violation::Violation;
@@ -17,9 +18,9 @@ pub enum TransportError {
     /// Nobody answers, not in time, or not with the encryption that was asked for.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The server is a standby, one of several to choose from.
-    #[error("follow a server that is in recovery")]
-    InRecovery,
+    /// It is not the server that is meant, or not alone.
+    #[error(transparent)]
+    WrongServer(Box<ConnectError>),
     /// None of several servers will do.
     #[error("connect to a server that takes writes: {reasons}")]
     NoServer {
@@ -85,7 +86,7 @@ pub enum TransportError {
 pub enum TransportErrorClass {
     /// The server is not there, or not ready: later it may be.
     CannotConnect,
-    /// We may not come in, or may not do this.
+    /// We may not come in, or may not do this, or not there.
     NotPermitted,
     /// The connection was there and is gone.
     Closed,
@@ -100,10 +101,9 @@ impl TransportError {
     pub fn class(&self) -> TransportErrorClass {
         use TransportErrorClass::{CannotConnect, Closed, NotPermitted, Refused, Violation};
         match self {
-            TransportError::Stream(_) | TransportError::InRecovery | TransportError::NoServer { .. } => {
-                CannotConnect
-            }
-            TransportError::PasswordMissing
+            TransportError::Stream(_) | TransportError::NoServer { .. } => CannotConnect,
+            TransportError::WrongServer(_)
+            | TransportError::PasswordMissing
             | TransportError::MethodNotSupported { .. }
             | TransportError::NotBound { .. }
             | TransportError::Pooler { .. }
@@ -131,6 +131,7 @@ impl Failure for TransportError {
     fn next(&self) -> Next {
         match self {
             TransportError::Stream(error) => error.next(),
+            TransportError::WrongServer(error) => error.next(),
             TransportError::Server { source, .. } if source.sqlstate == NOT_LET_IN => Next::OtherEncryption,
             error => match error.class() {
                 TransportErrorClass::CannotConnect | TransportErrorClass::Closed => Next::OtherServer,
@@ -143,6 +144,12 @@ impl Failure for TransportError {
 
     fn of_all(_: &ConnectConfig, reasons: String) -> Self {
         TransportError::NoServer { reasons }
+    }
+}
+
+impl From<ConnectError> for TransportError {
+    fn from(error: ConnectError) -> Self {
+        TransportError::WrongServer(Box::new(error))
     }
 }
 
