@@ -4,6 +4,7 @@
 mod balancer;
 mod certificates;
 mod closed;
+mod managed;
 mod open;
 mod pooler;
 mod scene;

@@ -313,7 +313,8 @@ codes! {
         remedy: "Run `GRANT REFERENCES, UPDATE ON … TO …`.";
     RoleCannotReplicate "role_cannot_replicate"
         cause: "The role that runs the change may not create replication slots."
-        remedy: "As a superuser run `ALTER ROLE … REPLICATION`.";
+        remedy: "As a superuser run `ALTER ROLE … REPLICATION`; where nobody can give that, as at RDS, `GRANT \
+                 rds_replication TO …`.";
     RoleNotFound "role_not_found"
         cause: "`readers` names a role that there is not, or what is moved is owned by one, or granted to one, that the target \
                 lacks."

@@ -64,6 +64,8 @@ pub struct ServerFacts {
     pub role: String,
     /// It may create slots and stream.
     pub may_replicate: bool,
+    /// The role whose members may, where nobody can give REPLICATION.
+    pub replicates_by: Option<String>,
     /// It may create schemas and publications in the database.
     pub may_create_schemas: bool,
     /// The database.
@@ -166,6 +168,7 @@ pub(super) fn fine() -> Facts {
             may_see_lag: true,
             role: "engine".to_owned(),
             may_replicate: true,
+            replicates_by: None,
             may_create_schemas: true,
             database: "shop".to_owned(),
             publications_of_all: Vec::new(),

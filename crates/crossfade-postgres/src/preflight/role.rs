@@ -56,11 +56,15 @@ pub(super) fn of_server(server: &ServerFacts) -> Vec<Refusal> {
     let role = Ident(&server.role);
     let mut refusals = Vec::new();
     if !server.may_replicate {
+        let remedy = match &server.replicates_by {
+            Some(hosted) => format!("Run `GRANT {} TO {role}`.", Ident(hosted)),
+            None => format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
+        };
         refusals.push(refusal(
             RefusalCode::RoleCannotReplicate,
             format!("role {}", server.role),
             "It may not create replication slots.".to_owned(),
-            &format!("As a superuser run `ALTER ROLE {role} REPLICATION`."),
+            &remedy,
         ));
     }
     if !server.may_create_schemas {

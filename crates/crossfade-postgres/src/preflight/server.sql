@@ -19,6 +19,7 @@ jsonb_build_object(
   'role', current_user::text,
   'may_replicate', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
     OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')),
+  'replicates_by', (SELECT rolname::text FROM pg_roles WHERE rolname = 'rds_replication'),
   'may_create_schemas', has_database_privilege(current_database(), 'CREATE'),
   'database', current_database()::text,
   'publications_of_all', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
