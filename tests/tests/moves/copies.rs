@@ -72,13 +72,9 @@ async fn a_masked_copy_is_of_one_moment_and_stands_on_its_own() -> Result<()> {
             Arc::clone(&over),
         )));
     }
-    let mut engine = moving.start_move_hooked(&[
-        "--copy-only",
-        "--cutover",
-        "manual",
-        "--change",
-        file.to_str().context("a path in UTF-8")?,
-    ])?;
+    let path = file.to_str().context("a path in UTF-8")?;
+    let arguments = ["--copy-only", "--cutover", "manual", "--change", path];
+    let mut engine = moving.start_move_hooked(&arguments)?;
     moving.verified(&mut engine, 0).await?;
     moving.operate("cutover", &[]).await?.expect(0)?;
     let ended = engine.end().await?.expect(0)?;
@@ -126,6 +122,20 @@ async fn a_masked_copy_is_of_one_moment_and_stands_on_its_own() -> Result<()> {
         .await?;
     let traces = "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)
                        + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_lockout')";
+    // As after a crash between the release and what comes behind it: nothing is copied or followed again.
+    let superuser = moving.to.connect("postgres", moving.database()).await?;
+    superuser
+        .batch_execute(
+            "UPDATE crossfade.migration SET phase = 'swapped';
+             CREATE PUBLICATION crossfade_estate_back FOR TABLE people",
+        )
+        .await?;
+    moving.start_move_hooked(&arguments)?.end().await?.expect(0)?;
+    ensure!(moving.status().await?["phase"] == "completed");
+    ensure!(
+        count(&copy, "SELECT count(*) FROM people").await? == 2001,
+        "it was copied again"
+    );
     for client in [&source, &copy] {
         ensure!(count(client, traces).await? == 0, "traces are left");
     }
