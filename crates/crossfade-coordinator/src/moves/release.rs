@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crossfade_core::code::FailureCode;
 use crossfade_core::phase::Phase;
 use crossfade_postgres::state;
 use tokio::sync::mpsc;
@@ -46,7 +47,19 @@ pub(crate) async fn release(
     handing.check_publication().await?;
     let (name, session) = (shared.name(), &handing.follower);
     shared.target.begin(session, name).await?;
-    enter::let_in(&shared, session, &handing.witness).await?;
+    // Somebody may read there.
+    let patience = shared.plan.limits.lock_timeout().as_millis();
+    session
+        .batch_execute(&format!("SET LOCAL lock_timeout = {patience}"))
+        .await?;
+    match enter::let_in(&shared, session, &handing.witness).await {
+        Err(Failure::Stopped {
+            code: FailureCode::LockNotGranted,
+            reason,
+            ..
+        }) => return Ok(HandedOver::TakenBack(reason)),
+        done => done?,
+    }
     state::set_phase(session, name.as_str(), Phase::Swapped).await?;
     let line = format!("the copy stands on its own, as of {moment}");
     shared.audit(session, &line, None).await?;
