@@ -117,7 +117,7 @@ mod tests {
         let (column, value) = &table.columns[0];
         assert_eq!((column.text.as_str(), value.text.as_str()), ("email", "'x'"));
         assert_eq!(value.place, "mask.toml, line 3, column 20");
-        assert_eq!(request.canonical(), "search_path public; users.email = 'x'");
+        assert_eq!(request.canonical(), "search_path public; \"users\".email = 'x'");
     }
 
     #[test]
