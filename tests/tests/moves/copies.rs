@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use crossfade_tests::moving::{APPLICATION, Moving};
 use tokio_postgres::Client;
 
-use super::{codes, fails};
+use super::{TRACES, codes, count, fails};
 
 const TABLES: &str = "\
 CREATE TABLE public.people (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email varchar(40) NOT NULL UNIQUE,
@@ -52,10 +52,6 @@ async fn write(client: Client, over: Arc<AtomicBool>) -> Result<u64> {
         written += 1;
     }
     Ok(written)
-}
-
-async fn count(client: &Client, query: &str) -> Result<i64> {
-    Ok(client.query_one(query, &[]).await?.get(0))
 }
 
 #[tokio::test]
@@ -120,8 +116,6 @@ async fn a_masked_copy_is_of_one_moment_and_stands_on_its_own() -> Result<()> {
     source
         .batch_execute("UPDATE people SET note = 'goes on' WHERE id = 1")
         .await?;
-    let traces = "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)
-                       + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_lockout')";
     // As after a crash between the release and what comes behind it: nothing is copied or followed again.
     let superuser = moving.to.connect("postgres", moving.database()).await?;
     superuser
@@ -134,7 +128,7 @@ async fn a_masked_copy_is_of_one_moment_and_stands_on_its_own() -> Result<()> {
         "it was copied again"
     );
     for client in [&source, &copy] {
-        ensure!(count(client, traces).await? == 0, "traces are left");
+        ensure!(count(client, TRACES).await? == 0, "traces are left");
     }
     Ok(())
 }

@@ -2,9 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use crossfade_tests::moving::Moving;
-use tokio_postgres::Client;
 
-use super::fails;
+use super::{TRACES, count, fails};
 
 const TABLE: &str = "CREATE TABLE public.items (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);
                      CREATE TABLE public.lines (item integer REFERENCES public.items, n integer, PRIMARY KEY (item, n));
@@ -17,16 +16,7 @@ async fn started() -> Result<Moving> {
     Ok(moving)
 }
 
-async fn count(client: &Client, query: &str) -> Result<i64> {
-    Ok(client.query_one(query, &[]).await?.get(0))
-}
-
 const INSERT: &str = "INSERT INTO public.items (name) VALUES ('written')";
-/// What a move makes on a server beside tables.
-const TRACES: &str =
-    "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)
-                           + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_lockout')";
-
 #[tokio::test]
 async fn given_up_before_the_hand_over_nothing_is_left() -> Result<()> {
     let moving = started().await?;

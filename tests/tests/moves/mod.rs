@@ -19,6 +19,15 @@ async fn fails(client: &Client, sql: &str) -> Option<String> {
     Some(error.code().map_or(String::new(), |code| code.code().to_owned()))
 }
 
+async fn count(client: &Client, query: &str) -> Result<i64> {
+    Ok(client.query_one(query, &[]).await?.get(0))
+}
+
+/// What a move makes on a server beside tables.
+const TRACES: &str =
+    "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)
+                           + (SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_lockout')";
+
 /// Why it was refused.
 fn codes(object: &Value) -> Vec<&str> {
     let refusals = object["refusals"]

@@ -141,6 +141,11 @@ async fn finish(
             "`crossfade cutover` hands it over, `crossfade abort` gives up.",
         ));
     }
+    let report = serde_json::from_str(&stored.report).unwrap_or_default();
+    if stored.phase == Phase::Completed && !drop {
+        // Its tables may be another move's by now.
+        return Ok(report);
+    }
     if drop && shared.is_copy_only() {
         return Err(Failure::stopped(
             FailureCode::NotHandedOver,
@@ -150,7 +155,7 @@ async fn finish(
     }
     enter::complete_hand_over(&shared).await?;
     complete_move(&shared, drop).await?;
-    Ok(serde_json::from_str(&stored.report).unwrap_or_default())
+    Ok(report)
 }
 
 /// Once it is decided which server has the tables that applications use.

@@ -67,7 +67,10 @@ impl Operator {
         self.measure().await?;
         let shown = self.shown.borrow().clone();
         if self.shared.leg == 0 && self.reached < Some(shown.phase) {
+            // What a later engine goes by is written by no earlier one (R24).
+            shared.target.begin(&self.home, shared.name()).await?;
             state::advance_phase(&self.home, name, shown.phase).await?;
+            self.home.batch_execute("COMMIT").await?;
             self.reached = Some(shown.phase);
         }
         let progress = progress(&shared, &shown).to_string();
