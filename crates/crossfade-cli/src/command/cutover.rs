@@ -17,7 +17,10 @@ pub(super) async fn perform(context: &Context, Named { name }: Named) -> Outcome
             Ok(running::taken(context.console, &name, &text))
         }
         Ok(false) => {
-            let hint = format!("Start one that swaps: `crossfade continue {name} --cutover auto`.");
+            let hint = format!(
+                "Start one that swaps: `crossfade continue {name} --cutover auto`; for a move give its `crossfade move` \
+                 command again, with --cutover auto."
+            );
             Ok(running::nobody_there(context.console, &name, &hint))
         }
         Err(ended) => running::explained(context.console, &name, Err(ended)),
