@@ -7,7 +7,7 @@ use crossfade_coordinator::run::RunOptions;
 use crossfade_core::limits::Limits;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::{PLAN_VERSION, Plan};
-use crossfade_postgres::change::{ChangeRequest, ValuesRequest, limits};
+use crossfade_postgres::change::{ChangeRequest, CopyRequest, ValuesRequest, limits};
 use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::moves::plan::MoveRequest;
 use crossfade_postgres::moves::relations::Selection;
@@ -140,6 +140,7 @@ pub(crate) fn move_request(selection: Selection, typed: &Selected, pg_dump: &Pat
         limits: Limits::default(),
         values: None,
         copy_only: false,
+        copy: CopyRequest::Auto,
     }
 }
 

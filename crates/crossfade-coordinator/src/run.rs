@@ -362,7 +362,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
     // lower id than it, and this snapshot sees it or lists it.
     let now = wal::snapshot(session).await?;
     let committing = wal::committing(session, &now).await?;
-    let copy = load_copy(session, context).await?;
+    let copy = load_copy(session, name).await?;
     let applied = match &copy {
         CopyState::Nothing => None,
         CopyState::Whole { applied, .. } | CopyState::Chunked { applied, .. } => Some(*applied),
@@ -397,8 +397,7 @@ async fn load(session: &Session, context: &mut Context) -> Result<Durable, Failu
 }
 
 /// What is known of the copy: in one piece, or chunk by chunk.
-async fn load_copy(session: &Session, context: &Context) -> Result<CopyState, Failure> {
-    let name = context.name();
+pub(crate) async fn load_copy(session: &Session, name: &str) -> Result<CopyState, Failure> {
     let Some(applied) = state::position(session, name, Direction::Forward).await? else {
         return Ok(CopyState::Nothing);
     };

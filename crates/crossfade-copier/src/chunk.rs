@@ -1,5 +1,6 @@
 //! One session that copies chunks, one transaction each: lock, snapshot, the chunk's end; then, once the snapshot
-//! may be used, its rows and its ledger row.
+//! may be used, its rows and its ledger row. Where the targets are on another server these two are written through a
+//! second session, whose transaction commits when what was read is durable (R13).
 
 use crossfade_core::ledger::{ChunkId, Opening, Span};
 use crossfade_core::migration::OpenedChunk;
@@ -9,11 +10,11 @@ use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::apply::fetch::Fetcher;
 use crossfade_postgres::copy::chunk::{
-    Bounds, CHUNK_SETTINGS, chunk_copy, chunk_end, chunk_first, chunk_rows,
+    Bounds, CHUNK_SETTINGS, chunk_copy, chunk_end, chunk_first, chunk_pipe, chunk_rows,
 };
 use crossfade_postgres::session::{Session, SqlClass};
 use crossfade_postgres::state::{self, Generation};
-use crossfade_postgres::{copy, wal};
+use crossfade_postgres::{apply, copy, wal};
 
 use crate::CopyError;
 use crate::copier::{Copied, Outcome};
@@ -21,7 +22,10 @@ use crate::keeper::source_state;
 
 /// Copies chunks through one session, which must have the plan's search path.
 pub struct ChunkCopier {
+    /// Reads; and writes, if the targets are here.
     session: Session,
+    /// Writes, if they are on another server.
+    there: Option<Session>,
     fetcher: Fetcher,
     step: CopyStep,
     name: MigrationName,
@@ -31,20 +35,25 @@ pub struct ChunkCopier {
 }
 
 impl ChunkCopier {
-    /// Prepares a session for copying chunks. The session is in no transaction.
+    /// Prepares a session for copying chunks, and the one on the server of the targets, if that is another. They are in no
+    /// transaction.
     ///
     /// # Errors
-    /// When the server refuses, or the source has no key.
+    /// When a server refuses, or the source has no key.
     pub async fn prepare(
-        session: Session,
+        (session, there): (Session, Option<Session>),
         step: &CopyStep,
         name: &MigrationName,
         generation: Generation,
     ) -> Result<Self, CopyError> {
         session.batch_execute(CHUNK_SETTINGS).await?;
         let fetcher = Fetcher::prepare(&session, &step.source).await?;
+        if let Some(there) = &there {
+            there.batch_execute(apply::CLIENT_ENCODING).await?;
+        }
         Ok(ChunkCopier {
             session,
+            there,
             fetcher,
             step: step.clone(),
             name: name.clone(),
@@ -53,7 +62,7 @@ impl ChunkCopier {
         })
     }
 
-    /// The session: to cancel it, and to leave it out of lists of others' sessions.
+    /// The session that reads: to cancel it, and to leave it out of lists of others' sessions.
     pub fn session(&self) -> &Session {
         &self.session
     }
@@ -75,9 +84,11 @@ impl ChunkCopier {
     async fn begin(&self, opening: &Opening) -> Result<OpenedChunk, CopyError> {
         let (session, source) = (&self.session, &self.step.source);
         session.batch_execute(&copy::begin_reading(source)).await?;
-        // The generation was raised before the snapshot is taken; had it been raised since, the snapshot would find
-        // the old row, and locking it would fail.
-        state::guard(session, &self.name, self.generation).await?;
+        if self.there.is_none() {
+            // The generation was raised before the snapshot is taken; had it been raised since, the snapshot would find
+            // the old row, and locking it would fail.
+            state::guard(session, &self.name, self.generation).await?;
+        }
         let row = session.query_one(copy::CURRENT_SNAPSHOT, &[]).await?;
         let snapshot = row.get::<_, &str>(0).parse()?;
         let file = source_state(session, source).await?.filenode;
@@ -127,7 +138,8 @@ impl ChunkCopier {
         let CopyError::Sql(source) = error else {
             return error;
         };
-        if !source.lies_in_a_row() {
+        // Another server names the line, and nothing of it can be tried here.
+        if !source.lies_in_a_row() || self.there.is_some() {
             return source.into();
         }
         let found = self.find_culprit(span).await;
@@ -190,15 +202,33 @@ impl ChunkCopier {
     async fn write(&mut self, id: ChunkId, span: &Span) -> Result<Copied, CopyError> {
         let snapshot = self.snapshot.take().ok_or(CopyError::NotOpened)?;
         self.fetcher.stage_span(&self.session, span).await?;
-        let rows = self.insert(span).await?;
+        let (rows, writer) = match &self.there {
+            None => (self.insert(span).await?, &self.session),
+            Some(there) => (self.carry(span, there).await?, there),
+        };
         let chunk = state::Chunk {
             number: id.0,
             span: span.clone(),
             snapshot,
             rows,
         };
-        state::record_chunk(&self.session, self.name.as_str(), &chunk).await?;
+        state::record_chunk(writer, self.name.as_str(), &chunk).await?;
         Ok(Copied { rows })
+    }
+
+    /// Between the staged bounds, out of this server and into the other one, where a transaction is open afterwards. What
+    /// was read is durable then: a crash of this server takes nothing of it back (R13).
+    async fn carry(&self, span: &Span, there: &Session) -> Result<u64, CopyError> {
+        there.batch_execute("BEGIN").await?;
+        state::guard(there, &self.name, self.generation).await?;
+        let mut rows = 0;
+        for target in &self.step.targets {
+            let [out, into] = chunk_pipe(&self.step.source, target, bounds(span)).ok_or(CopyError::NoKey)?;
+            rows += self.session.pipe(&out, there, &into).await?;
+        }
+        self.session.batch_execute("COMMIT").await?;
+        wal::make_durable(&self.session).await?;
+        Ok(rows)
     }
 
     /// Between the staged bounds, into every target.
@@ -220,10 +250,14 @@ impl ChunkCopier {
     /// A lost connection has rolled back by itself.
     async fn roll_back(&self) {
         let _ = self.session.batch_execute("ROLLBACK").await;
+        if let Some(there) = &self.there {
+            let _ = there.batch_execute("ROLLBACK").await;
+        }
     }
 
     async fn commit(&self, copied: Copied) -> Outcome {
-        match self.session.batch_execute("COMMIT").await {
+        let writer = self.there.as_ref().unwrap_or(&self.session);
+        match writer.batch_execute("COMMIT").await {
             Ok(()) => Outcome::Done(copied),
             Err(error) if error.class() == SqlClass::Lost => Outcome::Unknown(error.into()),
             // The server answered: the transaction is rolled back.

@@ -37,6 +37,8 @@ pub enum PgbenchError {
         status: ExitStatus,
         /// What it said.
         stderr: String,
+        /// Transactions that it knows to be committed.
+        transactions: u64,
     },
     /// It did not say how many transactions there were.
     #[error("read the report of pgbench:\n{report}")]
@@ -51,6 +53,7 @@ pub enum PgbenchError {
 pub struct Pgbench {
     program: PathBuf,
     connection: String,
+    rate: Option<u32>,
 }
 
 /// What a run said.
@@ -77,7 +80,17 @@ impl Pgbench {
         Ok(Pgbench {
             program,
             connection: connection.to_owned(),
+            rate: None,
         })
+    }
+
+    /// The same with so many transactions a second, and not as many as the server takes.
+    #[must_use]
+    pub fn at_rate(self, rate: u32) -> Pgbench {
+        Pgbench {
+            rate: Some(rate),
+            ..self
+        }
     }
 
     /// Makes and fills its tables: 100,000 accounts a scale.
@@ -92,23 +105,26 @@ impl Pgbench {
             .map(drop)
     }
 
-    /// Runs the built-in transaction at full speed. Dropping the future ends it.
+    /// Runs the built-in transaction. Dropping the future ends it.
     ///
     /// # Errors
     /// [`PgbenchError`]; a client that an error ended makes the run fail.
     pub async fn transactions(&self, clients: u32, time: Duration) -> Result<Report, PgbenchError> {
         let (clients, seconds) = (clients.to_string(), time.as_secs().max(1).to_string());
-        let (report, complaints) = self
-            .run(&[
-                "--no-vacuum",
-                "--client",
-                &clients,
-                "--jobs",
-                "2",
-                "--time",
-                &seconds,
-            ])
-            .await?;
+        let mut arguments = vec![
+            "--no-vacuum",
+            "--client",
+            &clients,
+            "--jobs",
+            "2",
+            "--time",
+            &seconds,
+        ];
+        let rate = self.rate.map(|rate| rate.to_string());
+        if let Some(rate) = &rate {
+            arguments.extend(["--rate", rate]);
+        }
+        let (report, complaints) = self.run(&arguments).await?;
         parse(&report, &complaints).ok_or(PgbenchError::Report { report })
     }
 
@@ -132,6 +148,8 @@ impl Pgbench {
         Err(PgbenchError::Failed {
             status: output.status,
             stderr,
+            // Where its clients were ended it reports what they had done.
+            transactions: parse(&stdout, "").map_or(0, |report| report.transactions),
         })
     }
 }

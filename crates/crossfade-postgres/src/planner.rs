@@ -6,7 +6,7 @@
 mod back;
 mod carry;
 mod checks;
-mod copy_mode;
+pub(crate) mod copy_mode;
 mod draft;
 pub(crate) mod estimate;
 mod expression;

@@ -5,6 +5,7 @@ use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::{ParseSnapshotError, Snapshot};
 use tokio_postgres::types::PgLsn;
 
+use crate::copy;
 use crate::session::{Session, SqlError};
 
 /// The WAL insert position: where the next record will go. What it follows may not be flushed yet; see
@@ -46,6 +47,18 @@ pub async fn snapshot(session: &Session) -> Result<Snapshot, SnapshotError> {
     let query = "SELECT pg_catalog.pg_current_snapshot()::text";
     let row = session.query_one(query, &[]).await?;
     Ok(row.get::<_, &str>(0).parse()?)
+}
+
+/// What an exported snapshot sees. Not inside a transaction.
+///
+/// # Errors
+/// As [`snapshot`]; there is no snapshot of that name any more.
+pub async fn imported_snapshot(session: &Session, name: &str) -> Result<Snapshot, SnapshotError> {
+    session.batch_execute(copy::BEGIN_IMPORT).await?;
+    session.batch_execute(&copy::import_snapshot(name)).await?;
+    let imported = snapshot(session).await;
+    session.batch_execute("COMMIT").await?;
+    imported
 }
 
 /// Transactions that can have committed without being visible to a snapshot: not those of another database, nor one whose

@@ -1,6 +1,7 @@
 //! The harness of moves: two servers, the estate on one of them with an application that can be redirected, and the
 //! `crossfade` binary as a role without superuser.
 
+mod beside;
 pub mod there_and_back;
 
 use std::path::PathBuf;
@@ -44,6 +45,10 @@ pub struct MovingOptions {
     pub seed: u64,
     /// Between two transactions of a writer.
     pub thinks: Duration,
+    /// What `--copy` says.
+    pub copy: String,
+    /// `pgbench` writes as well, to tables of its own of this scale.
+    pub pgbench: Option<u32>,
 }
 
 impl Default for MovingOptions {
@@ -56,6 +61,8 @@ impl Default for MovingOptions {
             existing: false,
             seed: 1,
             thinks: Duration::from_millis(5),
+            copy: "auto".to_owned(),
+            pgbench: None,
         }
     }
 }
@@ -116,6 +123,9 @@ impl Moving {
             target.batch_execute(&schema::create()).await?;
             target.batch_execute(schema::finish()).await?;
             target.batch_execute(WITHOUT_WHAT_ACTS).await?;
+        }
+        if let Some(scale) = options.pgbench {
+            beside::initialize(&from, scale).await?;
         }
         Moving::between(from, to, options)
     }
@@ -191,7 +201,7 @@ impl Moving {
         );
         let from = if self.options.existing { "existing" } else { "dump" };
         let mut arguments = vec!["--all", "--yes", "--name", "estate", "--hook-switch", &hook];
-        arguments.extend(["--schema-from", from]);
+        arguments.extend(["--schema-from", from, "--copy", &self.options.copy]);
         arguments.extend(more);
         self.crossfade_move((&self.from, &self.to), &arguments)
     }
@@ -377,6 +387,9 @@ impl Moving {
     pub async fn check_catalogs(&self) -> Result<()> {
         let fresh = start(None).await?;
         schema::build(&fresh.connect(APPLICATION, DATABASE).await?, 1).await?;
+        if self.options.pgbench.is_some() {
+            beside::initialize(&fresh, 1).await?;
+        }
         let found = differences(&self.client(&fresh).await?, &self.client(&self.to).await?).await?;
         let wrong: Vec<&String> = found
             .iter()

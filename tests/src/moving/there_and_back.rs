@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::beside::{self, Beside, Known};
 use super::{Moving, MovingOptions, STEP_MAX, more_commits};
 use crate::process::Process;
 
@@ -26,6 +27,8 @@ pub struct Faults {
 pub struct Seen {
     /// Transactions that were committed.
     pub commits: u64,
+    /// Those of pgbench.
+    pub pgbench: Option<Known>,
     /// The longest time in which none was, anywhere.
     pub longest_gap: Duration,
     /// How long writers were shut out at the hand-overs, in milliseconds: the last there, and back.
@@ -57,6 +60,10 @@ pub async fn there_and_back(options: MovingOptions, faults: Faults) -> Result<Se
     let moving = Moving::start(options).await?;
     let application = moving.application().await?;
     let (old, new) = (moving.place(&moving.from), moving.place(&moving.to));
+    let pgbench = moving
+        .options
+        .pgbench
+        .map(|_| Beside::start(moving.from.installation(), &moving.route));
     more_commits(&application, &old, 50).await?;
     let began = Instant::now();
     let mut run = Run {
@@ -86,9 +93,16 @@ pub async fn there_and_back(options: MovingOptions, faults: Faults) -> Result<Se
         .await?;
     }
     let story = application.stop().await?;
+    let known = match pgbench {
+        Some(pgbench) => Some(pgbench.stop().await?),
+        None => None,
+    };
     let Run { moving, engine, .. } = run;
     moving.check_story(&moving.to, &story).await?;
     moving.check_rows(&moving.to, &moving.from).await?;
+    if let Some(known) = known {
+        beside::check(&moving.client(&moving.to).await?, known).await?;
+    }
     let report = moving.status().await?["report"].clone();
     moving.operate_both("complete", &[]).await?.expect(0)?;
     engine.end().await?.expect(0)?;
@@ -96,6 +110,7 @@ pub async fn there_and_back(options: MovingOptions, faults: Faults) -> Result<Se
     let held = |name: &str| report[name].as_f64().unwrap_or_default();
     Ok(Seen {
         commits: story.commits_by_place.values().sum(),
+        pgbench: known,
         longest_gap: story.longest_gap,
         held_ms: [held("lock_held_ms"), held("rollback_lock_held_ms")],
         ready_after,

@@ -1,6 +1,7 @@
 //! Moves to another server: a whole database there, back, and there again, under an application that writes; and what is
 //! refused, taken back or ended.
 
+mod chunks;
 mod copies;
 mod encodings;
 mod ends;

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::SchemaSource;
 
-use super::{Cutover, Verify};
+use super::{Cutover, HowToCopy, Verify};
 
 /// Which tables move, and how they get to the target.
 #[derive(Debug, Args)]
@@ -72,7 +72,10 @@ pub(crate) struct Move {
     /// Compare every row before each hand-over
     #[arg(long, value_enum, value_name = "WHETHER", default_value_t)]
     pub(crate) verify: Verify,
-    /// Ranges that are copied at the same time
+    /// How rows get into the target's tables; a table without a key always under a snapshot
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) copy: Option<HowToCopy>,
+    /// Ranges, or chunks, that are copied at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) copiers: u8,
     /// A limit as `[limits]` of a change file has it, such as `hold_budget=10s`; those that bound a move

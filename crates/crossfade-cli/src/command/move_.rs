@@ -18,7 +18,10 @@ use crate::output::progress;
 use crate::{meaning, output, signals};
 
 /// Those of all limits that bound a move, too.
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 10] = [
+    "chunk_delay",
+    "chunk_time",
+    "chunk_time_max",
     "execution_max",
     "lock_timeout",
     "hold_budget",
@@ -120,6 +123,9 @@ fn request(typed: &Move) -> Result<Option<MoveRequest>, Failure> {
     let mut request = meaning::move_request(selection, &typed.selected, &typed.pg_dump);
     request.values = typed.change.as_deref().map(meaning::values_file).transpose()?;
     request.copy_only = typed.copy_only;
+    if let Some(copy) = typed.copy {
+        request.copy = copy.into();
+    }
     for text in &typed.limit {
         let (name, value) = meaning::halves(text, "NAME=VALUE")?;
         if !LIMITS.contains(&name) {

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use crossfade_coordinator::ended::Ended;
 use crossfade_coordinator::report::Report;
 use crossfade_core::name::MigrationName;
-use crossfade_core::plan::{Destination, Plan, SchemaSource, Step};
+use crossfade_core::plan::{CopyMode, CopyStep, Destination, Plan, SchemaSource, Stage, Statement, Step};
 
 use super::plan::{notice_lines, section};
-use super::units::{bytes, count};
+use super::units::{bytes, count, counted};
 use super::{Console, HEADING, advise, complain, ended};
 use crossfade_postgres::ident::Ident;
 
@@ -39,8 +39,8 @@ pub(crate) fn render(plan: &Plan) -> String {
 pub(crate) fn summary(plan: &Plan) -> String {
     let (rows, size) = sums(plan);
     let mut text = format!(
-        "{} tables (about {} rows, {})",
-        plan.steps.len(),
+        "{} (about {} rows, {})",
+        counted(plan.steps.len(), "table"),
         count(rows),
         bytes(size)
     );
@@ -145,7 +145,7 @@ fn facts(plan: &Plan, destination: &Destination) -> Vec<String> {
             }
         ),
         format!("sequences {}, moved ahead at the end", destination.sequences.len()),
-        "copy      under one snapshot; meanwhile the source keeps all WAL for our slot".to_owned(),
+        format!("copy      {}", copy(plan)),
         match destination.copy_only {
             true => "end       a copy of one moment, which stands on its own; the source's writers are never locked out",
             false => {
@@ -155,6 +155,32 @@ fn facts(plan: &Plan, destination: &Destination) -> Vec<String> {
         }
         .to_owned(),
     ]
+}
+
+fn copy(plan: &Plan) -> String {
+    const UNDER_SNAPSHOT: &str = "under one snapshot; meanwhile the source keeps all WAL for our slot";
+    let steps = plan.steps.iter().map(|Step::CopyIntoTables(step)| step);
+    let in_chunks: Vec<_> = steps.filter(|step| is_in_chunks(step)).collect();
+    let Some(largest) = in_chunks.first() else {
+        return UNDER_SNAPSHOT.to_owned();
+    };
+    let why = largest.copy_mode_reason.split(": ").next().unwrap_or_default();
+    let chunks = format!(
+        "in chunks, each under a snapshot of its own, while changes are applied; goes on with the next chunk after a crash \
+         ({why})"
+    );
+    match plan.steps.len() - in_chunks.len() {
+        0 => chunks,
+        others => format!(
+            "{} {UNDER_SNAPSHOT}; then {} {chunks}",
+            counted(others, "table"),
+            counted(in_chunks.len(), "table")
+        ),
+    }
+}
+
+fn is_in_chunks(step: &CopyStep) -> bool {
+    step.copy_mode == CopyMode::Incremental
 }
 
 /// Columns that are filled with something else than the source's own value.
@@ -176,26 +202,26 @@ fn changed(plan: &Plan) -> Vec<String> {
 fn tables(plan: &Plan) -> Vec<String> {
     let line = |step: &Step| {
         let Step::CopyIntoTables(step) = step;
-        format!(
-            "{}  {} rows, {}, {} indexes{}",
+        let is_index = |statement: &&Statement| matches!(statement.stage, Stage::KeyIndex | Stage::Index);
+        let indexes = step.statements.iter().filter(is_index).count();
+        let mut line = format!(
+            "{}  {} rows, {}, {}",
             step.source.name,
             count(step.estimate.rows),
             bytes(step.estimate.bytes),
-            step.statements
-                .iter()
-                .filter(|statement| {
-                    matches!(
-                        statement.stage,
-                        crossfade_core::plan::Stage::KeyIndex | crossfade_core::plan::Stage::Index
-                    )
-                })
-                .count(),
-            if step.source.key.is_none() {
-                ", append-only"
+            if indexes == 1 {
+                "1 index".to_owned()
             } else {
-                ""
-            }
-        )
+                format!("{indexes} indexes")
+            },
+        );
+        if step.source.key.is_none() {
+            line.push_str(", append-only");
+        }
+        if is_in_chunks(step) {
+            line.push_str(", in chunks");
+        }
+        line
     };
     plan.steps.iter().map(line).collect()
 }

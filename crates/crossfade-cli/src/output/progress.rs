@@ -239,7 +239,7 @@ fn details(activity: Activity, status: &Status, speeds: &Speeds) -> String {
     if progress.strays.count > 0 {
         parts.push(format!(
             "{} by others to the old table",
-            counted(u32::try_from(progress.strays.count).unwrap_or(u32::MAX), "write")
+            counted(progress.strays.count, "write")
         ));
     }
     if activity == Activity::CuttingOver {

@@ -59,7 +59,8 @@ pub(crate) fn duration(time: Duration) -> String {
 }
 
 /// `1 slice`, `2 slices`.
-pub(crate) fn counted(number: u32, word: &str) -> String {
+pub(crate) fn counted(number: impl TryInto<u64>, word: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {word}{ending}")
 }

@@ -7,7 +7,7 @@ use crossfade_core::ledger::{ChunkId, Opening, Span};
 use crossfade_core::migration::Event;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::{Canceler, Session};
-use crossfade_postgres::{copy, slot, state};
+use crossfade_postgres::{copy, slot, state, wal};
 use tokio::sync::{mpsc, watch};
 
 use super::copy::{begin_anew, exporting_slot};
@@ -39,15 +39,7 @@ pub(super) async fn open_slot(context: &Context) -> Result<Event, Failure> {
     begin_anew(context, &session).await?;
     let exporting = exporting_slot(context).await?;
     context.audit(&session, "created the slot", None).await?;
-    let snapshot = {
-        let reader = context.session().await?;
-        reader.batch_execute(copy::BEGIN_IMPORT).await?;
-        reader
-            .batch_execute(&copy::import_snapshot(exporting.snapshot_name()))
-            .await?;
-        let row = reader.query_one(copy::CURRENT_SNAPSHOT, &[]).await?;
-        row.get::<_, &str>(0).parse().map_err(CopyError::from)?
-    };
+    let snapshot = wal::imported_snapshot(&session, exporting.snapshot_name()).await?;
     let consistent_point = exporting.slot().consistent_point;
     drop(exporting);
     context.begin(&session).await?;
@@ -110,6 +102,11 @@ impl Hands {
         }
     }
 
+    /// The last one is copied: their sessions are closed.
+    pub(crate) fn end_chunks(&mut self) {
+        self.chunks.clear();
+    }
+
     /// The chunk's worker has nothing to do any more.
     pub(super) fn free_worker(&mut self, id: ChunkId) -> Option<&ChunkWorker> {
         let worker = self.chunks.iter_mut().find(|worker| worker.chunk == Some(id))?;
@@ -155,7 +152,12 @@ async fn work(
 
 async fn open_copier(context: &Context) -> Result<ChunkCopier, Failure> {
     let session: Session = context.session().await?;
-    Ok(ChunkCopier::prepare(session, context.step(), &context.plan.name, context.generation).await?)
+    let there = match &context.far {
+        Some(_) => Some(context.target_session().await?),
+        None => None,
+    };
+    let (step, name) = (context.step(), &context.plan.name);
+    Ok(ChunkCopier::prepare((session, there), step, name, context.generation).await?)
 }
 
 async fn copied(

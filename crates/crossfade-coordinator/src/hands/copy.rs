@@ -10,6 +10,7 @@ use crossfade_core::phase::Phase;
 use crossfade_core::position::Lsn;
 use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
+use crossfade_postgres::connect::ConnectConfig;
 use crossfade_postgres::copy::{self, CtidRange, ranges};
 use crossfade_postgres::{slot, state};
 use crossfade_replication::slot::{ExportingSlot, SlotError};
@@ -85,17 +86,29 @@ pub(crate) async fn open_snapshot(context: &Context) -> Result<Opened, Failure> 
     })
 }
 
-/// Creates the slot with its snapshot, again and again while a transaction with very many subtransactions is in the
-/// way. Then it waits for that one too, as the server itself waits for whoever is writing when it begins.
+/// Creates the slot with its snapshot.
 pub(super) async fn exporting_slot(context: &Context) -> Result<ExportingSlot, Failure> {
     context.line("creating the slot: the server first waits for every transaction that is writing now");
+    create_exporting(&context.config, &context.plan.name.slot(), |line| {
+        context.line(line)
+    })
+    .await
+}
+
+/// Creates a slot with its snapshot, again and again while a transaction with very many subtransactions is in the way. Then
+/// it waits for that one too, as the server itself waits for whoever is writing when it begins.
+pub(crate) async fn create_exporting(
+    config: &ConnectConfig,
+    slot: &str,
+    line: impl Fn(String),
+) -> Result<ExportingSlot, Failure> {
     let mut told = false;
     loop {
-        let connection = Connection::open(&context.config).await?;
-        match ExportingSlot::create(connection, &context.plan.name.slot()).await {
+        let connection = Connection::open(config).await?;
+        match ExportingSlot::create(connection, slot).await {
             Err(error @ SlotError::SnapshotTooLarge { .. }) => {
                 if !std::mem::replace(&mut told, true) {
-                    context.line(format!(
+                    line(format!(
                         "{error}, one with very many subtransactions: trying until it has ended"
                     ));
                 }

@@ -31,7 +31,7 @@ use crate::failure::Failure;
 use crate::report::{Report, Verification, now_ms};
 
 use self::chunks::ChunkWorker;
-pub(crate) use self::copy::Opened;
+pub(crate) use self::copy::{Opened, create_exporting};
 use self::cutover::CutoverOrder;
 pub(crate) use self::cutover::settle_swap;
 pub(crate) use self::detector::{find_or_begin_anew, in_words};

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use crossfade_core::change::StreamItem;
 use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::feed::FeedLimits;
-use crossfade_core::migration::{Ask as Asked, Command, Durable, Event, Migration, Options, Stop};
+use crossfade_core::migration::{Ask as Asked, Command, Durable, Event, Migration, Options, Stop, copy_step};
 use crossfade_core::moves::Dealer;
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
-use crossfade_core::plan::Plan;
+use crossfade_core::plan::{CopyMode, Plan};
 use crossfade_core::position::Lsn;
 use crossfade_core::verify::Verified;
 use crossfade_replication::reader::{History, Reader, ReaderHandle, ReaderLimits, ReaderOptions};
@@ -123,7 +123,10 @@ pub(crate) struct Engine {
     members: Vec<Member>,
     copying: Option<Arc<Copying>>,
     slot_at: Lsn,
-    still_copying: usize,
+    /// Tables that are still to be copied under the snapshot.
+    under_snapshot: usize,
+    /// The table whose turn it is to be copied in chunks.
+    in_chunks: Option<usize>,
     dealer: Option<Dealer>,
     reader: Option<ReaderHandle>,
     items: Option<mpsc::Receiver<Vec<StreamItem>>>,
@@ -173,16 +176,18 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let workers = Workers::start(&shared, &plans, &tell, &mut tasks);
         let now = Instant::now();
-        let still_copying = durables
-            .iter()
-            .filter(|durable| durable.phase < Phase::Copied)
-            .count();
         let of_all = machine_options(&options, plans.len());
         let member = |(number, (plan, durable)): (usize, (&Plan, Durable))| {
             // A table that was found to differ is compared again whoever asks.
             let repair = options.repair && durable.equal == Some(false);
+            let copiers = match copy_step(plan).copy_mode {
+                CopyMode::Snapshot => of_all.copiers,
+                // Until it is its turn.
+                CopyMode::Incremental => 0,
+            };
             let options = Options {
                 repair,
+                copiers,
                 ..of_all.clone()
             };
             Member {
@@ -203,7 +208,8 @@ impl Engine {
             members,
             copying: None,
             slot_at,
-            still_copying,
+            under_snapshot: 0,
+            in_chunks: None,
             dealer: None,
             reader: None,
             items: None,
@@ -274,25 +280,33 @@ impl Engine {
             .iter()
             .filter(|member| member.machine.phase() >= Phase::Copied);
         let equal = self.members.iter().filter(|member| member.equal);
+        let in_chunks = |plan: &Plan| copy_step(plan).copy_mode == CopyMode::Incremental;
+        let members = self.members.iter().zip(self.plans.iter());
+        let rows: u64 = members
+            .filter(|(_, plan)| in_chunks(plan))
+            .map(|(member, _)| member.machine.progress().rows_copied)
+            .sum();
         (
             phase.unwrap_or(Phase::Ready),
             least.unwrap_or_default(),
-            (copied.count() + equal.count()) as u64,
+            (copied.count() + equal.count()) as u64 + rows,
         )
     }
 
     async fn open_copy(&mut self) -> Result<(), Failure> {
-        let wanted: Vec<usize> = self
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.machine.phase() < Phase::Copied)
-            .map(|(number, _)| number)
+        let to_copy: Vec<usize> = (0..self.members.len())
+            .filter(|number| self.members[*number].machine.phase() < Phase::Copied)
             .collect();
-        if wanted.is_empty() {
+        if to_copy.is_empty() {
             return Ok(());
         }
         self.report.timeline.copy_started.get_or_insert_with(now_ms);
+        let mut wanted = to_copy;
+        wanted.retain(|number| copy_step(&self.plans[*number]).copy_mode == CopyMode::Snapshot);
+        self.under_snapshot = wanted.len();
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let copying = Copying::open(
             &self.shared,
             &self.plans,
@@ -309,10 +323,7 @@ impl Engine {
         let dealer = Dealer::new(self.members.iter().map(|member| member.applied));
         let start = dealer.start();
         let direction = self.shared.direction();
-        let sources = self
-            .plans
-            .iter()
-            .map(|plan| &crossfade_core::migration::copy_step(plan).source);
+        let sources = self.plans.iter().map(|plan| &copy_step(plan).source);
         let shapes = sources
             .clone()
             .map(|source| Shape::of(source, source.full_identity));
@@ -418,7 +429,8 @@ impl Engine {
         if self.silenced {
             return Ok(None);
         }
-        let machine = &mut self.members[number].machine;
+        let Member { machine, hands, .. } = &mut self.members[number];
+        hands.observe(&event);
         let before = machine.activity();
         machine.handle_event(Instant::now(), event);
         let after = machine.activity();

@@ -2,9 +2,9 @@
 
 use crossfade_core::code::FailureCode;
 use crossfade_core::detector::Seen;
-use crossfade_core::migration::{CopyState, Durable};
+use crossfade_core::migration::{CopyState, Durable, copy_step};
 use crossfade_core::phase::Phase;
-use crossfade_core::plan::{CopyStep, Plan, Step};
+use crossfade_core::plan::{CopyMode, CopyStep, Plan, Step};
 use crossfade_core::position::{Lsn, Xid};
 use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
@@ -14,6 +14,7 @@ use crossfade_postgres::{copy, slot, state, wal};
 
 use super::shared::Shared;
 use crate::failure::Failure;
+use crate::run::load_copy;
 
 /// Everything that the machines begin with.
 pub(crate) struct Loaded {
@@ -25,7 +26,8 @@ pub(crate) struct Loaded {
     pub(crate) slot_at: Lsn,
 }
 
-/// Reads everything; empties the tables that are still to be copied.
+/// Reads everything; empties the tables that are still to be copied under one snapshot. One that is copied in chunks goes on
+/// with those that have no ledger row.
 pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
     let name = shared.name();
     let (leader, follower) = (
@@ -40,15 +42,21 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
         let table = plan.name.as_str();
         let phase = phases.get(table).copied().unwrap_or(Phase::Planned);
         let copied = phase >= Phase::Copied;
+        let in_chunks = copy_step(plan).copy_mode == CopyMode::Incremental;
         let position = state::position(&follower, table, Direction::Forward).await?;
         let verification = state::last_verification(&follower, table, None).await?;
-        positions.extend(position.filter(|_| copied));
+        positions.extend(position.filter(|_| copied || in_chunks));
+        let in_chunks = match in_chunks {
+            true => Some(load_copy(&follower, table).await?),
+            false => None,
+        };
+        let chunks = state::chunks(&follower, table).await?;
         durables.push((
             phase,
-            copied,
-            position,
+            position.filter(|_| copied),
             verification,
-            state::chunks(&follower, table).await?,
+            chunks,
+            in_chunks,
         ));
     }
     let slot_at = check_slot(shared, &leader, positions.iter().min().copied()).await?;
@@ -56,9 +64,10 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
     let now = wal::snapshot(&leader).await?;
     let committing = wal::committing(&leader, &now).await?;
     let mut loaded = Vec::with_capacity(plans.len());
-    for (plan, (phase, copied, position, verification, chunks)) in plans.iter().zip(durables) {
-        let copy = match (copied, position) {
-            (true, Some(applied)) => match chunks.into_iter().next() {
+    for (plan, (phase, copied, verification, chunks, in_chunks)) in plans.iter().zip(durables) {
+        let copy = match (in_chunks, copied) {
+            (Some(copy), _) => copy,
+            (None, Some(applied)) => match chunks.into_iter().next() {
                 Some(chunk) => CopyState::Whole {
                     applied,
                     snapshot: chunk.snapshot,
@@ -66,7 +75,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
                 // Of a later leg: it was whole when that began.
                 None => whole(applied, &now),
             },
-            _not_copied => {
+            (None, None) => {
                 empty(shared, &follower, plan).await?;
                 CopyState::Nothing
             }

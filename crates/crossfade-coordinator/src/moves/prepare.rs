@@ -8,19 +8,19 @@ use std::path::Path;
 use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_core::name::TableName;
 use crossfade_core::phase::Phase;
-use crossfade_core::plan::{ReplicaIdentity, SchemaSource};
+use crossfade_core::plan::{CopyMode, CopyStep, ReplicaIdentity, SchemaSource};
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::ident::{self, Ident};
 use crossfade_postgres::moves::{attachments, lockout, schema};
 use crossfade_postgres::session::Session;
-use crossfade_postgres::{slot, state};
-use crossfade_replication::slot as replication_slot;
+use crossfade_postgres::{copy, slot, state, wal};
+use crossfade_replication::slot::{self as replication_slot, ExportingSlot};
 use crossfade_replication::transport::Connection;
 
 use super::enter;
-use super::shared::{Shared, Side};
+use super::shared::Shared;
 use crate::failure::Failure;
-use crate::hands::SLOT_RELEASE_MAX;
+use crate::hands::{SLOT_RELEASE_MAX, create_exporting};
 
 /// The statement of the whole move that restores the schema, among those that are written down as done.
 pub(crate) const RESTORED: i32 = 0;
@@ -162,15 +162,54 @@ pub(crate) async fn publish(shared: &Shared, direction: Direction) -> Result<(),
     }
     shared.audit(&session, "published", Some(&create)).await?;
     session.batch_execute("COMMIT").await?;
-    create_slot(shared, side, &shared.slot(direction), &session).await
+    let slot = shared.slot(direction);
+    let in_chunks = match direction {
+        Direction::Forward => tables_in_chunks(shared),
+        Direction::Back => Vec::new(),
+    };
+    if in_chunks.is_empty() {
+        let mut connection = Connection::open(&side.config).await?;
+        replication_slot::create(&mut connection, &slot).await?;
+    } else {
+        let exporting = create_exporting(&side.config, &slot, |line| tracing::info!("{line}")).await?;
+        begin_chunks(shared, &session, &in_chunks, &exporting).await?;
+    }
+    shared
+        .audit(&session, &format!("created the slot {slot}"), None)
+        .await
 }
 
-async fn create_slot(shared: &Shared, side: &Side, slot: &str, session: &Session) -> Result<(), Failure> {
-    let mut connection = Connection::open(&side.config).await?;
-    replication_slot::create(&mut connection, slot).await?;
-    shared
-        .audit(session, &format!("created the slot {slot}"), None)
-        .await
+fn tables_in_chunks(shared: &Shared) -> Vec<(usize, &CopyStep)> {
+    let numbered = shared.steps().enumerate();
+    numbered
+        .filter(|(_, step)| step.copy_mode == CopyMode::Incremental)
+        .collect()
+}
+
+/// Writes down, for the tables that are copied in chunks, where their stream begins and what it will never send: no chunk is
+/// read without that.
+async fn begin_chunks(
+    shared: &Shared,
+    source: &Session,
+    in_chunks: &[(usize, &CopyStep)],
+    exporting: &ExportingSlot,
+) -> Result<(), Failure> {
+    let snapshot = wal::imported_snapshot(source, exporting.snapshot_name()).await?;
+    let consistent_point = exporting.slot().consistent_point;
+    let (side, name) = (&shared.target, shared.name());
+    let home = side.session(name).await?;
+    side.begin(&home, name).await?;
+    for (number, step) in in_chunks {
+        let table = name.of_table(*number);
+        let table = table.as_str();
+        // Every chunk is read later, and so is whatever this file holds by then.
+        let file = copy::file(source, &step.source).await?;
+        state::forget_copy(&home, table).await?;
+        state::start_position(&home, table, Direction::Forward, consistent_point).await?;
+        state::record_slot_snapshot(&home, table, &snapshot).await?;
+        state::trust_file(&home, table, Direction::Forward, file).await?;
+    }
+    Ok(home.batch_execute("COMMIT").await?)
 }
 
 /// Tables whose rows nothing tells apart: an update of one is only seen with the whole old row.
@@ -183,7 +222,7 @@ fn keyless(shared: &Shared) -> Vec<String> {
 
 /// What gives keyless tables their identity back.
 pub(crate) fn restore_identities(shared: &Shared) -> Vec<(TableName, String)> {
-    let restore = |step: &crossfade_core::plan::CopyStep| {
+    let restore = |step: &CopyStep| {
         let table = ident::table(&step.source.name);
         let identity = step.source.identity_to_restore.as_ref()?;
         let identity = match identity {

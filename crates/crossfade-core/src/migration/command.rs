@@ -242,6 +242,8 @@ pub enum Event {
     RetainedWal(u64),
     /// What the gate for pace has to know.
     Observed(Observation),
+    /// So many sessions may copy at the same time from now on, in place of [`Options::copiers`](super::Options::copiers).
+    Copiers(usize),
 }
 
 /// A chunk whose snapshot is taken.

@@ -462,6 +462,7 @@ impl Migration {
             Event::Reference(snapshot) => self.observe(now, &snapshot),
             Event::RetainedWal(retained) => self.retained(retained),
             Event::Observed(observation) => self.pace.observe(observation),
+            Event::Copiers(copiers) => self.options.copiers = copiers,
         }
         self.detector_on(false);
         self.go_on(now, false);

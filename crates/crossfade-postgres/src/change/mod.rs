@@ -83,7 +83,7 @@ pub enum CopyRequest {
 }
 
 impl CopyRequest {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             CopyRequest::Auto => "auto",
             CopyRequest::Snapshot => "snapshot",

@@ -84,6 +84,27 @@ pub fn chunk_copy(source: &Source, target: &Target, bounds: Bounds) -> Option<St
     ))
 }
 
+/// Two statements of which one runs into the other: a chunk, between the staged bounds, out of one server and into the
+/// target of another.
+pub fn chunk_pipe(source: &Source, target: &Target, bounds: Bounds) -> Option<[String; 2]> {
+    let staged = FetchStatements::render(source)?;
+    let (columns, values) = columns_and_values(target);
+    let alias = Ident(&source.name.name).to_string();
+    let format = staged.format;
+    let out = format!(
+        "COPY (SELECT {values}\n  FROM ONLY {source} AS {alias}\n WHERE true{within}{filter}) \
+         TO STDOUT (FORMAT {format})",
+        source = ident::table(&source.name),
+        within = within(&staged, &alias, bounds, "\n   AND "),
+        filter = derive::filtered(target),
+    );
+    let into = format!(
+        "COPY {} ({columns}) FROM STDIN (FORMAT {format})",
+        ident::table(&target.shadow)
+    );
+    Some([out, into])
+}
+
 fn within(staged: &FetchStatements, alias: &str, bounds: Bounds, first: &str) -> String {
     let bound = |number: u32| {
         let cells = staged.keys.iter().map(|key| staged.staged_cell(key, number));
@@ -122,6 +143,7 @@ mod tests {
         target.filter = Some(fixture::expression("amount > 0", &[2]));
         insta::assert_snapshot!(chunk_end(&source, both, "5000").unwrap());
         insta::assert_snapshot!(chunk_copy(&source, &target, open).unwrap());
+        insta::assert_snapshot!(chunk_pipe(&source, &target, both).unwrap().join("\n"));
         let (source, target) = fixture::orders_without_key();
         assert_eq!(chunk_copy(&source, &target, both), None);
     }

@@ -13,7 +13,7 @@ use super::privileges::{self, Moved};
 use super::relations::{self, Relation, Selection};
 use super::{attachments, indexes, schema, sequences, tables};
 use crate::causes::in_one_line;
-use crate::change::ValuesRequest;
+use crate::change::{CopyRequest, ValuesRequest};
 use crate::ident;
 use crate::planner::{self, PlanError};
 use crate::preflight::server::{Findings, Purpose};
@@ -35,6 +35,8 @@ pub struct MoveRequest {
     pub values: Option<ValuesRequest>,
     /// Nobody is handed over: the target gets a copy of one moment.
     pub copy_only: bool,
+    /// How rows get there.
+    pub copy: CopyRequest,
 }
 
 impl MoveRequest {
@@ -47,6 +49,10 @@ impl MoveRequest {
         let mut text = format!("move {}; schema from {schema}", self.selection.canonical());
         if self.copy_only {
             text.push_str("; copy only");
+        }
+        if self.copy != CopyRequest::Auto {
+            text.push_str("; copy ");
+            text.push_str(self.copy.as_str());
         }
         if let Some(values) = &self.values {
             text.push_str("; ");
@@ -124,6 +130,8 @@ pub async fn plan(
     let mut read = tables::read_all(source, &names).await?;
     // The largest is begun first: what is left at the end is small, and can be shared out.
     read.sort_by_key(|table| std::cmp::Reverse(table.step.estimate.bytes));
+    let kept = slot_keeps_bytes(source).await?;
+    tables::choose_copy_modes(&mut read, request.copy, &request.limits, kept);
     names = read.iter().map(|table| table.step.source.name.clone()).collect();
     let mut notices = Vec::new();
     for table in &read {
@@ -253,6 +261,14 @@ fn different_databases(source: &ServerIdentity, target: &ServerIdentity) -> Vec<
         )
     });
     refused.into_iter().collect()
+}
+
+/// `max_slot_wal_keep_size`, if it bounds.
+async fn slot_keeps_bytes(session: &Session) -> Result<Option<u64>, PlanError> {
+    let query = "\
+SELECT setting::int8 * 1048576 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting::int8 >= 0";
+    let row = session.query_opt(query, &[]).await?;
+    Ok(row.map(|row| row.get::<_, i64>(0).cast_unsigned()))
 }
 
 /// What is found of one of them. The server says where, in each object.

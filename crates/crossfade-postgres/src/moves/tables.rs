@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_core::limits::Limits;
 use crossfade_core::name::TableName;
 use crossfade_core::plan::{
     CopyMode, CopyStep, Estimate, Expression, Key, ReplicaIdentity, Source, Stage, Statement, Target,
@@ -10,11 +11,12 @@ use crossfade_core::plan::{
 use crossfade_core::way_back::WayBack;
 
 use super::indexes::{self, Index};
-use crate::catalog;
+use crate::catalog::{self, Definition};
+use crate::change::CopyRequest;
 use crate::ident::{self, Ident};
 use crate::planner::key::{self, KeyChoice};
 use crate::planner::source::{self, TableColumn};
-use crate::planner::{self, PlanError, estimate};
+use crate::planner::{self, PlanError, copy_mode, estimate};
 use crate::session::Session;
 
 /// A table that was looked at.
@@ -27,6 +29,7 @@ pub struct Table {
     pub portable: bool,
     /// Its indexes.
     pub indexes: Vec<Index>,
+    definition: Definition,
 }
 
 impl Table {
@@ -69,6 +72,37 @@ pub async fn read_all(session: &Session, tables: &[TableName]) -> Result<Vec<Tab
     Ok(read)
 }
 
+/// Chooses how each table is copied. Those under one snapshot hold it together: of the smaller ones as many are as are copied
+/// while it may be held. A table that cannot be cut is always one of them.
+pub(super) fn choose_copy_modes(
+    tables: &mut [Table],
+    asked: CopyRequest,
+    limits: &Limits,
+    slot_keeps_bytes: Option<u64>,
+) {
+    let mut order: Vec<usize> = (0..tables.len()).collect();
+    order.sort_by_key(|number| tables[*number].step.estimate.bytes);
+    // The copy writes no log on the server that has the slot.
+    let mut together = Estimate::default();
+    for number in order {
+        let Table { step, definition, .. } = &mut tables[number];
+        let source = &step.source;
+        let key = source.key.iter().flat_map(|key| &key.columns);
+        let key: Vec<&str> = key.map(|column| source.columns[*column].name.as_str()).collect();
+        together.bytes += step.estimate.bytes;
+        let pieces = copy_mode::Pieces {
+            asked,
+            definition,
+            key: &key,
+            estimate: &step.estimate,
+            together,
+            limits,
+            slot_keeps_bytes,
+        };
+        (step.copy_mode, step.copy_mode_reason) = pieces.choose_what_can_be();
+    }
+}
+
 async fn read_one(session: &Session, table: &TableName) -> Result<Table, PlanError> {
     let oid = planner::table_oid(session, table).await?.unwrap_or_default();
     let definition = catalog::describe(session.client(), oid).await?;
@@ -105,7 +139,7 @@ async fn read_one(session: &Session, table: &TableName) -> Result<Table, PlanErr
         keeps_source: true,
         targets: vec![target],
         copy_mode: CopyMode::Snapshot,
-        copy_mode_reason: "a move copies under one snapshot".to_owned(),
+        copy_mode_reason: String::new(),
         estimate: estimate(session, oid, table).await?,
         view: None,
         way_back: WayBack::default(),
@@ -117,6 +151,7 @@ async fn read_one(session: &Session, table: &TableName) -> Result<Table, PlanErr
         keyless,
         portable,
         indexes,
+        definition,
     })
 }
 

@@ -21,32 +21,46 @@ const BYTES_PER_SECOND: u64 = 30 << 20;
 const RETAINED_SHARE: u64 = 3;
 
 /// What the choice is made from.
-pub(super) struct Pieces<'a> {
-    pub(super) asked: CopyRequest,
-    pub(super) definition: &'a Definition,
+pub(crate) struct Pieces<'a> {
+    pub(crate) asked: CopyRequest,
+    pub(crate) definition: &'a Definition,
     /// The key's columns; none if the table has no key.
-    pub(super) key: &'a [&'a str],
-    pub(super) estimate: &'a Estimate,
-    pub(super) limits: &'a Limits,
+    pub(crate) key: &'a [&'a str],
+    pub(crate) estimate: &'a Estimate,
+    /// Of everything that is copied under the same snapshot, this table among it.
+    pub(crate) together: Estimate,
+    pub(crate) limits: &'a Limits,
     /// `max_slot_wal_keep_size`.
-    pub(super) slot_keeps_bytes: Option<u64>,
+    pub(crate) slot_keeps_bytes: Option<u64>,
 }
 
 impl Pieces<'_> {
     /// The mode and the reason, or why the one that was asked for cannot be.
     pub(super) fn choose(&self) -> Result<(CopyMode, String), Refusal> {
-        let obstacle = self.obstacle();
-        match (self.asked, obstacle) {
-            (CopyRequest::Snapshot, _) => Ok((CopyMode::Snapshot, self.snapshot("asked for"))),
-            (CopyRequest::Incremental, None) => Ok((CopyMode::Incremental, self.incremental("asked for"))),
+        match (self.asked, self.obstacle()) {
             (CopyRequest::Incremental, Some(obstacle)) => Err(self.refused(&obstacle)),
-            (CopyRequest::Auto, Some(obstacle)) => Ok((CopyMode::Snapshot, self.snapshot(&obstacle))),
-            (CopyRequest::Auto, None) => Ok(self.weigh()),
+            (_, obstacle) => Ok(self.chosen(obstacle)),
+        }
+    }
+
+    /// The mode and the reason: the one that was asked for, where it can be.
+    pub(crate) fn choose_what_can_be(&self) -> (CopyMode, String) {
+        self.chosen(self.obstacle())
+    }
+
+    fn chosen(&self, obstacle: Option<String>) -> (CopyMode, String) {
+        match (self.asked, obstacle) {
+            (CopyRequest::Snapshot, _) => (CopyMode::Snapshot, self.snapshot("asked for")),
+            (CopyRequest::Incremental | CopyRequest::Auto, Some(obstacle)) => {
+                (CopyMode::Snapshot, self.snapshot(&obstacle))
+            }
+            (CopyRequest::Incremental, None) => (CopyMode::Incremental, self.incremental("asked for")),
+            (CopyRequest::Auto, None) => self.weigh(),
         }
     }
 
     fn weigh(&self) -> (CopyMode, String) {
-        let seconds = self.estimate.bytes / BYTES_PER_SECOND;
+        let seconds = self.together.bytes / BYTES_PER_SECOND;
         if seconds > SNAPSHOT_SECONDS_MAX {
             let why = format!(
                 "one snapshot would be held for about {} minutes",
@@ -55,13 +69,13 @@ impl Pieces<'_> {
             return (CopyMode::Incremental, self.incremental(&why));
         }
         if let Some((name, kept)) = self.bound()
-            && self.estimate.wal_bytes > kept / RETAINED_SHARE
+            && self.together.wal_bytes > kept / RETAINED_SHARE
         {
             let why = format!(
                 "the server may keep {} of WAL for our slot ({name}), and a copy under one snapshot writes about {} \
                  before any of it can be let go",
                 show_bytes(kept),
-                preflight::about(self.estimate.wal_bytes)
+                preflight::about(self.together.wal_bytes)
             );
             return (CopyMode::Incremental, self.incremental(&why));
         }

@@ -540,6 +540,7 @@ impl Draft<'_> {
             definition: &self.surroundings.definition,
             key: &key,
             estimate: &self.surroundings.estimate,
+            together: self.surroundings.estimate,
             limits: &self.request.limits,
             slot_keeps_bytes: self.surroundings.facts.server.slot_keeps_bytes,
         };

@@ -177,7 +177,8 @@ WITH table_of_move AS (SELECT name FROM unnest($1::text[]) AS name),
                   ON CONFLICT (migration, direction) DO UPDATE SET file = excluded.file)
 INSERT INTO crossfade.position (migration, direction, applied_lsn)
 SELECT name, 'forward', $2::text::pg_lsn FROM table_of_move
-    ON CONFLICT (migration, direction) DO UPDATE SET applied_lsn = excluded.applied_lsn, aligned_snapshot = NULL";
+    ON CONFLICT (migration, direction) DO UPDATE
+       SET applied_lsn = excluded.applied_lsn, aligned_snapshot = NULL, slot_snapshot = NULL";
     session
         .execute(start, &[&tables, &position.to_string(), &files])
         .await?;

@@ -119,6 +119,12 @@ enum Scenario {
         /// Between two transactions of a writer
         #[arg(long, default_value = "5ms", value_parser = humantime::parse_duration)]
         thinks: Duration,
+        /// How rows get there: auto, snapshot or incremental
+        #[arg(long, default_value = "auto")]
+        copy: String,
+        /// pgbench writes as well, to tables of its own of this scale
+        #[arg(long, conflicts_with = "existing")]
+        pgbench: Option<u32>,
         /// How often the engine is killed
         #[arg(long, default_value_t = 0)]
         kills: u32,
@@ -148,6 +154,8 @@ async fn main() -> Result<()> {
             to,
             existing,
             thinks,
+            copy,
+            pgbench: beside,
             kills,
             crashes,
         } => {
@@ -160,6 +168,8 @@ async fn main() -> Result<()> {
                     existing,
                     seed,
                     thinks,
+                    copy: copy.clone(),
+                    pgbench: beside,
                 };
                 let began = std::time::Instant::now();
                 let seen = there_and_back(options, Faults { kills, crashes }).await?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossfade_core::code::FailureCode;
 use crossfade_core::migration::{Command, RangeId, Stop};
+use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::position::Lsn;
 
@@ -13,7 +14,6 @@ use crate::context::Message;
 use crate::failure::{DEFECT, Failure};
 use crate::hands::statements;
 use crate::moves::workers::Note;
-use crate::report::now_ms;
 
 impl Engine {
     pub(super) fn perform_all(&mut self, number: usize) -> Result<Option<Outcome>, Failure> {
@@ -27,7 +27,12 @@ impl Engine {
 
     pub(super) fn perform(&mut self, number: usize, command: Command) -> Result<Option<Stop>, Failure> {
         match command {
-            Command::RecordPhase(phase) => self.workers.write_down(number, Note::Phase(phase)),
+            Command::RecordPhase(phase) => {
+                if phase == Phase::Copied {
+                    self.members[number].hands.end_chunks();
+                }
+                self.workers.write_down(number, Note::Phase(phase));
+            }
             Command::OpenSnapshot => {
                 let opened = self.copying.as_ref().and_then(|copying| copying.opened(number));
                 let Some(event) = opened else {
@@ -69,6 +74,10 @@ impl Engine {
             Command::BuildIndexes => self.build(number, statements::Build::Indexes),
             Command::Stop(stop) => return Ok(Some(stop)),
             command @ (Command::Apply(_)
+            | Command::OpenChunk(_)
+            | Command::CopyChunk { .. }
+            | Command::CancelChunk { .. }
+            | Command::ReleaseChunk { .. }
             | Command::Route { .. }
             | Command::Classify(_)
             | Command::Fetch { .. }
@@ -98,10 +107,9 @@ impl Engine {
 
     /// With the last one snapshot and locks are let go.
     pub(super) fn table_copied(&mut self) {
-        self.still_copying = self.still_copying.saturating_sub(1);
-        if self.still_copying == 0 {
+        self.under_snapshot = self.under_snapshot.saturating_sub(1);
+        if self.under_snapshot == 0 {
             self.copying = None;
-            self.report.timeline.copy_ended.get_or_insert_with(now_ms);
         }
     }
 

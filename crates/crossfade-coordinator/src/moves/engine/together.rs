@@ -90,11 +90,14 @@ impl Engine {
         if self.silenced || self.handing_over || self.paused {
             return Ok(None);
         }
-        if self
-            .members
-            .iter()
-            .any(|member| member.machine.phase() < Phase::Ready)
-        {
+        let all = |members: &[Member], phase| members.iter().all(|member| member.machine.phase() >= phase);
+        if !all(&self.members, Phase::Copied) {
+            return self.copy_in_chunks();
+        }
+        if self.report.timeline.copy_started.is_some() {
+            self.report.timeline.copy_ended.get_or_insert_with(now_ms);
+        }
+        if !all(&self.members, Phase::Ready) {
             return Ok(None);
         }
         if !self.finished {
@@ -113,6 +116,20 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// Behind those under the snapshot, which is not to be held longer than it has to, one table after the other: each keeps
+    /// all copiers busy.
+    fn copy_in_chunks(&mut self) -> Result<Option<Outcome>, Failure> {
+        let done = |number: usize| self.members[number].machine.phase() >= Phase::Copied;
+        if self.under_snapshot > 0 || self.in_chunks.is_some_and(|number| !done(number)) {
+            return Ok(None);
+        }
+        self.in_chunks = (0..self.members.len()).find(|number| !done(*number));
+        match self.in_chunks {
+            Some(number) => self.event(number, Event::Copiers(self.options.copiers)),
+            None => Ok(None),
+        }
     }
 
     /// Tables are compared one after the other: each takes as much of both servers as it can get.
