@@ -26,7 +26,7 @@ pub const ENGINE: &str = "mover";
 const PASSWORD: &str = "as on a throwaway server";
 const DATABASE: &str = "estate";
 /// How long any single step may take.
-const STEP_MAX: Duration = Duration::from_secs(240);
+const STEP_MAX: Duration = Duration::from_secs(900);
 
 /// What of a move is to be tried.
 #[derive(Clone, Debug)]
