@@ -12,7 +12,7 @@ use crossfade_core::name::MigrationName;
 use crossfade_postgres::change::CopyRequest;
 
 pub(crate) use self::bench::{Bench, BenchAll, BenchApply, BenchCopy, BenchResults, BenchStall, BenchWhat};
-pub(crate) use self::moves::{Move, OtherServer, SchemaFrom, Selected};
+pub(crate) use self::moves::{Move, OtherServer, SchemaFrom, Selected, TypedHooks};
 use crate::exit::Exit;
 
 const EXAMPLES: &str = "\
@@ -136,7 +136,9 @@ pub(crate) enum Command {
     Pause(Named),
     /// End a pause, or go on here with a migration that no engine works on
     #[command(
-        after_help = "Examples:\n  crossfade continue orders\n  crossfade continue orders --cutover auto"
+        after_help = "Examples:\n  crossfade continue orders\n  crossfade continue orders --cutover auto\n  crossfade \
+                      continue shop --url postgres://app@new/shop --from postgres://app@old/shop\n\nWithout an engine this \
+                      process becomes it. A move takes --from for that, and its hooks."
     )]
     Continue(Continue),
     /// Compare every row of the new table with the old one's, while both are written to
@@ -151,7 +153,10 @@ pub(crate) enum Command {
     /// Ask the running engine to swap the tables as soon as it is ready
     Cutover(Named),
     /// Swap back: the old table has every write that was made since; here, if no engine works on the migration
-    #[command(after_help = "Example:\n  crossfade rollback orders")]
+    #[command(
+        after_help = "Examples:\n  crossfade rollback orders\n  crossfade rollback shop --url postgres://app@new/shop \
+                      --from postgres://app@old/shop"
+    )]
     Rollback(Continue),
     /// Give up before the swap: remove slot, publication and new table; the audit trail stays
     Abort(Abort),
@@ -443,6 +448,13 @@ pub(crate) struct Continue {
     pub(crate) name: MigrationName,
     #[command(flatten)]
     pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) other: OtherServer,
+    /// Of a move that has not restored the schema yet: the program that dumps it
+    #[arg(long, value_name = "PROGRAM", default_value = "pg_dump", requires = "from")]
+    pub(crate) pg_dump: PathBuf,
+    #[command(flatten)]
+    pub(crate) hooks: TypedHooks,
 }
 
 /// `crossfade complete`.

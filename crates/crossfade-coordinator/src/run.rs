@@ -174,7 +174,7 @@ async fn admit(config: &ConnectConfig, what: What) -> Result<(MigrationName, Con
                     code: RefusalCode::OfTwoServers,
                     object: format!("migration {name}"),
                     reason: format!("It is a move from {}.", destination.from_place),
-                    remedy: "Go on with it by `crossfade move --from … --to … --name …`.",
+                    remedy: "Say where from, too: --from URL; and its hooks, if it has any.",
                 }),
             }
         }

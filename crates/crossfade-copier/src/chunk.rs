@@ -49,6 +49,7 @@ impl ChunkCopier {
         session.batch_execute(CHUNK_SETTINGS).await?;
         let fetcher = Fetcher::prepare(&session, &step.source).await?;
         if let Some(there) = &there {
+            there.batch_execute(CHUNK_SETTINGS).await?;
             there.batch_execute(apply::CLIENT_ENCODING).await?;
         }
         Ok(ChunkCopier {
@@ -62,9 +63,9 @@ impl ChunkCopier {
         })
     }
 
-    /// The session that reads: to cancel it, and to leave it out of lists of others' sessions.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// Its sessions: to cancel them, and to leave them out of lists of others' sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        std::iter::once(&self.session).chain(&self.there)
     }
 
     /// Locks the source, takes a snapshot and finds the chunk's end. The transaction stays open. A dropped future

@@ -216,6 +216,30 @@ impl Moving {
         self.crossfade_move((&self.from, &self.to), &arguments)
     }
 
+    /// Goes on with the move by `crossfade continue`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_again(&self, more: &[&str]) -> Result<Process> {
+        self.become_engine("continue", more)
+    }
+
+    /// Goes back by `crossfade rollback`, where no engine runs.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_back(&self, more: &[&str]) -> Result<Process> {
+        self.become_engine("rollback", more)
+    }
+
+    fn become_engine(&self, verb: &str, more: &[&str]) -> Result<Process> {
+        let (from, to) = (self.engine(&self.from), self.engine(&self.to));
+        let mut arguments = vec![verb, "estate", "--from", &from, "--url", &to];
+        arguments.extend(["--json", "--color", "never"]);
+        arguments.extend(more);
+        Process::start(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    }
+
     /// What `crossfade move --plan` says.
     ///
     /// # Errors

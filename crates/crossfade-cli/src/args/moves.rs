@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use crossfade_coordinator::moves::Hooks;
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::SchemaSource;
 
@@ -84,18 +85,38 @@ pub(crate) struct Move {
     /// How long to try to get back to a server that is away
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) reconnect_max: Duration,
+    #[command(flatten)]
+    pub(crate) hooks: TypedHooks,
+}
+
+/// Commands around a hand-over.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+#[command(next_help_heading = "Hooks")]
+pub(crate) struct TypedHooks {
     /// Run before writers are shut out: PAUSE of a pooler
-    #[arg(long, value_name = "COMMAND", help_heading = "Hooks")]
+    #[arg(long, value_name = "COMMAND", requires = "from")]
     pub(crate) hook_pause: Option<String>,
     /// Run when the other server leads: DNS, configuration, a pooler's target
-    #[arg(long, value_name = "COMMAND", help_heading = "Hooks")]
+    #[arg(long, value_name = "COMMAND", requires = "from")]
     pub(crate) hook_switch: Option<String>,
     /// Run at the end, whether it was handed over or not: RESUME
-    #[arg(long, value_name = "COMMAND", help_heading = "Hooks")]
+    #[arg(long, value_name = "COMMAND", requires = "from")]
     pub(crate) hook_resume: Option<String>,
     /// How long each hook may take
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, help_heading = "Hooks")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) hook_timeout: Duration,
+}
+
+impl From<TypedHooks> for Hooks {
+    fn from(typed: TypedHooks) -> Hooks {
+        Hooks {
+            pause: typed.hook_pause,
+            switch: typed.hook_switch,
+            resume: typed.hook_resume,
+            timeout: typed.hook_timeout,
+        }
+    }
 }
 
 /// Where the target's tables come from.

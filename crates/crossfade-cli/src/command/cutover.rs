@@ -18,8 +18,8 @@ pub(super) async fn perform(context: &Context, Named { name }: Named) -> Outcome
         }
         Ok(false) => {
             let hint = format!(
-                "Start one that swaps: `crossfade continue {name} --cutover auto`; for a move give its `crossfade move` \
-                 command again, with --cutover auto."
+                "Start one that swaps: `crossfade continue {name} --cutover auto`; of a move with --from URL and its hooks, \
+                 too."
             );
             Ok(running::nobody_there(context.console, &name, &hint))
         }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use crossfade_coordinator::moves::{self, Hooks, MoveOptions, MoveWhat};
+use crossfade_coordinator::moves::{self, MoveOptions, MoveWhat};
 use crossfade_core::name::MigrationName;
 use crossfade_core::plan::Plan;
 use crossfade_postgres::change::limits;
@@ -11,10 +11,10 @@ use crossfade_postgres::moves::plan::MoveRequest;
 use tokio::sync::watch;
 
 use super::{Context, planning};
-use crate::args::{Cutover, Move, Verify};
+use crate::args::{Continue, Cutover, Move, Verify};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::output::progress;
+use crate::output::{Console, progress};
 use crate::{meaning, output, signals};
 
 /// Those of all limits that bound a move, too.
@@ -47,11 +47,45 @@ pub(super) async fn perform(context: &Context, typed: Move) -> Outcome {
     let Some(what) = agreed(context, &typed, (&from, &to), &name).await? else {
         return Ok(Exit::Done);
     };
+    to_its_end(context.console, (&from, &to), &name, what, options(typed)).await
+}
+
+/// Goes on with a move that there is: as its engine, in this process.
+pub(super) async fn go_on(
+    console: Console,
+    (from, to): (&str, &ConnectConfig),
+    typed: Continue,
+    roll_back: bool,
+) -> Outcome {
+    let from = meaning::connection(Some(from))?;
+    let engine = meaning::run_options(&typed.engine);
+    let options = MoveOptions {
+        copiers: engine.copiers,
+        cutover_when_ready: engine.cutover_when_ready,
+        roll_back,
+        until_handed_over: false,
+        verify: engine.verify,
+        repair: engine.repair,
+        hooks: typed.hooks.into(),
+        pg_dump: typed.pg_dump,
+        reconnect_max: engine.reconnect_max,
+    };
+    let what = MoveWhat::Resume(typed.name.clone());
+    to_its_end(console, (&from, to), &typed.name, what, options).await
+}
+
+async fn to_its_end(
+    console: Console,
+    (from, to): (&ConnectConfig, &ConnectConfig),
+    name: &MigrationName,
+    what: MoveWhat,
+    options: MoveOptions,
+) -> Outcome {
     let stop = signals::watch()?;
     let (status, watched) = watch::channel(None);
-    let engine = moves::run(&from, &to, what, options(typed), stop, status);
-    let (ended, ()) = tokio::join!(engine, progress::show(context.console, watched));
-    Ok(output::moves::explain(context.console, &name, &ended))
+    let engine = moves::run(from, to, what, options, stop, status);
+    let (ended, ()) = tokio::join!(engine, progress::show(console, watched));
+    Ok(output::moves::explain(console, name, &ended))
 }
 
 fn options(typed: Move) -> MoveOptions {
@@ -62,12 +96,7 @@ fn options(typed: Move) -> MoveOptions {
         until_handed_over: typed.until_cutover,
         verify: typed.verify != Verify::Off,
         repair: typed.verify == Verify::Repair,
-        hooks: Hooks {
-            pause: typed.hook_pause,
-            switch: typed.hook_switch,
-            resume: typed.hook_resume,
-            timeout: typed.hook_timeout,
-        },
+        hooks: typed.hooks.into(),
         pg_dump: typed.pg_dump,
         reconnect_max: typed.reconnect_max,
     }

@@ -51,7 +51,8 @@ pub(super) async fn perform(context: &Context, VerifyNow { name, repair }: Verif
 }
 
 fn nobody_there(console: Console, name: &MigrationName) -> Exit {
-    let hint = format!("Start one that follows: `crossfade continue {name}`.");
+    let hint =
+        format!("Start one that follows: `crossfade continue {name}`; of a move with --from URL, too.");
     running::nobody_there(console, name, &hint)
 }
 

@@ -114,7 +114,9 @@ fn engine(migration: &MigrationStatus) -> String {
             engine.pid, engine.host, engine.heard_seconds_ago
         ),
         None if migration.phase.is_final() => String::new(),
-        None if migration.moved.is_some() => "no engine: give the `crossfade move` command again".to_owned(),
+        None if migration.moved.is_some() => {
+            format!("no engine: `crossfade continue {} --from URL`", migration.name)
+        }
         // Nothing follows any more.
         None if migration.phase == Phase::Swapped && migration.way_back.is_none() => {
             format!("in place: `crossfade complete {}` ends it", migration.name)

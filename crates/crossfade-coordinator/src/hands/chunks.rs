@@ -27,8 +27,8 @@ enum ChunkOrder {
 pub(super) struct ChunkWorker {
     orders: mpsc::Sender<ChunkOrder>,
     chunk: Option<ChunkId>,
-    /// Its session's, once that is open.
-    canceler: watch::Receiver<Option<Canceler>>,
+    /// Those of its sessions, once they are open.
+    cancelers: watch::Receiver<Vec<Canceler>>,
 }
 
 /// Drops what an earlier copy left, then the slot. Its snapshot is not read under: it says what the slot will never
@@ -62,12 +62,12 @@ impl Hands {
         let position = free.unwrap_or_else(|| {
             // Two, since the release of a chunk may meet the opening of the next.
             let (orders, receiver) = mpsc::channel(2);
-            let (told, canceler) = watch::channel(None);
+            let (told, cancelers) = watch::channel(Vec::new());
             self.tasks.spawn(work(Arc::clone(&self.context), receiver, told));
             self.chunks.push(ChunkWorker {
                 orders,
                 chunk: None,
-                canceler,
+                cancelers,
             });
             self.chunks.len() - 1
         });
@@ -84,14 +84,16 @@ impl Hands {
     /// The statement's error, if it comes, is the answer.
     pub(super) fn cancel_chunk(&mut self, id: ChunkId) {
         let worker = self.chunks.iter().find(|worker| worker.chunk == Some(id));
-        let Some(canceler) = worker.and_then(|worker| worker.canceler.borrow().clone()) else {
+        let Some(cancelers) = worker.map(|worker| worker.cancelers.borrow().clone()) else {
             return;
         };
         self.context
             .line("copying a chunk takes longer than chunk_time_max: it is canceled, and cut smaller");
         self.tasks.spawn(async move {
-            if let Err(error) = canceler.cancel().await {
-                tracing::warn!(%error, "a chunk was not canceled");
+            for canceler in cancelers {
+                if let Err(error) = canceler.cancel().await {
+                    tracing::warn!(%error, "a chunk was not canceled");
+                }
             }
         });
     }
@@ -118,11 +120,11 @@ impl Hands {
 async fn work(
     context: Arc<Context>,
     mut orders: mpsc::Receiver<ChunkOrder>,
-    canceler: watch::Sender<Option<Canceler>>,
+    cancelers: watch::Sender<Vec<Canceler>>,
 ) {
     let mut copier = match open_copier(&context).await {
         Ok(copier) => {
-            canceler.send_replace(Some(copier.session().canceler()));
+            cancelers.send_replace(copier.sessions().map(Session::canceler).collect());
             copier
         }
         Err(failure) => {

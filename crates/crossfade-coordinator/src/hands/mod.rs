@@ -235,6 +235,17 @@ impl Hands {
         }
     }
 
+    /// Where nobody calls [`Hands::next`]: a worker that has panicked is heard of.
+    pub(crate) fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+
     /// Writes moments down.
     pub(crate) fn observe(&mut self, event: &Event) {
         let timeline = &mut self.report.timeline;

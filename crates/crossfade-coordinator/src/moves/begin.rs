@@ -63,13 +63,14 @@ pub(crate) async fn begin(
     let tables = stored.plan.steps.len();
     state::raise_generation_of_tables(&home, name, tables, target.generation).await?;
     state::raise_generation_of_tables(&there, name, tables, source.generation).await?;
+    // Nobody else changes it any more.
+    let stored = find(&home, name).await?;
     if stored.phase == Phase::Planned {
         // Of a former move of that name, which may have had another server.
         state::forget_tables(&there, name.as_str()).await?;
         state::forget_tables(&home, name.as_str()).await?;
     }
     let leg = leg(name, &there, &home).await?;
-    let stored = find(&home, name).await?;
     let shared = Shared {
         plan: stored.plan.clone(),
         source,

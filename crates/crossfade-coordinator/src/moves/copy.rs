@@ -1,19 +1,23 @@
 //! The copy of a move: one snapshot of all tables that are still to be copied, ranges of all of them in one queue.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossfade_copier::{Kept, Outcome, Pipe, keep_tables};
-use crossfade_core::migration::{Event, RangeId, copy_step};
-use crossfade_core::plan::Plan;
+use crossfade_core::migration::{Event, Invisible, RangeId, copy_step};
+use crossfade_core::plan::{Plan, Source};
 use crossfade_core::position::Lsn;
+use crossfade_core::snapshot::Snapshot;
 use crossfade_postgres::copy::{CtidRange, ranges};
 use crossfade_postgres::session::Session;
-use crossfade_postgres::wal;
+use crossfade_postgres::{visibility, wal};
 use tokio::sync::Semaphore;
 
 use super::shared::Shared;
 use crate::failure::Failure;
 
+/// Between two snapshots of which the first did not see what the slot will never send.
+const AGAIN: Duration = Duration::from_millis(20);
 /// Heap and TOAST bytes of one range.
 const RANGE_BYTES: u64 = 16 << 20;
 
@@ -30,6 +34,33 @@ pub(crate) struct Copying {
     free: Mutex<Vec<Pipe>>,
 }
 
+/// A commit that waits for a synchronous standby is in the log and not visible: it may lie before the slot.
+async fn keep(
+    shared: &Shared,
+    sources: &[&Source],
+    never_sent: Option<&Snapshot>,
+) -> Result<(Session, Vec<Kept>), Failure> {
+    let began = Instant::now();
+    loop {
+        let session = shared.leader().session(shared.name()).await?;
+        let (keeper, kept) = keep_tables(session, sources).await?;
+        let snapshot = kept.first().map(|table| &table.snapshot);
+        let missed = snapshot
+            .zip(never_sent)
+            .and_then(|(ours, slots)| ours.misses(slots));
+        let Some(xid) = missed else {
+            return Ok((keeper, kept));
+        };
+        if began.elapsed() > shared.plan.limits.proof_wait() {
+            drop(keeper);
+            let session = shared.leader().session(shared.name()).await?;
+            let what = visibility::explain(&session, Invisible { xid }).await?;
+            return Err(Failure::Lost { what });
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 struct Table {
     kept: Kept,
     ranges: Vec<CtidRange>,
@@ -38,12 +69,12 @@ struct Table {
 impl Copying {
     /// Locks the tables that are still to be copied, takes a snapshot, and makes durable what it sees: else a crash of the
     /// source could lose a commit that was copied (R13). The stream begins before it, and each change is held against it
-    /// (R1).
+    /// (R1); what the slot will never send it sees, or another one is taken.
     pub(crate) async fn open(
         shared: &Shared,
         plans: &[Plan],
         wanted: &[usize],
-        slot_at: Lsn,
+        (slot_at, never_sent): (Lsn, Option<&Snapshot>),
         copiers: usize,
     ) -> Result<Self, Failure> {
         let name = shared.name();
@@ -51,7 +82,7 @@ impl Copying {
             .iter()
             .map(|number| &copy_step(&plans[*number]).source)
             .collect();
-        let (keeper, kept) = keep_tables(shared.leader().session(name).await?, &sources).await?;
+        let (keeper, kept) = keep(shared, &sources, never_sent).await?;
         wal::make_durable(&shared.leader().session(name).await?).await?;
         let mut tables: Vec<Option<Table>> = plans.iter().map(|_| None).collect();
         for (number, kept) in wanted.iter().zip(kept) {

@@ -17,10 +17,12 @@ use crossfade_core::cutover::OldSnapshots;
 use crossfade_core::feed::FeedLimits;
 use crossfade_core::migration::{Ask as Asked, Command, Durable, Event, Migration, Options, Stop, copy_step};
 use crossfade_core::moves::Dealer;
+use crossfade_core::name::TableName;
 use crossfade_core::phase::Phase;
 use crossfade_core::piece::Piece;
 use crossfade_core::plan::{CopyMode, Plan};
 use crossfade_core::position::Lsn;
+use crossfade_core::snapshot::Snapshot;
 use crossfade_core::verify::Verified;
 use crossfade_replication::reader::{History, Reader, ReaderHandle, ReaderLimits, ReaderOptions};
 use crossfade_replication::shape::Shape;
@@ -123,6 +125,7 @@ pub(crate) struct Engine {
     members: Vec<Member>,
     copying: Option<Arc<Copying>>,
     slot_at: Lsn,
+    slot_snapshot: Option<Snapshot>,
     /// Tables that are still to be copied under the snapshot.
     under_snapshot: usize,
     /// The table whose turn it is to be copied in chunks.
@@ -171,7 +174,13 @@ impl Engine {
             plans,
             durables,
             slot_at,
+            slot_snapshot,
+            rows_before,
         } = loaded;
+        let mut report = report;
+        if let Some(rows) = rows_before {
+            report.rows_copied = rows;
+        }
         let plans = Arc::new(plans);
         let mut tasks = JoinSet::new();
         let workers = Workers::start(&shared, &plans, &tell, &mut tasks);
@@ -208,6 +217,7 @@ impl Engine {
             members,
             copying: None,
             slot_at,
+            slot_snapshot,
             under_snapshot: 0,
             in_chunks: None,
             dealer: None,
@@ -311,7 +321,7 @@ impl Engine {
             &self.shared,
             &self.plans,
             &wanted,
-            self.slot_at,
+            (self.slot_at, self.slot_snapshot.as_ref()),
             self.options.copiers,
         );
         self.copying = Some(Arc::new(copying.await?));
@@ -373,7 +383,13 @@ impl Engine {
             // What the workers of a leg that has ended still say is nobody's business.
             Wake::Heard(_, Ok(Heeded::HandedOver(outcome))) => return self.handed_over(outcome?),
             Wake::Heard(..) if self.silenced => {}
-            Wake::Heard(number, heard) => return self.hear(number, heard?),
+            Wake::Heard(number, heard) => {
+                let heard = heard.map_err(|failure| match number {
+                    Some(number) => failure.about(&format!("{}: ", self.table(number))),
+                    None => failure,
+                });
+                return self.hear(number, heard?);
+            }
             Wake::Items(Some(items)) => return self.deal(items),
             Wake::Items(None) => return Err(self.stream_ended().await),
             Wake::Asked(ask) => self.asked_by_hand_over(ask),
@@ -383,7 +399,10 @@ impl Engine {
                 return Ok(Some(Outcome::Stopped(Stop::Interrupted, None)));
             }
             Wake::TimeOut => return self.time_out(),
-            Wake::Tick => self.publish(),
+            Wake::Tick => {
+                self.members.iter_mut().for_each(|member| member.hands.reap());
+                self.publish();
+            }
             Wake::Ended(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Wake::Ended(_) => {}
         }
@@ -470,11 +489,16 @@ impl Engine {
         match note {
             crate::context::Note::Verified { found, unverified } => self.compared(number, found, unverified),
             crate::context::Note::Line(line) => {
+                let line = format!("{}: {line}", self.table(number));
                 tracing::info!("{line}");
                 self.note = Some(line);
             }
             crate::context::Note::LockQueue(_) | crate::context::Note::Swapped { .. } => {}
         }
+    }
+
+    fn table(&self, number: usize) -> &TableName {
+        &copy_step(&self.plans[number]).source.name
     }
 
     async fn stream_ended(&mut self) -> Failure {

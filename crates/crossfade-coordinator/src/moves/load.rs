@@ -24,6 +24,10 @@ pub(crate) struct Loaded {
     pub(crate) durables: Vec<Durable>,
     /// Where the stream of tables begins that are still to be copied.
     pub(crate) slot_at: Lsn,
+    /// What that stream will never send.
+    pub(crate) slot_snapshot: Option<Snapshot>,
+    /// Of the first leg: rows of tables that were copied before.
+    pub(crate) rows_before: Option<u64>,
 }
 
 /// Reads everything; empties the tables that are still to be copied under one snapshot. One that is copied in chunks goes on
@@ -38,6 +42,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
     let phases = state::table_phases(&follower, name.as_str()).await?;
     let mut durables = Vec::with_capacity(plans.len());
     let mut positions = Vec::new();
+    let mut rows_before = 0;
     for plan in &plans {
         let table = plan.name.as_str();
         let phase = phases.get(table).copied().unwrap_or(Phase::Planned);
@@ -51,6 +56,9 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
             false => None,
         };
         let chunks = state::chunks(&follower, table).await?;
+        if copied {
+            rows_before += chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
+        }
         durables.push((
             phase,
             position.filter(|_| copied),
@@ -59,6 +67,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
             in_chunks,
         ));
     }
+    let slot_snapshot = state::slot_snapshot(&follower, name.of_table(0).as_str()).await?;
     let slot_at = check_slot(shared, &leader, positions.iter().min().copied()).await?;
     // A snapshot after the positions were read: what was applied by then it sees or lists.
     let now = wal::snapshot(&leader).await?;
@@ -89,9 +98,11 @@ pub(crate) async fn load(shared: &Shared) -> Result<Loaded, Failure> {
         ));
     }
     Ok(Loaded {
-        plans,
         durables: loaded,
         slot_at,
+        slot_snapshot,
+        rows_before: (shared.leg == 0).then_some(rows_before),
+        plans,
     })
 }
 

@@ -9,7 +9,7 @@ use crossfade_core::phase::Phase;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::slot::WalStatus;
-use crossfade_postgres::{preflight, slot, state, wal};
+use crossfade_postgres::{preflight, slot, state, visibility, wal};
 use tokio::sync::{mpsc, watch};
 
 use super::engine::{Heard, Heeded, Shown};
@@ -66,6 +66,7 @@ impl Operator {
         }
         self.measure().await?;
         let shown = self.shown.borrow().clone();
+        let waits_for = self.explain_wait(&shown).await?;
         if self.shared.leg == 0 && self.reached < Some(shown.phase) {
             // What a later engine goes by is written by no earlier one (R24).
             shared.target.begin(&self.home, shared.name()).await?;
@@ -73,13 +74,26 @@ impl Operator {
             self.home.batch_execute("COMMIT").await?;
             self.reached = Some(shown.phase);
         }
-        let progress = progress(&shared, &shown).to_string();
+        let progress = progress(&shared, &shown, waits_for.as_deref()).to_string();
         state::heartbeat(&self.home, name, &progress).await?;
         if self.written.as_ref() != Some(&shown.report) {
             store_report(&self.home, name, &shown.report).await?;
             self.written = Some(shown.report);
         }
         Ok(())
+    }
+
+    /// A proof of visibility that does not come is named (R7).
+    async fn explain_wait(&self, shown: &Shown) -> Result<Option<String>, Failure> {
+        let waiting = shown.tables.iter().find_map(|table| {
+            let invisible = table.progress.invisible?;
+            Some((&table.name, invisible))
+        });
+        let (Some((table, invisible)), Some(leader)) = (waiting, &self.leader) else {
+            return Ok(None);
+        };
+        let words = visibility::explain(leader, invisible).await?;
+        Ok(Some(format!("{table}: {words}")))
     }
 
     async fn asked(&self, verb: state::Verb) -> Result<(), Failure> {
@@ -151,7 +165,7 @@ impl Operator {
 }
 
 /// What `status` shows of a running engine.
-fn progress(shared: &Shared, shown: &Shown) -> serde_json::Value {
+fn progress(shared: &Shared, shown: &Shown, waits_for: Option<&str>) -> serde_json::Value {
     let activities = shown.tables.iter().map(|table| table.activity);
     // The one that is least far.
     let activity = activities.min_by_key(|activity| *activity as u8);
@@ -190,6 +204,7 @@ fn progress(shared: &Shared, shown: &Shown) -> serde_json::Value {
         "ready": shown.ready,
         "verified": shown.ready && shown.tables.iter().all(|table| table.equal),
         "note": shown.note,
+        "waits_for": waits_for,
         "tables": tables.collect::<Vec<_>>(),
     })
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crossfade_core::code::{FailureCode, RefusalCode};
 use crossfade_core::name::TableName;
 use crossfade_core::phase::Phase;
-use crossfade_core::plan::{CopyMode, CopyStep, ReplicaIdentity, SchemaSource};
+use crossfade_core::plan::{CopyStep, ReplicaIdentity, SchemaSource};
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::ident::{self, Ident};
 use crossfade_postgres::moves::{attachments, lockout, schema};
@@ -163,44 +163,27 @@ pub(crate) async fn publish(shared: &Shared, direction: Direction) -> Result<(),
     shared.audit(&session, "published", Some(&create)).await?;
     session.batch_execute("COMMIT").await?;
     let slot = shared.slot(direction);
-    let in_chunks = match direction {
-        Direction::Forward => tables_in_chunks(shared),
-        Direction::Back => Vec::new(),
-    };
-    if in_chunks.is_empty() {
+    if shared.leg == 0 && direction == Direction::Forward {
+        let exporting = create_exporting(&side.config, &slot, |line| tracing::info!("{line}")).await?;
+        begin_stream(shared, &session, &exporting).await?;
+    } else {
         let mut connection = Connection::open(&side.config).await?;
         replication_slot::create(&mut connection, &slot).await?;
-    } else {
-        let exporting = create_exporting(&side.config, &slot, |line| tracing::info!("{line}")).await?;
-        begin_chunks(shared, &session, &in_chunks, &exporting).await?;
     }
     shared
         .audit(&session, &format!("created the slot {slot}"), None)
         .await
 }
 
-fn tables_in_chunks(shared: &Shared) -> Vec<(usize, &CopyStep)> {
-    let numbered = shared.steps().enumerate();
-    numbered
-        .filter(|(_, step)| step.copy_mode == CopyMode::Incremental)
-        .collect()
-}
-
-/// Writes down, for the tables that are copied in chunks, where their stream begins and what it will never send: no chunk is
-/// read without that.
-async fn begin_chunks(
-    shared: &Shared,
-    source: &Session,
-    in_chunks: &[(usize, &CopyStep)],
-    exporting: &ExportingSlot,
-) -> Result<(), Failure> {
+/// Writes down of each table where its stream begins and what that will never send: no row is read without it.
+async fn begin_stream(shared: &Shared, source: &Session, exporting: &ExportingSlot) -> Result<(), Failure> {
     let snapshot = wal::imported_snapshot(source, exporting.snapshot_name()).await?;
     let consistent_point = exporting.slot().consistent_point;
     let (side, name) = (&shared.target, shared.name());
     let home = side.session(name).await?;
     side.begin(&home, name).await?;
-    for (number, step) in in_chunks {
-        let table = name.of_table(*number);
+    for (number, step) in shared.steps().enumerate() {
+        let table = name.of_table(number);
         let table = table.as_str();
         // Every chunk is read later, and so is whatever this file holds by then.
         let file = copy::file(source, &step.source).await?;

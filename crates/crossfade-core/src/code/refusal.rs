@@ -198,7 +198,8 @@ codes! {
         remedy: "Write `schema.table` as psql takes it, with `*` and `?`; names with capitals in double quotes.";
     OfTwoServers "of_two_servers"
         cause: "The migration is a move, and only one of its two servers was named."
-        remedy: "Name both: `--url` or `--to` the target, which has the state, and `--from` the source.";
+        remedy: "Name both: `--url` or `--to` the target, which has the state, and `--from` the source. To go on with it \
+                 give its hooks, too.";
     OldShapeColumnMissing "old_shape_column_missing"
         cause: "The query of the old shape lacks a column that is NOT NULL without a default, or one that the new \
                 tables are made from and a view has to write."

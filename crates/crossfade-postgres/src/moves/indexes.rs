@@ -83,6 +83,31 @@ SELECT n.nspname::text, c.relname::text
     Ok(rows.iter().map(name).collect())
 }
 
+/// Of these tables those that have an index that two rows must not share a value of, each with the columns of such an index, in
+/// their own order; none for one that excludes by something else than equality.
+///
+/// # Errors
+/// As the server says.
+pub async fn unique(
+    session: &Session,
+    tables: &[TableName],
+) -> Result<Vec<(TableName, BTreeSet<String>)>, SqlError> {
+    let names: Vec<String> = tables.iter().map(ident::table).collect();
+    let query = "\
+SELECT n.nspname::text, c.relname::text,
+       CASE WHEN i.indisexclusion THEN '{}'
+            ELSE ARRAY (SELECT a.attname::text FROM pg_attribute a
+                         WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])) END
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)";
+    let rows = session.query(query, &[&names]).await?;
+    let one = |row: &tokio_postgres::Row| {
+        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        (table, row.get::<_, Vec<String>>(2).into_iter().collect())
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
 /// The statements for the indexes of a partitioned table: made once those of its partitions are there, which become
 /// theirs.
 ///

@@ -131,7 +131,8 @@ pub async fn plan(
     // The largest is begun first: what is left at the end is small, and can be shared out.
     read.sort_by_key(|table| std::cmp::Reverse(table.step.estimate.bytes));
     let kept = slot_keeps_bytes(source).await?;
-    tables::choose_copy_modes(&mut read, request.copy, &request.limits, kept);
+    let unique = indexes::unique(target, &names).await?;
+    tables::choose_copy_modes(&mut read, (request.copy, &request.limits), kept, &unique);
     names = read.iter().map(|table| table.step.source.name.clone()).collect();
     let mut notices = Vec::new();
     for table in &read {

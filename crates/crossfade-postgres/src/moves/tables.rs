@@ -73,12 +73,13 @@ pub async fn read_all(session: &Session, tables: &[TableName]) -> Result<Vec<Tab
 }
 
 /// Chooses how each table is copied. Those under one snapshot hold it together: of the smaller ones as many are as are copied
-/// while it may be held. A table that cannot be cut is always one of them.
+/// while it may be held. A table that cannot be cut is always one of them, and so is one with an index on the target that rows
+/// of two moments could violate (R25): `unique_there`, each with its columns.
 pub(super) fn choose_copy_modes(
     tables: &mut [Table],
-    asked: CopyRequest,
-    limits: &Limits,
+    (asked, limits): (CopyRequest, &Limits),
     slot_keeps_bytes: Option<u64>,
+    unique_there: &[(TableName, BTreeSet<String>)],
 ) {
     let mut order: Vec<usize> = (0..tables.len()).collect();
     order.sort_by_key(|number| tables[*number].step.estimate.bytes);
@@ -90,6 +91,14 @@ pub(super) fn choose_copy_modes(
         let key = source.key.iter().flat_map(|key| &key.columns);
         let key: Vec<&str> = key.map(|column| source.columns[*column].name.as_str()).collect();
         together.bytes += step.estimate.bytes;
+        let beside_key = |(table, columns): &&(TableName, BTreeSet<String>)| {
+            *table == source.name
+                && !columns
+                    .iter()
+                    .map(String::as_str)
+                    .eq(key.iter().copied().collect::<BTreeSet<_>>())
+        };
+        let obstacle = unique_there.iter().find(beside_key);
         let pieces = copy_mode::Pieces {
             asked,
             definition,
@@ -98,6 +107,7 @@ pub(super) fn choose_copy_modes(
             together,
             limits,
             slot_keeps_bytes,
+            beside: obstacle.map(|_| "the target's table has another unique index already"),
         };
         (step.copy_mode, step.copy_mode_reason) = pieces.choose_what_can_be();
     }

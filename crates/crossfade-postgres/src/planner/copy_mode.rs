@@ -30,6 +30,8 @@ pub(crate) struct Pieces<'a> {
     /// Of everything that is copied under the same snapshot, this table among it.
     pub(crate) together: Estimate,
     pub(crate) limits: &'a Limits,
+    /// What stands in the way of chunks beside the table itself.
+    pub(crate) beside: Option<&'a str>,
     /// `max_slot_wal_keep_size`.
     pub(crate) slot_keeps_bytes: Option<u64>,
 }
@@ -118,6 +120,9 @@ impl Pieces<'_> {
     fn obstacle(&self) -> Option<String> {
         if self.key.is_empty() {
             return Some("the table has no key to cut it by".to_owned());
+        }
+        if let Some(beside) = self.beside {
+            return Some(beside.to_owned());
         }
         let reads_in_order = |index: &&Index| {
             let columns = index.columns.iter().map(Option::as_deref);

@@ -543,6 +543,7 @@ impl Draft<'_> {
             together: self.surroundings.estimate,
             limits: &self.request.limits,
             slot_keeps_bytes: self.surroundings.facts.server.slot_keeps_bytes,
+            beside: None,
         };
         pieces.choose()
     }
