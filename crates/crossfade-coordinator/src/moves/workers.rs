@@ -1,6 +1,7 @@
 //! Workers that many tables share: one session each, and one transaction or one question for all that wait.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossfade_applier::{ApplyError, ApplyErrorClass, Batch, Lane, LaneOutcome};
 use crossfade_core::ledger::Span;
@@ -13,7 +14,7 @@ use crossfade_core::snapshot::Snapshot;
 use crossfade_core::way_back::Direction;
 use crossfade_postgres::session::Session;
 use crossfade_postgres::{state, wal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::engine::{Heard, Heeded};
@@ -24,11 +25,16 @@ use crate::failure::Failure;
 /// Sessions that apply whole batches. Each has the tables of every so many numbers, and one commit for all that wait.
 const LANES: usize = 4;
 
+/// A small batch costs nearly as much as a large one: so long from one transaction to the next more is let come together,
+/// unless somebody waits for it.
+const APART: Duration = Duration::from_millis(25);
+
 /// The ends that orders go into; each is answered by the loop's own channel, with the table's number.
 pub(crate) struct Workers {
     notes: mpsc::UnboundedSender<(usize, Note)>,
     positions: mpsc::UnboundedSender<usize>,
     lanes: Vec<mpsc::UnboundedSender<(usize, Piece)>>,
+    hurry: watch::Sender<bool>,
 }
 
 impl Workers {
@@ -44,16 +50,23 @@ impl Workers {
         let (positions, positions_seen) = mpsc::unbounded_channel();
         tasks.spawn(write_down(both(), notes_seen, tell.clone()));
         tasks.spawn(read_positions(Arc::clone(shared), positions_seen, tell.clone()));
+        let hurry = watch::Sender::new(false);
         let lanes = (0..LANES).map(|_| {
             let (lane, batches) = mpsc::unbounded_channel();
-            tasks.spawn(apply_together(both(), batches, tell.clone()));
+            tasks.spawn(apply_together(both(), batches, tell.clone(), hurry.subscribe()));
             lane
         });
         Workers {
             notes,
             positions,
             lanes: lanes.collect(),
+            hurry,
         }
+    }
+
+    /// Writers wait, or may have to at any moment: nothing is let come together.
+    pub(crate) fn hurry(&self, whether: bool) {
+        self.hurry.send_replace(whether);
     }
 
     // Whoever is gone has sent its failure, which ends the engine.
@@ -215,10 +228,12 @@ async fn apply_together(
     (shared, plans): (Arc<Shared>, Arc<Vec<Plan>>),
     mut batches: mpsc::UnboundedReceiver<(usize, Piece)>,
     heard: mpsc::UnboundedSender<Heard>,
+    mut hurry: watch::Receiver<bool>,
 ) {
     let mut lane = None;
     let mut waiting = Vec::new();
     while batches.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
+        let next = Instant::now() + APART;
         match apply_all(&shared, &plans, &mut lane, &waiting).await {
             Ok(true) => {
                 for (table, _) in waiting.drain(..) {
@@ -235,6 +250,10 @@ async fn apply_together(
                 let _ = heard.send((None, Err(failure)));
                 return;
             }
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            _ = hurry.wait_for(|whether| *whether) => {}
         }
     }
 }
@@ -260,7 +279,7 @@ async fn apply_all(
         step: copy_step(&plans[*table]),
         piece,
     });
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let outcome = lane.apply(&batches.collect::<Vec<_>>()).await;
     tracing::debug!(batches = waiting.len(), took = ?began.elapsed(), "applied together");
     match outcome {

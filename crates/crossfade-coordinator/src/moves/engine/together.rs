@@ -164,6 +164,7 @@ impl Engine {
 
     pub(super) fn begin_hand_over(&mut self) {
         self.handing_over = true;
+        self.workers.hurry(true);
         let precedence = self.dealer.as_ref().map(|dealer| dealer.precedence().clone());
         let (shared, hooks, precedence, ask, tell) = (
             Arc::clone(&self.shared),
@@ -183,6 +184,7 @@ impl Engine {
 
     pub(super) fn handed_over(&mut self, outcome: HandedOver) -> Result<Option<Outcome>, Failure> {
         self.handing_over = false;
+        self.workers.hurry(false);
         Ok(match outcome {
             HandedOver::Done {
                 held,
