@@ -105,6 +105,16 @@ impl Pgbench {
             .map(drop)
     }
 
+    /// Makes its tables, and leaves them empty.
+    ///
+    /// # Errors
+    /// As [`Pgbench::initialize`].
+    pub async fn create_tables(&self) -> Result<(), PgbenchError> {
+        self.run(&["--initialize", "--quiet", "--init-steps=dtp"])
+            .await
+            .map(drop)
+    }
+
     /// Runs the built-in transaction. Dropping the future ends it.
     ///
     /// # Errors

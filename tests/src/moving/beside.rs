@@ -22,8 +22,17 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Makes its tables.
 pub(super) async fn initialize(server: &Server, scale: u32) -> Result<()> {
-    let pgbench = Pgbench::new(server.installation(), &server.connection(APPLICATION, DATABASE))?;
-    Ok(pgbench.initialize(scale).await?)
+    Ok(at(server)?.initialize(scale).await?)
+}
+
+/// Makes them, and leaves them empty.
+pub(super) async fn create_tables(server: &Server) -> Result<()> {
+    Ok(at(server)?.create_tables().await?)
+}
+
+fn at(server: &Server) -> Result<Pgbench> {
+    let connection = server.connection(APPLICATION, DATABASE);
+    Ok(Pgbench::new(server.installation(), &connection)?)
 }
 
 /// What it knows of its transactions.

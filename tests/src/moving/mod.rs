@@ -126,6 +126,9 @@ impl Moving {
         }
         if let Some(scale) = options.pgbench {
             beside::initialize(&from, scale).await?;
+            if options.existing {
+                beside::create_tables(&to).await?;
+            }
         }
         Moving::between(from, to, options)
     }

@@ -7,6 +7,7 @@ mod encodings;
 mod ends;
 mod privileges;
 mod refused;
+mod schema;
 
 use anyhow::Result;
 use crossfade_tests::moving::MovingOptions;

@@ -23,6 +23,12 @@ pub enum DumpError {
         #[source]
         source: std::io::Error,
     },
+    /// A name or a text of the schema is not in UTF-8; a database in `SQL_ASCII` may have such.
+    #[error("read what {} says of the schema: it is not in UTF-8", program.display())]
+    NotUnicode {
+        /// Which.
+        program: PathBuf,
+    },
     /// It ended with an error.
     #[error("run {}: {stderr}", program.display())]
     Failed {
@@ -72,12 +78,12 @@ pub async fn dump(
     tables: Option<&[TableName]>,
 ) -> Result<Dump, DumpError> {
     let before = run(config, program, "pre-data", tables).await?;
-    let after = run(config, program, "post-data", tables).await?;
+    let after = for_the_server(&run(config, program, "post-data", tables).await?);
     let rest = entries(&after)
         .into_iter()
         .filter(|(kind, _)| !OWN.contains(kind));
     Ok(Dump {
-        before: for_the_server(&before),
+        before: schemas_may_be_there(&for_the_server(&before)),
         after: rest.map(|(_, text)| text).collect(),
         refresh: String::new(),
     })
@@ -159,7 +165,9 @@ async fn answer(mut command: Command, program: &std::path::Path) -> Result<Strin
             source,
         })?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return String::from_utf8(output.stdout).map_err(|_| DumpError::NotUnicode {
+            program: program.to_owned(),
+        });
     }
     Err(DumpError::Failed {
         program: program.to_owned(),
@@ -167,10 +175,30 @@ async fn answer(mut command: Command, program: &std::path::Path) -> Result<Strin
     })
 }
 
-/// Without what is meant for psql.
+/// Without what is meant for psql: newer programs shut its own commands out with a word of their choice, and let them in
+/// again. Whatever a function's body has stays.
 fn for_the_server(dump: &str) -> String {
-    let lines = dump.lines().filter(|line| !line.starts_with('\\'));
-    lines.collect::<Vec<_>>().join("\n")
+    const SHUT: &str = "\n\\restrict ";
+    let Some((_, rest)) = dump.split_once(SHUT) else {
+        return dump.to_owned();
+    };
+    let word = rest.split('\n').next().unwrap_or_default();
+    let without = dump.replacen(&format!("{SHUT}{word}\n"), "\n", 1);
+    without.replacen(&format!("\n\\unrestrict {word}\n"), "\n", 1)
+}
+
+/// A schema that the target has already is used; its owner becomes the source's.
+fn schemas_may_be_there(dump: &str) -> String {
+    const CREATE: &str = "\nCREATE SCHEMA ";
+    let mut text = dump.to_owned();
+    for (_, entry) in entries(dump).iter().filter(|(kind, _)| *kind == "SCHEMA") {
+        text = text.replacen(
+            entry,
+            &entry.replacen(CREATE, &format!("{CREATE}IF NOT EXISTS "), 1),
+            1,
+        );
+    }
+    text
 }
 
 /// The entries of a dump with what each is, as the comment before it says.
@@ -186,9 +214,7 @@ fn entries(dump: &str) -> Vec<(&str, &str)> {
         let text = &dump[pair[0]..pair[1]];
         let head = text.lines().next().unwrap_or_default();
         let kind = head.split("; Type: ").nth(1)?.split(';').next()?;
-        // The next entry's comment begins, and psql's own commands end the last one.
-        let body = text.find("\n\\").map_or(text, |end| &text[..end]);
-        Some((kind, body))
+        Some((kind, text))
     };
     starts.windows(2).filter_map(entry).collect()
 }
@@ -233,14 +259,31 @@ mod tests {
     fn entries_are_told_by_their_comments() {
         let dump = "--\n-- PostgreSQL database dump\n--\n\nSET x = 0;\n\n--\n-- Name: a; Type: INDEX; Schema: s; Owner: o\n--\n\n\
                     CREATE INDEX a ON s.t USING btree (x);\n\n\n--\n-- Name: t p; Type: POLICY; Schema: s; Owner: o\n--\n\n\
-                    CREATE POLICY p ON s.t;\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n";
+                    CREATE POLICY p ON s.t;\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n";
         let found = entries(dump);
         assert_eq!(
             found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
             ["INDEX", "POLICY"]
         );
         assert!(found[1].1.contains("CREATE POLICY p ON s.t;"));
-        assert!(!found[1].1.contains("unrestrict"));
-        assert_eq!(for_the_server("a\n\\restrict x\nb"), "a\nb");
+    }
+
+    #[test]
+    fn what_is_meant_for_psql_is_left_out_and_nothing_else() {
+        let dump = "--\n\n\\restrict Word\n\nAS $$\r\n\\d\n\\unrestrict Other\n$$;\n\n\\unrestrict Word\n\n";
+        let left = "--\n\n\nAS $$\r\n\\d\n\\unrestrict Other\n$$;\n\n\n";
+        assert_eq!(for_the_server(dump), left);
+        assert_eq!(for_the_server(left), left);
+    }
+
+    #[test]
+    fn a_schema_may_be_there() {
+        let dump = "--\n-- Name: s; Type: SCHEMA; Schema: -; Owner: o\n--\n\nCREATE SCHEMA s;\n\n\nALTER SCHEMA s OWNER TO o;\n\n\
+                    --\n-- Name: f(); Type: FUNCTION; Schema: s; Owner: o\n--\n\nCREATE FUNCTION s.f() AS '\nCREATE SCHEMA t;\n';\n";
+        let tolerant = schemas_may_be_there(dump);
+        assert_eq!(
+            tolerant,
+            dump.replace("CREATE SCHEMA s;", "CREATE SCHEMA IF NOT EXISTS s;")
+        );
     }
 }

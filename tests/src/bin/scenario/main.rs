@@ -123,7 +123,7 @@ enum Scenario {
         #[arg(long, default_value = "auto")]
         copy: String,
         /// pgbench writes as well, to tables of its own of this scale
-        #[arg(long, conflicts_with = "existing")]
+        #[arg(long)]
         pgbench: Option<u32>,
         /// How often the engine is killed
         #[arg(long, default_value_t = 0)]
