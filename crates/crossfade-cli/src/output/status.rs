@@ -180,7 +180,7 @@ mod tests {
         );
         assert!(!render(&[moving.clone()], false).contains("public.items"));
         moving.engine = None;
-        assert!(render(&[moving], true).contains("crossfade continue shop --from URL"));
+        assert!(render(&[moving], true).contains("crossfade continue m --from URL"));
     }
 
     #[test]
