@@ -130,9 +130,6 @@ pub async fn plan(
     let mut read = tables::read_all(source, &names).await?;
     // The largest is begun first: what is left at the end is small, and can be shared out.
     read.sort_by_key(|table| std::cmp::Reverse(table.step.estimate.bytes));
-    let kept = slot_keeps_bytes(source).await?;
-    let unique = indexes::unique(target, &names).await?;
-    tables::choose_copy_modes(&mut read, (request.copy, &request.limits), kept, &unique);
     names = read.iter().map(|table| table.step.source.name.clone()).collect();
     let mut notices = Vec::new();
     for table in &read {
@@ -159,6 +156,9 @@ pub async fn plan(
 
     let all: Vec<TableName> = relations.iter().map(|relation| relation.name.clone()).collect();
     let there = indexes::names(target, &all).await?;
+    let kept = slot_keeps_bytes(source).await?;
+    let unique = indexes::unique(target, &names).await?;
+    tables::choose_copy_modes(&mut read, (request.copy, &request.limits), kept, &unique);
     read.iter_mut().for_each(|table| table.leave_out(&there));
     let steps = read
         .into_iter()
