@@ -139,7 +139,7 @@ impl ChunkCopier {
         let CopyError::Sql(source) = error else {
             return error;
         };
-        // Another server names the line, and nothing of it can be tried here.
+        // What the other server refuses cannot be tried here by halves; the engine says which table it was.
         if !source.lies_in_a_row() || self.there.is_some() {
             return source.into();
         }
